@@ -1,1 +1,30 @@
-//! x
+//! The `ExternalCAIssuance` resource: its types and nothing else.
+//!
+//! The CustomResourceDefinition in `config/crd` and the reference in `docs/` are generated from these types.
+
+mod duration;
+mod spec;
+mod status;
+
+pub use duration::Duration;
+pub use spec::*;
+pub use status::*;
+
+/// API group of the resource and prefix of every annotation and label the operator writes.
+pub const GROUP: &str = "pki.openchoreo.dev";
+
+/// Annotation on an issuance, consumed once: the name of a leaf (`<namespace>/<secret>`), or `all`, to renew now.
+pub const RENEW_ANNOTATION: &str = "pki.openchoreo.dev/renew";
+
+/// Annotation on an issuance: Secrets (`<namespace>/<name>`, comma separated, or `all`) that hold another identity
+/// and that the operator may nevertheless replace.
+pub const ADOPT_ANNOTATION: &str = "pki.openchoreo.dev/adopt";
+
+/// Annotation on a Secret or ConfigMap: the issuance (`<namespace>/<name>`) that manages it.
+pub const ISSUANCE_ANNOTATION: &str = "pki.openchoreo.dev/issuance";
+
+/// Annotation on a pod template: what its pods load at start, as `<kind>/<name>=<hash>` entries, comma separated.
+pub const MATERIAL_HASH_ANNOTATION: &str = "pki.openchoreo.dev/material-hash";
+
+/// Value of `app.kubernetes.io/managed-by`, and the field manager of every server-side apply.
+pub const MANAGER: &str = "external-ca-operator";

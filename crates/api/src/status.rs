@@ -1,0 +1,218 @@
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
+use kube::KubeSchema;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::PlaneKind;
+
+/// What the operator last saw and did. Lists other than conditions are replaced as a whole at each write.
+#[derive(KubeSchema, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ExternalCAIssuanceStatus {
+    /// The generation of the spec that this status describes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub observed_generation: Option<i64>,
+
+    /// One word for where the issuance stands.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub phase: Option<Phase>,
+
+    /// Ready, Reconciling, Stalled (kstatus), Issuing, IssuerReady, TrustDistributed, CertificatesReady, PlanesWired and
+    /// RolloutsComplete.
+    #[x_kube(merge_strategy = ListMerge::Map(vec!["type".into()]))]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub conditions: Vec<Condition>,
+
+    /// The CA that signs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub issuer: Option<IssuerStatus>,
+
+    /// What verifiers are told to trust.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub trust: Option<TrustStatus>,
+
+    /// Every certificate of the issuance.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[x_kube(merge_strategy = ListMerge::Atomic)]
+    pub certificates: Vec<CertificateStatus>,
+
+    /// How many certificates are ready, as `<ready>/<wanted>`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub certificates_ready: Option<String>,
+
+    /// Every selected plane resource.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[x_kube(merge_strategy = ListMerge::Atomic)]
+    pub planes: Vec<PlaneStatus>,
+
+    /// Workloads that mount material and have not yet loaded what is stored.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[x_kube(merge_strategy = ListMerge::Atomic)]
+    pub rollouts: Vec<RolloutStatus>,
+
+    /// Fields that another manager put back after the operator had written them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[x_kube(merge_strategy = ListMerge::Atomic)]
+    pub contested: Vec<Contested>,
+
+    /// When the next certificate is due for renewal.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next_renewal: Option<Time>,
+}
+
+/// One word for where the issuance stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum Phase {
+    /// Nothing can be done until somebody acts; the Stalled condition says what.
+    Stalled,
+    /// Certificates, bundles or planes are being written.
+    Issuing,
+    /// Workloads are being restarted, or peers are awaited.
+    RollingOut,
+    /// Verifiers are moving to another CA.
+    Rotating,
+    /// All is as wanted.
+    Ready,
+    /// `spec.paused` is true.
+    Paused,
+}
+
+/// The CA that signs.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct IssuerStatus {
+    /// Subject (RFC 4514).
+    pub subject: String,
+    /// SHA-256 over the certificate's DER, in hex.
+    pub fingerprint: String,
+    /// End of validity: the earliest in the CA's chain.
+    pub not_after: Time,
+}
+
+/// What verifiers are told to trust.
+#[derive(KubeSchema, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct TrustStatus {
+    /// The anchors of the bundle.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[x_kube(merge_strategy = ListMerge::Atomic)]
+    pub anchors: Vec<AnchorStatus>,
+}
+
+/// One anchor of the bundle.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct AnchorStatus {
+    /// Subject (RFC 4514).
+    pub subject: String,
+    /// SHA-256 over the certificate's DER, in hex.
+    pub fingerprint: String,
+    /// Whether the anchor signs, will sign, or is on its way out.
+    pub state: AnchorState,
+    /// End of validity.
+    pub not_after: Time,
+    /// Who still depends on a Retiring anchor, or who must load a Next one: at most ten names.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub waiting_for: Vec<String>,
+}
+
+/// Where an anchor is in its life.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum AnchorState {
+    /// It verifies what the issuer signs.
+    Active,
+    /// It is trusted beforehand (`trust.additionalAnchors`).
+    Next,
+    /// It leaves the bundle as soon as nobody depends on it.
+    Retiring,
+}
+
+/// One certificate.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct CertificateStatus {
+    /// The Secret, as `<namespace>/<name>`.
+    pub target: String,
+    /// Common name.
+    pub common_name: String,
+    /// Serial number in hex.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub serial: Option<String>,
+    /// Fingerprint of the anchor that verifies it, the first 16 hex digits.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub signer: Option<String>,
+    /// End of validity.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub not_after: Option<Time>,
+    /// When it will be renewed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub renewal_time: Option<Time>,
+    /// Whether it is as wanted.
+    pub state: CertificateState,
+    /// Why it is not: one of the reason words of docs/troubleshooting.md.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+}
+
+/// Whether a certificate is as wanted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum CertificateState {
+    /// As wanted.
+    Ready,
+    /// About to be issued.
+    Pending,
+    /// Must wait until verifiers have loaded the CA.
+    Waiting,
+    /// Cannot be issued; the reason says why.
+    Failed,
+}
+
+/// One plane resource.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct PlaneStatus {
+    /// Kind of the plane resource.
+    pub kind: PlaneKind,
+    /// Its namespace; absent for cluster-scoped kinds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub namespace: Option<String>,
+    /// Its name.
+    pub name: String,
+    /// Its plane ID.
+    #[serde(rename = "planeID")]
+    pub plane_id: String,
+    /// Whether its clientCA holds the bundle.
+    pub wired: bool,
+    /// Why it does not: one of the reason words of docs/troubleshooting.md.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+    /// Whether OpenChoreo reports an agent of it as connected; absent where it reports nothing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub agent_connected: Option<bool>,
+}
+
+/// A workload that has not yet loaded what is stored.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct RolloutStatus {
+    /// The workload, as `<Kind> <namespace>/<name>`.
+    pub workload: String,
+    /// What it is waiting for.
+    pub state: String,
+    /// Since when.
+    pub since: Time,
+}
+
+/// A field that another manager put back after the operator had written it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Contested {
+    /// The object, as `<Kind> <namespace>/<name>`.
+    pub object: String,
+    /// The field manager that wrote it last.
+    pub manager: String,
+    /// How often it was put back. From 2 on the operator leaves the field alone.
+    pub count: u32,
+    /// When the operator last repaired it.
+    pub last_time: Time,
+}
