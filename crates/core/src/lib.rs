@@ -1,1 +1,17 @@
-//! x
+//! The decisions of the operator: pure functions over one snapshot.
+//!
+//! No client, no async runtime, no clock, and no randomness but what a caller hands in. The shell observes
+//! ([`observed`]), asks [`plan::plan`] what to do, and does it.
+
+pub mod checks;
+pub mod desired;
+pub mod facts;
+pub mod observed;
+pub mod plan;
+pub mod reason;
+pub mod rollout;
+pub mod status;
+pub mod trust;
+pub mod x509;
+
+pub use reason::{Problem, Reason};

@@ -1,0 +1,80 @@
+# make help says what there is. Needs Rust, Go and OpenSSL; everything else is built once, into a cache outside the tree
+# (EXTERNAL_CA_CACHE, by default ~/.cache/external-ca-operator).
+
+CARGO ?= cargo
+IMAGE ?= ghcr.io/openchoreo/external-ca-operator
+VERSION := $(shell sed -n '/^\[workspace\.package\]/,/^$$/s/^version = "\(.*\)"$$/\1/p' Cargo.toml)
+CONTAINER ?= $(shell command -v docker || command -v podman || command -v buildah || echo docker)
+SOURCE_DATE_EPOCH ?= $(shell git log -1 --format=%ct 2>/dev/null || echo 0)
+# A test may start a control plane of its own: not more than four at once.
+RUST_TEST_THREADS ?= $(shell n=$$(nproc 2>/dev/null || echo 2); [ $$n -le 4 ] || n=4; echo $$n)
+export RUST_TEST_THREADS SOURCE_DATE_EPOCH
+
+.DEFAULT_GOAL := help
+# No target is a file.
+.PHONY: help fmt lint generate verify verify-generated verify-chart verify-deny verify-purity tools test bench demo static image chart
+
+help: ## What there is
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+fmt: ## Format the code
+	$(CARGO) fmt --all
+
+lint: ## Formatting and clippy, warnings are errors
+	$(CARGO) fmt --all --check
+	$(CARGO) clippy --workspace --all-targets --locked -- -D warnings
+
+generate: ## The CRD, config/, deploy/ and the chart's table of values, from their sources
+	config/generate.sh
+
+verify: verify-generated verify-chart verify-deny verify-purity ## Generated files, chart, dependencies, purity of the core
+
+verify-generated:
+	@stale=; work=$$(mktemp -d) && trap 'rm -rf "$$work"' EXIT && config/generate.sh "$$work" && \
+	for directory in charts config deploy; do diff -r -u "$$directory" "$$work/$$directory" || stale=1; done && \
+	if [ -n "$$stale" ]; then echo "generated files are stale: run make generate" >&2; exit 1; fi
+	@echo "generated files: up to date"
+
+verify-chart:
+	tests/chart.sh
+
+verify-deny:
+	@tools=$$(tests/tools.sh cargo-deny) && \
+	PATH="$$tools:$$PATH" $(CARGO) deny --locked check --hide-inclusion-graph bans licenses sources
+
+# The core decides; it does no IO. Nor does the API crate.
+verify-purity:
+	@for crate in external-ca-core external-ca-api; do \
+		tree=$$($(CARGO) tree --locked -p "$$crate" -e normal --prefix none --format '{p}') || exit 1; \
+		if echo "$$tree" | grep -E '^(tokio|tokio-[a-z]+|async-std|smol|mio|hyper|hyper-[a-z]+|h2|reqwest|ureq|kube-client|kube-runtime|external-ca-operator) v'; then \
+			echo "$$crate depends on an async runtime or an HTTP client" >&2; exit 1; \
+		fi; \
+	done
+	@echo "core and api: no async runtime, no HTTP client"
+
+tools: # What the tests need and cargo does not build
+	@tests/controlplane/build.sh
+	@tests/peers/build.sh
+	@tests/tools.sh helm
+
+test: tools ## Every test
+	cd tests/peers && GOFLAGS=-mod=readonly GOTOOLCHAIN=local go test ./...
+	$(CARGO) build --workspace --locked --all-targets
+	$(CARGO) test --workspace --locked
+
+bench: tools ## 100, 500 and 1,000 planes against a real API server
+	$(CARGO) build --release --locked -p external-ca-operator
+	$(CARGO) run --release --locked -p external-ca-tests --bin bench
+
+demo: tools ## The whole guide on a control plane of its own; KEEP=1 leaves it running
+	$(CARGO) build --locked -p external-ca-operator
+	$(CARGO) run --quiet --locked -p external-ca-tests --bin demo -- $(if $(KEEP),--keep)
+
+static: ## The static binary that the image ships: target/static/external-ca-operator
+	tests/static.sh
+
+image: ## The container image
+	$(CONTAINER) build --build-arg SOURCE_DATE_EPOCH=$(SOURCE_DATE_EPOCH) --tag $(IMAGE):$(VERSION) .
+
+chart: ## The chart as a package in target/chart
+	@"$$(tests/tools.sh helm)/helm" package charts/external-ca-operator --destination target/chart

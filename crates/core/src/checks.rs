@@ -1,0 +1,329 @@
+//! Ordered, named checks of one leaf: the first that speaks decides.
+
+use external_ca_api::{ADOPT_ANNOTATION, RotationPolicy};
+use jiff::{SignedDuration, Timestamp};
+
+use crate::desired::DesiredLeaf;
+use crate::observed::{Leaf, Material, Read};
+use crate::reason::{Problem, Reason};
+use crate::x509::{CaError, Certificate, CertificateAuthority, KeyAlgorithm, San, verify};
+
+/// What is known when a leaf is judged.
+pub struct LeafContext<'a> {
+    /// What is wanted.
+    pub leaf: &'a DesiredLeaf,
+    /// What is stored.
+    pub stored: &'a Read<Material>,
+    /// What signs.
+    pub ca: &'a CertificateAuthority,
+    /// How long before its end a leaf of the full duration is renewed.
+    pub renew_before: SignedDuration,
+    /// The issuance, as `<namespace>/<name>`.
+    pub issuance: &'a str,
+    /// The issuance that owns the Secret by being older.
+    pub claimed_by: Option<&'a str>,
+    /// Whether the operator serves the Secret's namespace.
+    pub served: bool,
+    /// Whether the issuance allows it to replace a Secret that holds another identity.
+    pub adopt: bool,
+    /// Whether somebody asked for a renewal.
+    pub renew: bool,
+    /// Now.
+    pub now: Timestamp,
+}
+
+/// What is to be done with a leaf.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Verdict {
+    /// Nothing.
+    Fit,
+    /// Issue it, because.
+    Issue(Problem),
+    /// Nothing can be done, because.
+    Blocked(Problem),
+}
+
+/// Judges a leaf: may it be touched, must it be.
+pub fn judge(context: &LeafContext<'_>) -> Verdict {
+    if let Some(problem) = BARRIERS.iter().find_map(|check| check(context)) {
+        return Verdict::Blocked(problem);
+    }
+    let Some(problem) = FITNESS.iter().find_map(|check| check(context)) else {
+        return Verdict::Fit;
+    };
+    if let Some(barrier) = foreign_identity(context, &problem) {
+        return Verdict::Blocked(barrier);
+    }
+    Verdict::Issue(problem)
+}
+
+type Check = fn(&LeafContext<'_>) -> Option<Problem>;
+
+const BARRIERS: &[Check] = &[not_served, claimed, unreadable, controlled, wrong_type, forbidden_by_ca];
+
+const FITNESS: &[Check] =
+    &[missing, invalid, key_mismatch, expired, usage, names, signer, chain, key_policy, due, requested];
+
+fn problem(context: &LeafContext<'_>, reason: Reason, text: impl std::fmt::Display) -> Option<Problem> {
+    Some(Problem::new(reason, format!("Secret {}: {text}", context.leaf.target)))
+}
+
+fn not_served(context: &LeafContext<'_>) -> Option<Problem> {
+    if context.served {
+        return None;
+    }
+    problem(
+        context,
+        Reason::NamespaceNotServed,
+        format_args!(
+            "the operator is not told to serve the namespace {}; add it to the chart's namespaces.serve",
+            context.leaf.target.namespace
+        ),
+    )
+}
+
+fn claimed(context: &LeafContext<'_>) -> Option<Problem> {
+    let owner = context.claimed_by?;
+    problem(
+        context,
+        Reason::Conflict,
+        format_args!("the older issuance {owner} owns it; give one of the two another Secret or planes.selector"),
+    )
+}
+
+fn unreadable(context: &LeafContext<'_>) -> Option<Problem> {
+    match context.stored {
+        Read::Unknown(why) => problem(context, Reason::Unreadable, why),
+        _ => None,
+    }
+}
+
+fn controlled(context: &LeafContext<'_>) -> Option<Problem> {
+    let owner = context.stored.found()?.controller.as_ref()?;
+    problem(
+        context,
+        Reason::NotOwned,
+        format_args!("{owner} controls it (ownerReferences); delete that object or name another Secret"),
+    )
+}
+
+fn wrong_type(context: &LeafContext<'_>) -> Option<Problem> {
+    let stored = context.stored.found()?;
+    if stored.secret_type == "kubernetes.io/tls" {
+        return None;
+    }
+    problem(
+        context,
+        Reason::NotOwned,
+        format_args!(
+            "its type is {} and cannot be changed to kubernetes.io/tls; delete it or name another Secret",
+            stored.secret_type
+        ),
+    )
+}
+
+fn forbidden_by_ca(context: &LeafContext<'_>) -> Option<Problem> {
+    let error = context.ca.permits(&context.leaf.profile).err()?;
+    problem(context, ca_reason(&error), format_args!("{error}"))
+}
+
+/// The word for a refused CA.
+pub fn ca_reason(error: &CaError) -> Reason {
+    match error {
+        CaError::TooLarge { .. } => Reason::CATooLarge,
+        CaError::CertificateMissing | CaError::CertificateInvalid { .. } => Reason::CACertificateInvalid,
+        CaError::KeyMissing | CaError::KeyInvalid => Reason::CAKeyInvalid,
+        CaError::KeyEncrypted => Reason::CAKeyEncrypted,
+        CaError::UnsupportedKey { .. } => Reason::CAUnsupportedKey,
+        CaError::KeyMismatch => Reason::CAKeyMismatch,
+        CaError::NotACertificateAuthority { .. } => Reason::NotACA,
+        CaError::KeyUsageMissing { .. } => Reason::CAKeyUsageMissing,
+        CaError::Expired { .. } => Reason::CAExpired,
+        CaError::NotYetValid { .. } => Reason::CANotYetValid,
+        CaError::WeakKey { .. } => Reason::CAWeakKey,
+        CaError::WeakSignature { .. } => Reason::CAWeakSignature,
+        CaError::PathLengthExceeded { .. } => Reason::CAPathLengthExceeded,
+        CaError::NameConstraints { .. } => Reason::CANameConstraints,
+        CaError::UsageNotAllowed { .. } => Reason::CAUsageNotAllowed,
+        CaError::PolicyConstraints { .. } => Reason::CAPolicyConstraints,
+    }
+}
+
+/// The certificate that is stored, where there is one.
+pub fn certificate(stored: &Read<Material>) -> Option<&Certificate> {
+    match &stored.found()?.leaf {
+        Leaf::Present { chain, .. } => chain.first(),
+        _ => None,
+    }
+}
+
+fn missing(context: &LeafContext<'_>) -> Option<Problem> {
+    match context.stored {
+        Read::Absent => problem(context, Reason::SecretMissing, "it does not exist"),
+        Read::Found(Material { leaf: Leaf::Empty, .. }) => problem(context, Reason::SecretMissing, "it is empty"),
+        _ => None,
+    }
+}
+
+fn invalid(context: &LeafContext<'_>) -> Option<Problem> {
+    match &context.stored.found()?.leaf {
+        Leaf::Invalid(why) => problem(context, Reason::CertificateInvalid, why),
+        _ => None,
+    }
+}
+
+fn key_mismatch(context: &LeafContext<'_>) -> Option<Problem> {
+    match &context.stored.found()?.leaf {
+        Leaf::Present { key_matches: false, .. } => {
+            problem(context, Reason::KeyMismatch, "tls.key is not the key of tls.crt")
+        }
+        _ => None,
+    }
+}
+
+fn expired(context: &LeafContext<'_>) -> Option<Problem> {
+    let end = certificate(context.stored)?.not_after();
+    if end > context.now {
+        return None;
+    }
+    problem(context, Reason::Expired, format_args!("the certificate expired at {end}"))
+}
+
+fn usage(context: &LeafContext<'_>) -> Option<Problem> {
+    let certificate = certificate(context.stored)?;
+    let (wanted, found) = (context.leaf.profile.usages, certificate.usages());
+    let missing = match () {
+        () if certificate.is_ca() => "it is a CA's (CA:TRUE)",
+        () if wanted.server_auth && !found.server_auth => "it lacks the extended key usage serverAuth",
+        () if wanted.client_auth && !found.client_auth => "it lacks the extended key usage clientAuth",
+        () => return None,
+    };
+    problem(
+        context,
+        Reason::UsageWrong,
+        format_args!("{missing}: peers would say \"tls: bad certificate\"; it is issued anew with the right usage"),
+    )
+}
+
+fn is_ours(context: &LeafContext<'_>) -> bool {
+    context.stored.found().and_then(|stored| stored.issuance.as_deref()) == Some(context.issuance)
+}
+
+fn names(context: &LeafContext<'_>) -> Option<Problem> {
+    let certificate = certificate(context.stored)?;
+    let profile = &context.leaf.profile;
+    let has = |san: &San| certificate.sans().contains(san);
+    let common_name = certificate.common_names() == [profile.common_name.clone()];
+    let fits = if is_ours(context) {
+        common_name
+            && certificate.organizations() == profile.organizations
+            && profile.sans.iter().all(has)
+            && certificate.sans().len() == profile.sans.len()
+    } else {
+        // A hand-made certificate may say more than is asked of it; a server is known by its SANs alone.
+        profile.sans.iter().all(has) && (common_name || !profile.usages.client_auth)
+    };
+    if fits {
+        return None;
+    }
+    problem(context, Reason::NamesChanged, "common name, organizations or SANs are not the wanted ones")
+}
+
+fn signer(context: &LeafContext<'_>) -> Option<Problem> {
+    let certificate = certificate(context.stored)?;
+    if certificate.signed_by(context.ca.certificate()) {
+        return None;
+    }
+    problem(
+        context,
+        Reason::SignerChanged,
+        format_args!("it was not signed by the issuer's CA ({})", context.ca.certificate().subject()),
+    )
+}
+
+fn chain(context: &LeafContext<'_>) -> Option<Problem> {
+    let Leaf::Present { chain, .. } = &context.stored.found()?.leaf else { return None };
+    let anchors = [context.ca.anchor().clone()];
+    let error = verify(chain, &anchors, context.leaf.profile.usages, context.now).err()?;
+    problem(context, Reason::ChainIncomplete, format_args!("tls.crt does not verify against the CA: {error}"))
+}
+
+fn key_policy(context: &LeafContext<'_>) -> Option<Problem> {
+    if !is_ours(context) {
+        return None;
+    }
+    let found = KeyAlgorithm::of(certificate(context.stored)?);
+    if found == Some(context.leaf.profile.key) {
+        return None;
+    }
+    problem(context, Reason::KeyPolicyChanged, "the key's algorithm or size is not the wanted one")
+}
+
+fn due(context: &LeafContext<'_>) -> Option<Problem> {
+    let certificate = certificate(context.stored)?;
+    let time = renewal_time(certificate, context.renew_before, context.leaf.profile.duration);
+    if context.now < time || !renewal_helps(context, certificate) {
+        return None;
+    }
+    problem(context, Reason::Renewing, format_args!("it ends at {} and is due for renewal", certificate.not_after()))
+}
+
+/// A CA that ends soon bounds every leaf: issuing another would change nothing.
+fn renewal_helps(context: &LeafContext<'_>, certificate: &Certificate) -> bool {
+    let end = context.now.saturating_add(context.leaf.profile.duration).unwrap_or(Timestamp::MAX);
+    end.min(context.ca.not_after()) > certificate.not_after()
+}
+
+fn requested(context: &LeafContext<'_>) -> Option<Problem> {
+    if context.renew { problem(context, Reason::RenewRequested, "a renewal was asked for") } else { None }
+}
+
+/// A Secret that is not ours and holds another identity than the wanted one is not overwritten unasked.
+fn foreign_identity(context: &LeafContext<'_>, why: &Problem) -> Option<Problem> {
+    let stored = context.stored.found()?;
+    let profile = &context.leaf.profile;
+    let known = match &stored.leaf {
+        Leaf::Empty => true,
+        Leaf::Invalid(_) => false,
+        Leaf::Present { chain, .. } => chain.first().is_some_and(|certificate| {
+            certificate.common_names().contains(&profile.common_name)
+                || profile.usages.server_auth && profile.sans.iter().any(|san| certificate.sans().contains(san))
+        }),
+    };
+    if known || context.adopt || stored.issuance.is_some() {
+        return None;
+    }
+    problem(
+        context,
+        Reason::NotOwned,
+        format_args!(
+            "it holds something else than the wanted certificate ({}) and was not made by this operator; delete it, name another \
+             Secret, or annotate the issuance with {ADOPT_ANNOTATION}={}",
+            why.reason, context.leaf.target
+        ),
+    )
+}
+
+/// When a certificate is renewed: `renew_before` of the wanted duration, in proportion to the time it really has, and up
+/// to a twentieth of that earlier, by its serial number, so that certificates of one batch spread.
+pub fn renewal_time(certificate: &Certificate, renew_before: SignedDuration, duration: SignedDuration) -> Timestamp {
+    let lifetime = certificate.not_before().duration_until(certificate.not_after()).min(duration);
+    let before = renew_before.mul_f64(lifetime.as_secs_f64() / duration.as_secs_f64().max(1.0));
+    let jitter = before.mul_f64(f64::from(spread(certificate)) / 65536.0 / 20.0);
+    let earliest = certificate.not_before().saturating_add(lifetime / 100).unwrap_or(Timestamp::MAX);
+    certificate.not_after().saturating_sub(before + jitter).unwrap_or(Timestamp::MIN).max(earliest)
+}
+
+fn spread(certificate: &Certificate) -> u16 {
+    let hash = crate::facts::hash(&[certificate.der()]);
+    hash.get(..4).and_then(|digits| u16::from_str_radix(digits, 16).ok()).unwrap_or(0)
+}
+
+/// Whether a renewal keeps the key that is stored.
+pub fn reuses_key(policy: RotationPolicy, context: &LeafContext<'_>) -> bool {
+    policy == RotationPolicy::Never
+        && missing(context).is_none()
+        && invalid(context).is_none()
+        && key_mismatch(context).is_none()
+        && certificate(context.stored).and_then(KeyAlgorithm::of) == Some(context.leaf.profile.key)
+}

@@ -1,0 +1,267 @@
+//! The snapshot that every decision reads.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::sync::Arc;
+
+use external_ca_api::{ExternalCAIssuance, PlaneKind};
+use jiff::Timestamp;
+
+use crate::reason::Problem;
+use crate::x509::{Certificate, CertificateAuthority};
+
+/// A namespaced name.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ObjectRef {
+    /// Namespace.
+    pub namespace: String,
+    /// Name.
+    pub name: String,
+}
+
+impl ObjectRef {
+    /// A reference from its parts.
+    pub fn new(namespace: impl Into<String>, name: impl Into<String>) -> Self {
+        Self { namespace: namespace.into(), name: name.into() }
+    }
+}
+
+impl fmt::Display for ObjectRef {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.namespace, self.name)
+    }
+}
+
+/// A Secret or a ConfigMap.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[allow(missing_docs)]
+pub enum MaterialKind {
+    Secret,
+    ConfigMap,
+}
+
+impl MaterialKind {
+    /// The kind as Kubernetes spells it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Secret => "Secret",
+            Self::ConfigMap => "ConfigMap",
+        }
+    }
+}
+
+/// An object that a workload reads at start.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct MaterialRef {
+    /// Secret or ConfigMap.
+    pub kind: MaterialKind,
+    /// Which one.
+    pub object: ObjectRef,
+}
+
+impl fmt::Display for MaterialRef {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}", self.kind.as_str(), self.object)
+    }
+}
+
+/// What is known of an object.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Read<T> {
+    /// It does not exist.
+    Absent,
+    /// It exists.
+    Found(T),
+    /// It could not be read: nothing may be concluded.
+    Unknown(String),
+}
+
+impl<T> Read<T> {
+    /// The object, where it was found.
+    pub fn found(&self) -> Option<&T> {
+        match self {
+            Self::Found(value) => Some(value),
+            _ => None,
+        }
+    }
+}
+
+/// What is known of a Secret or ConfigMap that the issuance has to do with. Holds no private key.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Material {
+    /// The Secret's type; empty for a ConfigMap.
+    pub secret_type: String,
+    /// The issuance that manages it, as its annotation says.
+    pub issuance: Option<String>,
+    /// The object that controls it (`<Kind> <name>`), if an ownerReference says so.
+    pub controller: Option<String>,
+    /// The field manager that last wrote the certificate or bundle.
+    pub manager: Option<String>,
+    /// When the object was made.
+    pub created: Option<Timestamp>,
+    /// When its data last changed.
+    pub changed: Option<Timestamp>,
+    /// The certificate it holds under `tls.crt`.
+    pub leaf: Leaf,
+    /// The anchors it holds under `ca.crt`.
+    pub anchors: Vec<Certificate>,
+    /// The text under `ca.crt`.
+    pub has_ca_crt: bool,
+    /// Whether there is anything under `tls.key`.
+    pub has_key: bool,
+    /// Hash over all that a workload reads from it, keys excepted.
+    pub hash: String,
+}
+
+/// What stands under `tls.crt` and `tls.key`.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Leaf {
+    /// Nothing.
+    Empty,
+    /// Something that is no certificate.
+    Invalid(String),
+    /// A certificate.
+    Present {
+        /// Leaf first, then what follows it in `tls.crt`.
+        chain: Vec<Certificate>,
+        /// Whether `tls.key` is its key.
+        key_matches: bool,
+    },
+}
+
+/// What signs.
+#[derive(Clone, Debug)]
+pub enum Issuer {
+    /// It can sign.
+    Ready(Arc<CertificateAuthority>),
+    /// The CA Secret does not exist.
+    Absent,
+    /// It cannot be used.
+    Refused(Problem),
+}
+
+/// Identifies a plane resource.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct PlaneRef {
+    /// Kind.
+    pub kind: PlaneKind,
+    /// Namespace; none for cluster-scoped kinds.
+    pub namespace: Option<String>,
+    /// Name.
+    pub name: String,
+}
+
+impl fmt::Display for PlaneRef {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.namespace {
+            Some(namespace) => write!(f, "{:?} {namespace}/{}", self.kind, self.name),
+            None => write!(f, "{:?} {}", self.kind, self.name),
+        }
+    }
+}
+
+/// A plane resource.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Plane {
+    /// Which one.
+    pub plane: PlaneRef,
+    /// For a conditional write.
+    pub resource_version: String,
+    /// `spec.planeID`, or the name.
+    pub plane_id: String,
+    /// Labels.
+    pub labels: BTreeMap<String, String>,
+    /// Text of `clientCA.value`, if not empty.
+    pub value: Option<String>,
+    /// Certificates in `clientCA.value`.
+    pub anchors: Vec<Certificate>,
+    /// The Secret and key that clientCA refers to.
+    pub reference: Option<(ObjectRef, String)>,
+    /// How this version spells a reference: `secretRef` or `secretKeyRef`; none where it knows neither.
+    pub reference_field: Option<&'static str>,
+    /// The field manager that last wrote `clientCA.value`.
+    pub manager: Option<String>,
+    /// `status.agentConnection.connected`.
+    pub agent_connected: Option<bool>,
+}
+
+/// Kind of a workload.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[allow(missing_docs)]
+pub enum WorkloadKind {
+    Deployment,
+    StatefulSet,
+    DaemonSet,
+}
+
+/// Identifies a workload.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct WorkloadRef {
+    /// Kind.
+    pub kind: WorkloadKind,
+    /// Which one.
+    pub object: ObjectRef,
+}
+
+impl fmt::Display for WorkloadRef {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:?} {}", self.kind, self.object)
+    }
+}
+
+/// How far a workload's rollout has come.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum RolloutState {
+    /// Every wanted pod runs the current template, and no other pod is left.
+    Complete,
+    /// It does not; why.
+    Running(String),
+}
+
+/// A workload that mounts Secrets or ConfigMaps.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Workload {
+    /// Which one.
+    pub workload: WorkloadRef,
+    /// For a conditional write.
+    pub resource_version: String,
+    /// When it was made.
+    pub created: Option<Timestamp>,
+    /// Since when it is available, where its kind says so.
+    pub available_since: Option<Timestamp>,
+    /// What its pod template mounts or takes into its environment.
+    pub mounts: BTreeSet<MaterialRef>,
+    /// What its pod template says was loaded: hash by object.
+    pub loaded: BTreeMap<MaterialRef, String>,
+    /// How far its rollout has come.
+    pub rollout: RolloutState,
+    /// Since when its rollout has been running, where its status says so.
+    pub rollout_since: Option<Timestamp>,
+    /// `--plane-type` and `--plane-id` of its containers' arguments.
+    pub agent: Option<(String, String)>,
+}
+
+/// All that a plan reads.
+#[derive(Clone, Debug)]
+pub struct Observed {
+    /// The issuance.
+    pub issuance: Arc<ExternalCAIssuance>,
+    /// Namespaces that the operator is told to serve.
+    pub served: Arc<BTreeSet<String>>,
+    /// Further namespaces whose plane resources may be wired.
+    pub plane_namespaces: Arc<BTreeSet<String>>,
+    /// What signs.
+    pub issuer: Issuer,
+    /// The anchors of each ConfigMap under `trust.additionalAnchors`, by the ConfigMap's name.
+    pub anchor_config_maps: BTreeMap<(String, String), Read<Vec<Certificate>>>,
+    /// Secrets and ConfigMaps that the issuance has to do with.
+    pub material: BTreeMap<MaterialRef, Arc<Read<Material>>>,
+    /// Every plane resource of every served kind.
+    pub planes: Vec<Arc<Plane>>,
+    /// Every workload of the served namespaces.
+    pub workloads: Vec<Arc<Workload>>,
+    /// Kinds or namespaces that could not be read, with the reason: what they hold is not known.
+    pub unreadable: Vec<String>,
+    /// Secrets that another, older issuance owns: its `<namespace>/<name>`.
+    pub claims: BTreeMap<ObjectRef, String>,
+}

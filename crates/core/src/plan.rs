@@ -1,0 +1,912 @@
+//! One function from the snapshot to what is to be done.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use external_ca_api::{
+    ADOPT_ANNOTATION, AnchorState, AnchorStatus, CertificateState, CertificateStatus, ClientCa, Contested,
+    ExternalCAIssuanceStatus, Issuer as IssuerSpec, IssuerStatus, MANAGER, Phase, PlaneStatus, RENEW_ANNOTATION,
+    RolloutStatus, RolloutStrategy, RotationPolicy, TrustStatus,
+};
+use jiff::{SignedDuration, Timestamp};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+
+use crate::checks::{self, LeafContext, Verdict};
+use crate::desired::{Desired, DesiredLeaf, ca_secret, desired, identity, renew_before, trust_secret};
+use crate::facts::encode_loaded;
+use crate::observed::{
+    Issuer, MaterialKind, MaterialRef, ObjectRef, Observed, Plane, PlaneRef, Read, RolloutState, WorkloadRef,
+};
+use crate::reason::{Problem, Reason};
+use crate::rollout::{Consumer, consumers, restarts, stamp};
+use crate::status::{Finding, limit, merge};
+use crate::trust::{Place, Trust};
+use crate::x509::{Certificate, CertificateAuthority, Fingerprint, LeafProfile, encode_bundle, parse_bundle};
+
+/// How long a repair counts when somebody puts a field back.
+const CONTEST_WINDOW: SignedDuration = SignedDuration::from_hours(1);
+/// How often a field is repaired before it is left alone.
+const CONTEST_LIMIT: u32 = 2;
+/// When a snapshot with something unreadable in it is looked at again.
+const RETRY: SignedDuration = SignedDuration::from_secs(60);
+/// When an unchanged issuance is looked at again at the latest.
+const RESYNC: SignedDuration = SignedDuration::from_hours(12);
+
+/// One thing to do. Steps are in order: a later one may rest on an earlier one.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Step {
+    /// Make a CA where none exists.
+    GenerateCa {
+        /// The Secret.
+        target: ObjectRef,
+    },
+    /// Write a bundle, and nothing else of the object.
+    WriteBundle {
+        /// The ConfigMap or Secret.
+        target: MaterialRef,
+        /// What it is to hold.
+        anchors: Vec<Certificate>,
+    },
+    /// Write a plane's clientCA.
+    WirePlane {
+        /// The plane.
+        plane: PlaneRef,
+        /// Only if it is still as it was seen.
+        resource_version: String,
+        /// What it is to say.
+        client_ca: Wiring,
+    },
+    /// Make a key, have it signed, verify the chain and write both.
+    IssueLeaf {
+        /// The Secret.
+        target: ObjectRef,
+        /// What it is to be.
+        profile: LeafProfile,
+        /// Keep the key that is stored.
+        reuse_key: bool,
+        /// Why.
+        why: Problem,
+    },
+    /// Restart a workload by naming what it will load in its pod template.
+    Restart {
+        /// The workload.
+        workload: WorkloadRef,
+        /// Only if it is still as it was seen.
+        resource_version: String,
+        /// The annotation's value.
+        material_hash: String,
+    },
+    /// Remove the annotation that asked for a renewal: it was granted.
+    ConsumeRenewal,
+}
+
+impl Step {
+    /// What the step is about, as messages name it.
+    pub fn object(&self) -> String {
+        match self {
+            Self::GenerateCa { target } | Self::IssueLeaf { target, .. } => format!("Secret {target}"),
+            Self::WriteBundle { target, .. } => target.to_string(),
+            Self::WirePlane { plane, .. } => plane.to_string(),
+            Self::Restart { workload, .. } => workload.to_string(),
+            Self::ConsumeRenewal => format!("annotation {RENEW_ANNOTATION}"),
+        }
+    }
+
+    fn condition(&self) -> &'static str {
+        match self {
+            Self::GenerateCa { .. } => "IssuerReady",
+            Self::WriteBundle { .. } => "TrustDistributed",
+            Self::WirePlane { .. } => "PlanesWired",
+            Self::IssueLeaf { .. } | Self::ConsumeRenewal => "CertificatesReady",
+            Self::Restart { .. } => "RolloutsComplete",
+        }
+    }
+}
+
+/// How a plane is wired.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Wiring {
+    /// The bundle by value.
+    Value(String),
+    /// A reference to the trust Secret.
+    Reference {
+        /// `secretRef` or `secretKeyRef`.
+        field: &'static str,
+        /// The Secret.
+        secret: ObjectRef,
+    },
+}
+
+/// What is to be done, what is to be said, and when to look again.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    /// What to do, in order.
+    pub steps: Vec<Step>,
+    /// What to say.
+    pub status: ExternalCAIssuanceStatus,
+    /// Conditions that turned: whether for the worse, word and message.
+    pub events: Vec<(bool, Problem)>,
+    /// When to look again, if nothing happens before.
+    pub next_check: Timestamp,
+}
+
+/// Decides. Neither fails nor signs: bad input becomes a condition.
+pub fn plan(observed: &Observed, now: Timestamp) -> Plan {
+    let issuance = &observed.issuance;
+    let mut draft = Draft {
+        observed,
+        desired: desired(issuance, &observed.planes),
+        now,
+        steps: Vec::new(),
+        status: ExternalCAIssuanceStatus { observed_generation: issuance.metadata.generation, ..Default::default() },
+        next_check: now.saturating_add(RESYNC).unwrap_or(now),
+        problems: BTreeMap::new(),
+        warnings: BTreeMap::new(),
+        waiting: Vec::new(),
+    };
+    draft.run();
+    draft.finish()
+}
+
+/// Puts steps that failed into the status; returns the conditions that turned.
+pub fn with_failures(
+    status: &mut ExternalCAIssuanceStatus,
+    failures: &[(Step, Problem)],
+    previous: Option<&ExternalCAIssuanceStatus>,
+    now: Timestamp,
+) -> Vec<(bool, Problem)> {
+    let before = previous.map_or(&[][..], |status| status.conditions.as_slice());
+    let mut turned = Vec::new();
+    let mut told = BTreeSet::new();
+    for (step, problem) in failures {
+        if !told.insert(step.condition()) {
+            continue;
+        }
+        for kind in [step.condition(), "Ready"] {
+            let Some(condition) = status.conditions.iter_mut().find(|condition| condition.type_ == kind) else { continue };
+            let old = before.iter().find(|condition| condition.type_ == kind);
+            if condition.status != "False" {
+                let since = old.filter(|old| old.status == "False").map(|old| old.last_transition_time.clone());
+                condition.last_transition_time = since.unwrap_or(Time(now));
+                condition.status = "False".into();
+            }
+            condition.reason = problem.reason.to_string();
+            condition.message = limit(problem.message.clone(), 32_768);
+            let news = old.is_none_or(|old| old.reason != condition.reason || old.message != condition.message);
+            if kind != "Ready" && news {
+                turned.push((true, problem.clone()));
+            }
+        }
+    }
+    turned
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Area {
+    Issuer,
+    Trust,
+    Certificates,
+    Planes,
+    Rollouts,
+}
+
+struct Draft<'a> {
+    observed: &'a Observed,
+    desired: Desired,
+    now: Timestamp,
+    steps: Vec<Step>,
+    status: ExternalCAIssuanceStatus,
+    next_check: Timestamp,
+    /// What needs a person.
+    problems: BTreeMap<Area, Vec<Problem>>,
+    /// What a person should know though it works.
+    warnings: BTreeMap<Area, Problem>,
+    /// What time and the operator will bring.
+    waiting: Vec<(Area, Problem)>,
+}
+
+impl Draft<'_> {
+    fn problem(&mut self, area: Area, problem: Problem) {
+        self.problems.entry(area).or_default().push(problem);
+    }
+
+    fn wake(&mut self, at: Timestamp) {
+        self.next_check = self.next_check.min(at.max(self.now));
+    }
+
+    fn wake_in(&mut self, delay: SignedDuration) {
+        self.wake(self.now.saturating_add(delay).unwrap_or(Timestamp::MAX));
+    }
+
+    fn previous(&self) -> Option<&ExternalCAIssuanceStatus> {
+        self.observed.issuance.status.as_ref()
+    }
+
+    fn run(&mut self) {
+        for (_, problem) in std::mem::take(&mut self.desired.problems) {
+            self.problem(Area::Certificates, problem);
+        }
+        let additional = self.additional_anchors();
+        let issuer = self.observed.issuer.clone();
+        match issuer {
+            Issuer::Ready(ca) => self.with_issuer(&ca, &additional),
+            Issuer::Absent => self.without_issuer(),
+            Issuer::Refused(problem) => {
+                if problem.reason == Reason::CASecretUnreadable {
+                    self.wake_in(RETRY);
+                }
+                self.problem(Area::Issuer, problem);
+                self.keep_status();
+            }
+        }
+        if !self.observed.unreadable.is_empty() {
+            self.wake_in(RETRY);
+        }
+    }
+
+    fn without_issuer(&mut self) {
+        let target = ca_secret(&self.observed.issuance);
+        let IssuerSpec::CaSecret(secret) = &self.observed.issuance.spec.issuer;
+        if !self.observed.served.contains(&target.namespace) {
+            let message = format!(
+                "the operator is not told to serve the namespace {}; add it to the chart's namespaces.serve",
+                target.namespace
+            );
+            self.problem(Area::Issuer, Problem::new(Reason::NamespaceNotServed, message));
+        } else if secret.generate {
+            self.waiting.push((Area::Issuer, Problem::new(Reason::Progressing, format!("making the CA Secret {target}"))));
+            self.steps.push(Step::GenerateCa { target });
+        } else {
+            let message = format!(
+                "the CA Secret {target} does not exist; create it with tls.crt and tls.key, or set issuer.caSecret.generate"
+            );
+            self.problem(Area::Issuer, Problem::new(Reason::CASecretNotFound, message));
+        }
+        self.keep_status();
+    }
+
+    /// Without an issuer nothing is judged, so what was said of certificates and anchors stays.
+    fn keep_status(&mut self) {
+        if let Some(previous) = self.observed.issuance.status.clone() {
+            self.status.trust = previous.trust;
+            self.status.certificates = previous.certificates;
+            self.status.certificates_ready = previous.certificates_ready;
+            self.status.planes = previous.planes;
+            self.status.contested = previous.contested;
+            self.status.next_renewal = previous.next_renewal;
+        }
+        for area in [Area::Trust, Area::Certificates, Area::Planes] {
+            self.waiting.push((area, Problem::new(Reason::Progressing, "waiting for the issuer")));
+        }
+    }
+
+    fn additional_anchors(&mut self) -> Vec<Certificate> {
+        let mut anchors = Vec::new();
+        for (index, entry) in self.observed.issuance.spec.trust.additional_anchors.iter().enumerate() {
+            let origin = format!("spec.trust.additionalAnchors[{index}]");
+            let found = match (&entry.pem, &entry.config_map_ref) {
+                (Some(pem), _) => Ok(parse_bundle(pem.as_bytes()).certificates),
+                (None, Some(reference)) => {
+                    let key = (reference.name.clone(), reference.key.clone());
+                    match self.observed.anchor_config_maps.get(&key) {
+                        Some(Read::Found(found)) => Ok(found.clone()),
+                        Some(Read::Unknown(why)) => Err(why.clone()),
+                        Some(Read::Absent) | None => Err(format!("ConfigMap {} does not exist", reference.name)),
+                    }
+                }
+                (None, None) => Ok(Vec::new()),
+            };
+            let problem = match found {
+                Ok(found) if found.is_empty() => "it holds no PEM certificate".to_owned(),
+                Ok(found) => {
+                    anchors.extend(found);
+                    continue;
+                }
+                Err(why) => why,
+            };
+            let message = format!("{origin}: {problem}; correct it or remove the entry");
+            self.problem(Area::Trust, Problem::new(Reason::AnchorUnreadable, message));
+        }
+        anchors
+    }
+
+    fn with_issuer(&mut self, ca: &CertificateAuthority, additional: &[Certificate]) {
+        let issuance = Arc::clone(&self.observed.issuance);
+        let trust_secret = trust_secret(&issuance);
+        let desired = self.desired.clone();
+        let gateway = MaterialRef {
+            kind: MaterialKind::Secret,
+            object: ObjectRef::new(&trust_secret.object.namespace, &issuance.spec.gateway.secret_name),
+        };
+        let consumers = consumers(&self.observed.workloads, &self.observed.material, Some(&gateway));
+        let known = known_anchors(self.previous());
+        let trust = Trust {
+            observed: self.observed,
+            desired: &desired,
+            ca,
+            additional,
+            consumers: &consumers,
+            known: &known,
+            trust_secret: &trust_secret,
+            by_reference: issuance.spec.planes.client_ca == ClientCa::SecretRef,
+            now: self.now,
+        };
+        let retiring = trust.retiring();
+        self.issuer_status(ca);
+        self.bundles(&trust, &retiring);
+        self.planes(&trust, &retiring);
+        self.leaves(&trust, &retiring);
+        self.anchors(&trust, &retiring);
+        self.agents_without_plane();
+        self.rollouts(&consumers);
+    }
+
+    fn issuer_status(&mut self, ca: &CertificateAuthority) {
+        let end = ca.not_after();
+        self.status.issuer = Some(IssuerStatus {
+            subject: ca.certificate().subject().to_owned(),
+            fingerprint: ca.certificate().fingerprint().to_string(),
+            not_after: Time(end),
+        });
+        self.wake(end);
+        let warn = end.saturating_sub(renew_before(&self.observed.issuance.spec)).unwrap_or(Timestamp::MIN);
+        if warn <= self.now {
+            let message = format!("the CA {} ends at {end}, and certificates end with it; replace the CA", ca.certificate().subject());
+            self.warnings.insert(Area::Issuer, Problem::new(Reason::CAExpiring, message));
+        } else {
+            self.wake(warn);
+        }
+    }
+
+    fn bundles(&mut self, trust: &Trust<'_>, retiring: &[Certificate]) {
+        let issuance = identity(&self.observed.issuance);
+        for target in &trust.desired.trust_places {
+            if !self.observed.served.contains(&target.object.namespace) {
+                let message = format!(
+                    "{target}: the operator is not told to serve the namespace {}; add it to the chart's namespaces.serve",
+                    target.object.namespace
+                );
+                self.problem(Area::Trust, Problem::new(Reason::NamespaceNotServed, message));
+                continue;
+            }
+            let stored = self.observed.material.get(target).map(AsRef::as_ref);
+            if let Some(Read::Unknown(why)) = stored {
+                self.problem(Area::Trust, Problem::new(Reason::Unreadable, format!("{target}: {why}")));
+                self.wake_in(RETRY);
+                continue;
+            }
+            let found = stored.and_then(Read::found);
+            if let Some(owner) = found.and_then(|found| found.controller.as_ref()) {
+                let message = format!("{target}: {owner} controls it (ownerReferences); delete that object or name another in spec.trust");
+                self.problem(Area::Trust, Problem::new(Reason::NotOwned, message));
+                continue;
+            }
+            if found.is_some_and(|found| found.has_key) {
+                let message = format!(
+                    "{target} holds a private key, and workloads mount it; move the CA to a Secret of another name and leave only ca.crt there"
+                );
+                self.warnings.insert(Area::Trust, Problem::new(Reason::CAKeyExposed, message));
+            }
+            let Some(wanted) = trust.wanted(&Place::Material(target.clone()), retiring) else { continue };
+            if found.is_some_and(|found| same(&found.anchors, &wanted)) {
+                continue;
+            }
+            let ours = found.is_some_and(|found| found.issuance.as_ref() == Some(&issuance) && found.has_ca_crt);
+            let manager = found.and_then(|found| found.manager.clone());
+            if self.may_repair(Area::Trust, &target.to_string(), "data[\"ca.crt\"]", ours, manager) {
+                self.waiting.push((Area::Trust, Problem::new(Reason::Progressing, format!("writing {target}"))));
+                self.steps.push(Step::WriteBundle { target: target.clone(), anchors: wanted });
+            }
+        }
+    }
+
+    /// Never fight: a field that another manager puts back is repaired twice within the hour, then left alone.
+    fn may_repair(&mut self, area: Area, object: &str, field: &str, ours: bool, manager: Option<String>) -> bool {
+        let Some(manager) = manager.filter(|manager| ours && manager != MANAGER) else { return true };
+        let previous = self
+            .previous()
+            .filter(|status| status.observed_generation == self.observed.issuance.metadata.generation)
+            .and_then(|status| status.contested.iter().find(|entry| entry.object == object))
+            .filter(|entry| {
+                entry.count >= CONTEST_LIMIT || entry.last_time.0.duration_until(self.now) < CONTEST_WINDOW
+            })
+            .cloned();
+        let count = previous.as_ref().map_or(0, |entry| entry.count);
+        if count >= CONTEST_LIMIT {
+            let message = format!(
+                "{object}: the field manager \"{manager}\" keeps putting back {field}; let it leave the field to {MANAGER}, or \
+                 let planes refer to the trust Secret (planes.clientCA: SecretRef)"
+            );
+            self.problem(area, Problem::new(Reason::FieldConflict, message));
+            self.status.contested.extend(previous);
+            return false;
+        }
+        self.status.contested.push(Contested {
+            object: object.to_owned(),
+            manager,
+            count: count + 1,
+            last_time: Time(self.now),
+        });
+        true
+    }
+
+    fn planes(&mut self, trust: &Trust<'_>, retiring: &[Certificate]) {
+        let mode = self.observed.issuance.spec.planes.client_ca;
+        for plane in &trust.desired.planes {
+            let result = self.wire(trust, plane, mode, retiring);
+            let (wired, reason) = match result {
+                Ok(None) => (true, None),
+                Ok(Some(client_ca)) => {
+                    let message = format!("writing the clientCA of {}", plane.plane);
+                    self.waiting.push((Area::Planes, Problem::new(Reason::Progressing, message)));
+                    self.steps.push(Step::WirePlane {
+                        plane: plane.plane.clone(),
+                        resource_version: plane.resource_version.clone(),
+                        client_ca,
+                    });
+                    (false, Some(Reason::Progressing))
+                }
+                Err(problem) => {
+                    let reason = problem.reason;
+                    // The trust Secret comes first; that is under way.
+                    if reason == Reason::Progressing {
+                        self.waiting.push((Area::Planes, problem));
+                    } else {
+                        self.problem(Area::Planes, problem);
+                    }
+                    (false, Some(reason))
+                }
+            };
+            self.status.planes.push(PlaneStatus {
+                kind: plane.plane.kind,
+                namespace: plane.plane.namespace.clone(),
+                name: plane.plane.name.clone(),
+                plane_id: plane.plane_id.clone(),
+                wired,
+                reason: reason.map(|reason| reason.to_string()),
+                agent_connected: plane.agent_connected,
+            });
+        }
+    }
+
+    fn wire(
+        &mut self,
+        trust: &Trust<'_>,
+        plane: &Plane,
+        mode: ClientCa,
+        retiring: &[Certificate],
+    ) -> Result<Option<Wiring>, Problem> {
+        let name = &plane.plane;
+        let anchor = trust.ca.anchor();
+        if trust.refers_to_trust_secret(plane) {
+            let place = Place::Material(trust.trust_secret.clone());
+            return match trust.stored(&place).is_some_and(|stored| stored.contains(anchor)) {
+                true => Ok(None),
+                false => Err(Problem::new(Reason::Progressing, format!("{name} waits for {}", trust.trust_secret))),
+            };
+        }
+        if mode == ClientCa::Unmanaged {
+            return if plane.anchors.contains(anchor) {
+                Ok(None)
+            } else {
+                Err(Problem::new(
+                    Reason::ClientCAMismatch,
+                    format!(
+                        "{name}: spec.clusterAgent.clientCA does not contain the CA that signs its agent's certificate ({}), so the \
+                         gateway would say \"certificate not valid for any CR\" and agents see \"x509: certificate signed by unknown authority\"; \
+                         add that CA to the clientCA, or let planes.clientCA be Value or SecretRef",
+                        anchor.subject()
+                    ),
+                ))
+            };
+        }
+        let served = name.namespace.as_ref().is_none_or(|namespace| {
+            self.observed.served.contains(namespace) || self.observed.plane_namespaces.contains(namespace)
+        });
+        if !served {
+            return Err(Problem::new(
+                Reason::NamespaceNotServed,
+                format!("{name}: the operator is not told to write planes in its namespace; add it to the chart's namespaces.planes, or exclude the plane by planes.selector"),
+            ));
+        }
+        if let (None, Some((secret, key))) = (&plane.value, &plane.reference) {
+            return Err(Problem::new(
+                Reason::ForeignClientCA,
+                format!(
+                    "{name}: spec.clusterAgent.clientCA refers to the key {key} of the Secret {secret}, which this issuance does not manage; let it \
+                     refer to {} (key ca.crt), remove the reference, or exclude the plane by planes.selector",
+                    trust.trust_secret
+                ),
+            ));
+        }
+        let wiring = match mode {
+            ClientCa::SecretRef => {
+                let Some(field) = plane.reference_field else {
+                    return Err(Problem::new(
+                        Reason::ClientCAMismatch,
+                        format!("{name}: this version of the resource knows no Secret reference; use planes.clientCA: Value"),
+                    ));
+                };
+                let stored = trust.stored(&Place::Material(trust.trust_secret.clone())).unwrap_or_default();
+                if !stored.contains(anchor) || !plane.anchors.iter().all(|old| stored.contains(old)) {
+                    return Err(Problem::new(Reason::Progressing, format!("{name} waits for {}", trust.trust_secret)));
+                }
+                Wiring::Reference { field, secret: trust.trust_secret.object.clone() }
+            }
+            _ => {
+                let wanted = trust.wanted(&Place::ClientCa(name.clone()), retiring).unwrap_or_default();
+                if same(&plane.anchors, &wanted) {
+                    return Ok(None);
+                }
+                Wiring::Value(encode_bundle(&wanted))
+            }
+        };
+        let was_wired = self.previous().is_some_and(|status| {
+            status.planes.iter().any(|old| {
+                old.wired && old.kind == name.kind && old.namespace == name.namespace && old.name == name.name
+            })
+        });
+        let lacks_ours = !plane.anchors.contains(anchor);
+        let object = name.to_string();
+        if self.may_repair(Area::Planes, &object, "spec.clusterAgent.clientCA", was_wired && lacks_ours, plane.manager.clone()) {
+            Ok(Some(wiring))
+        } else {
+            Err(Problem::new(Reason::FieldConflict, format!("{object}: see contested")))
+        }
+    }
+
+    fn leaves(&mut self, trust: &Trust<'_>, retiring: &[Certificate]) {
+        let issuance = Arc::clone(&self.observed.issuance);
+        let annotations = issuance.metadata.annotations.clone().unwrap_or_default();
+        let (renew, adopt) = (annotations.get(RENEW_ANNOTATION), annotations.get(ADOPT_ANNOTATION));
+        let named = |text: Option<&String>, target: &ObjectRef| {
+            text.is_some_and(|text| {
+                text.split(',').map(str::trim).any(|word| word == "all" || word == target.to_string() || word == target.name)
+            })
+        };
+        let owner = identity(&issuance);
+        let before = renew_before(&issuance.spec);
+        let policy: RotationPolicy = issuance.spec.certificate_defaults.private_key.rotation_policy;
+        let (mut ready, mut renewals) = (0, Vec::new());
+        for leaf in trust.desired.leaves.values() {
+            let Some(stored) = self.observed.material.get(&leaf.material()) else { continue };
+            let context = LeafContext {
+                leaf,
+                stored,
+                ca: trust.ca,
+                renew_before: before,
+                issuance: &owner,
+                claimed_by: self.observed.claims.get(&leaf.target).map(String::as_str),
+                served: self.observed.served.contains(&leaf.target.namespace),
+                adopt: named(adopt, &leaf.target),
+                renew: named(renew, &leaf.target),
+                now: self.now,
+            };
+            let (state, reason) = match checks::judge(&context) {
+                Verdict::Fit => {
+                    ready += 1;
+                    (CertificateState::Ready, None)
+                }
+                Verdict::Blocked(problem) => {
+                    let reason = problem.reason;
+                    if reason == Reason::Unreadable {
+                        self.wake_in(RETRY);
+                    }
+                    self.problem(Area::Certificates, problem);
+                    (CertificateState::Failed, Some(reason))
+                }
+                Verdict::Issue(why) => {
+                    let waiting = trust.must_load_first(leaf, retiring);
+                    let reason = why.reason;
+                    if waiting.is_empty() {
+                        self.waiting.push((Area::Certificates, why.clone()));
+                        self.steps.push(Step::IssueLeaf {
+                            target: leaf.target.clone(),
+                            profile: leaf.profile.clone(),
+                            reuse_key: checks::reuses_key(policy, &context),
+                            why,
+                        });
+                        (CertificateState::Pending, Some(reason))
+                    } else {
+                        let message = format!(
+                            "Secret {}: {reason}; it is signed by the new CA once these trust it: {}",
+                            leaf.target,
+                            list(&waiting)
+                        );
+                        self.waiting.push((Area::Certificates, Problem::new(Reason::WaitingForPeers, message)));
+                        (CertificateState::Waiting, Some(reason))
+                    }
+                }
+            };
+            let entry = self.certificate_status(trust, leaf, stored, before, state, reason);
+            renewals.extend(entry.renewal_time.as_ref().map(|time| time.0));
+            self.status.certificates.push(entry);
+        }
+        if renew.is_some() {
+            // One round of issuing grants the request: the annotation goes with it, and later steps do not depend on it.
+            self.steps.push(Step::ConsumeRenewal);
+        }
+        let wanted = trust.desired.leaves.len();
+        self.status.certificates_ready = Some(format!("{ready}/{wanted}"));
+        let next = renewals.into_iter().min();
+        if let Some(next) = next.filter(|next| *next > self.now) {
+            self.wake(next);
+        }
+        self.status.next_renewal = next.map(Time);
+    }
+
+    fn certificate_status(
+        &self,
+        trust: &Trust<'_>,
+        leaf: &DesiredLeaf,
+        stored: &Read<crate::observed::Material>,
+        before: SignedDuration,
+        state: CertificateState,
+        reason: Option<Reason>,
+    ) -> CertificateStatus {
+        let found = checks::certificate(stored);
+        let by_issuer = found.is_some_and(|found| found.signed_by(trust.ca.certificate()));
+        CertificateStatus {
+            target: leaf.target.to_string(),
+            common_name: leaf.profile.common_name.clone(),
+            serial: found.map(Certificate::serial_hex),
+            signer: by_issuer.then(|| trust.ca.anchor().fingerprint().short()),
+            not_after: found.map(|found| Time(found.not_after())),
+            renewal_time: found.map(|found| Time(whole_seconds(checks::renewal_time(found, before, leaf.profile.duration)))),
+            state,
+            reason: reason.map(|reason| reason.to_string()),
+        }
+    }
+
+    fn anchors(&mut self, trust: &Trust<'_>, retiring: &[Certificate]) {
+        let entry = |anchor: &Certificate, state, waiting_for| AnchorStatus {
+            subject: anchor.subject().to_owned(),
+            fingerprint: anchor.fingerprint().to_string(),
+            state,
+            not_after: Time(anchor.not_after()),
+            waiting_for,
+        };
+        let mut anchors = vec![entry(trust.ca.anchor(), AnchorState::Active, Vec::new())];
+        for anchor in trust.additional.iter().filter(|anchor| *anchor != trust.ca.anchor()) {
+            anchors.push(entry(anchor, AnchorState::Next, Vec::new()));
+        }
+        for anchor in retiring {
+            let mut waiting: BTreeSet<String> = BTreeSet::new();
+            for place in trust.places().filter(|place| trust.stored(place).is_some_and(|stored| stored.contains(anchor))) {
+                waiting.extend(trust.dependents(&place, anchor));
+            }
+            let waiting: Vec<String> = waiting.into_iter().take(10).collect();
+            if !waiting.is_empty() {
+                let message = format!("the old CA {} stays trusted until these have moved: {}", anchor.subject(), list(&waiting));
+                self.waiting.push((Area::Trust, Problem::new(Reason::WaitingForPeers, message)));
+            }
+            anchors.push(entry(anchor, AnchorState::Retiring, waiting));
+        }
+        self.status.trust = Some(TrustStatus { anchors });
+    }
+
+    /// An agent whose plane ID no plane resource has is refused by the gateway.
+    fn agents_without_plane(&mut self) {
+        let observed = self.observed;
+        let bundle = &observed.issuance.spec.trust.config_map_name;
+        let lost: Vec<Problem> = observed
+            .workloads
+            .iter()
+            .filter(|workload| {
+                workload.mounts.iter().any(|mount| mount.kind == MaterialKind::ConfigMap && mount.object.name == *bundle)
+            })
+            .filter_map(|workload| {
+                let (kind, id) = workload.agent.as_ref()?;
+                let known = observed
+                    .planes
+                    .iter()
+                    .any(|plane| plane.plane_id == *id && crate::desired::plane_type(plane.plane.kind) == kind);
+                (!known).then(|| {
+                    let message = format!(
+                        "{} runs an agent with --plane-type={kind} --plane-id={id}, but no plane resource has that planeID, so the gateway \
+                         would say \"no {kind} CRs found with planeID '{id}'\"; create the plane resource, or let its spec.planeID equal the agent's --plane-id",
+                        workload.workload
+                    );
+                    Problem::new(Reason::PlaneNotFound, message)
+                })
+            })
+            .collect();
+        for problem in lost {
+            self.problem(Area::Planes, problem);
+        }
+    }
+
+    fn rollouts(&mut self, consumers: &[Consumer<'_>]) {
+        let spec = &self.observed.issuance.spec.rollout;
+        let timeout = spec.timeout.0;
+        let about_to_change: BTreeSet<MaterialRef> = self
+            .steps
+            .iter()
+            .filter_map(|step| match step {
+                Step::WriteBundle { target, .. } => Some(target.clone()),
+                Step::IssueLeaf { target, .. } => {
+                    Some(MaterialRef { kind: MaterialKind::Secret, object: target.clone() })
+                }
+                _ => None,
+            })
+            .collect();
+        if spec.strategy == RolloutStrategy::Restart {
+            for consumer in restarts(consumers, &about_to_change, spec.max_concurrent as usize, timeout, self.now) {
+                self.steps.push(Step::Restart {
+                    workload: consumer.workload.workload.clone(),
+                    resource_version: consumer.workload.resource_version.clone(),
+                    material_hash: encode_loaded(&stamp(consumer, &self.observed.material)),
+                });
+            }
+        }
+        for consumer in consumers.iter().filter(|consumer| consumer.is_stale() || consumer.is_busy()) {
+            let workload = consumer.workload.workload.to_string();
+            let (reason, state) = match (&consumer.workload.rollout, consumer.is_stale()) {
+                (_, true) if spec.strategy == RolloutStrategy::None => {
+                    (Reason::RestartNeeded, "holds old material, and rollout.strategy is None; restart it".to_owned())
+                }
+                (RolloutState::Running(why), _) if consumer.is_busy() => (Reason::RollingOut, why.clone()),
+                _ => (Reason::RollingOut, "waits for its restart".to_owned()),
+            };
+            let since = self
+                .previous()
+                .and_then(|status| status.rollouts.iter().find(|old| old.workload == workload))
+                .map_or(self.now, |old| old.since.0);
+            let late = since.saturating_add(timeout).unwrap_or(Timestamp::MAX);
+            let problem = Problem::new(reason, format!("{workload} {state}"));
+            if reason == Reason::RestartNeeded {
+                self.problem(Area::Rollouts, problem);
+            } else if late <= self.now && consumer.is_busy() {
+                let message = format!(
+                    "{workload} has not finished its rollout since {since}: {state}; look at its pods (kubectl describe) and mend what keeps them from being available"
+                );
+                self.problem(Area::Rollouts, Problem::new(Reason::RolloutStuck, message));
+            } else {
+                self.wake(late);
+                self.waiting.push((Area::Rollouts, problem));
+            }
+            self.status.rollouts.push(RolloutStatus { workload, state, since: Time(since) });
+        }
+    }
+
+    fn finish(mut self) -> Plan {
+        let paused = self.observed.issuance.spec.paused;
+        if paused {
+            self.steps.clear();
+        }
+        let stalled = self.problems.values().flatten().next().cloned();
+        let (area_of_wait, waiting) = (self.waiting.first().map(|(area, _)| *area), self.waiting.first().map(|(_, problem)| problem.clone()));
+        let mut findings = Vec::new();
+        for (area, kind, good) in [
+            (Area::Issuer, "IssuerReady", Reason::Ready),
+            (Area::Trust, "TrustDistributed", Reason::Ready),
+            (Area::Certificates, "CertificatesReady", Reason::Ready),
+            (Area::Planes, "PlanesWired", Reason::Ready),
+            (Area::Rollouts, "RolloutsComplete", Reason::Ready),
+        ] {
+            let problems = self.problems.get(&area).map_or(&[][..], Vec::as_slice);
+            let wait = self.waiting.iter().find(|(place, _)| *place == area).map(|(_, problem)| problem);
+            let more = match problems.len() {
+                0 | 1 => String::new(),
+                count => format!(" (and {} more)", count - 1),
+            };
+            findings.push(match (problems.first(), wait, self.warnings.get(&area)) {
+                (Some(problem), ..) => {
+                    finding(kind, false, problem.reason, format!("{}{more}", joined(problems).unwrap_or_default()))
+                }
+                (None, Some(wait), _) => finding(kind, false, wait.reason, wait.message.clone()),
+                (None, None, Some(warning)) => finding(kind, true, warning.reason, warning.message.clone()),
+                (None, None, None) => finding(kind, true, good, good_message(area).into()),
+            });
+        }
+        let issuing = self.steps.iter().any(|step| matches!(step, Step::IssueLeaf { .. } | Step::GenerateCa { .. }));
+        let ready = stalled.is_none() && waiting.is_none() && !paused;
+        let overall = match (&stalled, &waiting) {
+            _ if paused => Problem::new(Reason::Paused, "spec.paused is true: nothing is written or renewed"),
+            (Some(problem), _) => problem.clone(),
+            (None, Some(problem)) => problem.clone(),
+            (None, None) => Problem::new(Reason::Ready, "certificates, trust, planes and workloads are as wanted"),
+        };
+        let progress = waiting.filter(|_| !paused);
+        let mut all = vec![
+            finding("Ready", ready, overall.reason, overall.message),
+            match &progress {
+                Some(problem) => finding("Reconciling", true, problem.reason, problem.message.clone()),
+                None => finding("Reconciling", false, Reason::Idle, "nothing is under way".into()),
+            },
+            match &stalled {
+                Some(problem) => finding("Stalled", true, problem.reason, problem.message.clone()),
+                None => finding("Stalled", false, Reason::Idle, "nothing needs a person".into()),
+            },
+            match issuing {
+                true => finding("Issuing", true, Reason::Progressing, "certificates are being issued".into()),
+                false => finding("Issuing", false, Reason::Idle, "no certificate is due".into()),
+            },
+        ];
+        all.append(&mut findings);
+
+        self.status.phase = Some(match (paused, &stalled, area_of_wait) {
+            (true, ..) => Phase::Paused,
+            (_, Some(_), _) => Phase::Stalled,
+            (.., None) => Phase::Ready,
+            (.., Some(_)) if self.is_rotating() => Phase::Rotating,
+            (.., Some(Area::Rollouts)) => Phase::RollingOut,
+            (.., Some(_)) => Phase::Issuing,
+        });
+        let previous = self.previous().map_or(&[][..], |status| status.conditions.as_slice());
+        let events = transitions(previous, &all);
+        self.status.conditions = merge(previous, all, self.observed.issuance.metadata.generation, self.now);
+        Plan { steps: self.steps, status: self.status, events, next_check: self.next_check }
+    }
+
+    fn is_rotating(&self) -> bool {
+        let anchors = self.status.trust.as_ref().map_or(&[][..], |trust| &trust.anchors);
+        anchors.iter().any(|anchor| anchor.state == AnchorState::Retiring)
+    }
+}
+
+fn good_message(area: Area) -> &'static str {
+    match area {
+        Area::Issuer => "the CA can sign",
+        Area::Trust => "every trust place holds the bundle",
+        Area::Certificates => "every certificate is as wanted",
+        Area::Planes => "every plane trusts the CA",
+        Area::Rollouts => "every workload has loaded what is stored",
+    }
+}
+
+fn finding(kind: &'static str, status: bool, reason: Reason, message: String) -> Finding {
+    Finding { kind, status, reason, message }
+}
+
+/// The first few messages, each once.
+fn joined(problems: &[Problem]) -> Option<String> {
+    let first = problems.first()?;
+    let also: Vec<&str> = problems.iter().skip(1).take(2).map(|problem| problem.message.as_str()).collect();
+    Some(limit(std::iter::once(first.message.as_str()).chain(also).collect::<Vec<_>>().join("; "), 4096))
+}
+
+fn list(names: &[String]) -> String {
+    let shown: Vec<&str> = names.iter().take(5).map(String::as_str).collect();
+    match names.len().saturating_sub(shown.len()) {
+        0 => shown.join(", "),
+        more => format!("{} and {more} more", shown.join(", ")),
+    }
+}
+
+/// A condition that turned speaks once; Reconciling and Issuing come and go and say nothing.
+fn transitions(previous: &[k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition], findings: &[Finding]) -> Vec<(bool, Problem)> {
+    findings
+        .iter()
+        .filter(|finding| !matches!(finding.kind, "Ready" | "Reconciling" | "Stalled" | "Issuing"))
+        .filter(|finding| {
+            let old = previous.iter().find(|condition| condition.type_ == finding.kind);
+            old.map(|condition| condition.reason.as_str()) != Some(finding.reason.as_str())
+        })
+        .filter(|finding| {
+            !matches!(finding.reason, Reason::Ready | Reason::Progressing | Reason::RollingOut) && !is_issue_reason(finding.reason)
+        })
+        .map(|finding| {
+            let bad = finding.reason != Reason::WaitingForPeers;
+            (bad, Problem::new(finding.reason, finding.message.clone()))
+        })
+        .collect()
+}
+
+fn is_issue_reason(reason: Reason) -> bool {
+    matches!(reason, Reason::SecretMissing | Reason::Renewing | Reason::RenewRequested | Reason::SignerChanged)
+}
+
+fn known_anchors(status: Option<&ExternalCAIssuanceStatus>) -> BTreeSet<Fingerprint> {
+    let anchors = status.and_then(|status| status.trust.as_ref()).map_or(&[][..], |trust| &trust.anchors);
+    anchors.iter().filter_map(|anchor| Fingerprint::parse(&anchor.fingerprint)).collect()
+}
+
+fn same(stored: &[Certificate], wanted: &[Certificate]) -> bool {
+    stored.len() == wanted.len() && wanted.iter().all(|anchor| stored.contains(anchor))
+}
+
+/// Status times have whole seconds: the API keeps no more.
+fn whole_seconds(time: Timestamp) -> Timestamp {
+    Timestamp::from_second(time.as_second()).unwrap_or(time)
+}

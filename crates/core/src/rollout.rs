@@ -1,0 +1,163 @@
+//! Consumers: what they have loaded, and who may be restarted now.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use jiff::{SignedDuration, Timestamp};
+
+use crate::observed::{Material, MaterialRef, Read, RolloutState, Workload, WorkloadRef};
+
+/// What a workload's running pods hold of an object.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Load {
+    /// Exactly what is stored.
+    Current,
+    /// What is stored, as soon as the rollout completes.
+    Pending,
+    /// Something older.
+    Stale,
+    /// Nobody can say: it may be the oldest thing there ever was.
+    Unknown,
+}
+
+/// What a workload holds of an object that it mounts. Pods read at start, so a pod template that names the stored hash
+/// and is rolled out proves it. Where the template names none, time can: a workload younger than the last change of the
+/// object, or one that could not start before the object was there, has loaded what is stored.
+pub fn load(workload: &Workload, material: &MaterialRef, stored: &Read<Material>) -> Load {
+    let Read::Found(stored) = stored else { return Load::Unknown };
+    let loaded = match workload.loaded.get(material) {
+        Some(hash) => *hash == stored.hash,
+        None if started_after(workload, stored) => true,
+        None if stored.issuance.is_some() => false,
+        None => return Load::Unknown,
+    };
+    match (loaded, &workload.rollout) {
+        (false, _) => Load::Stale,
+        (true, RolloutState::Complete) => Load::Current,
+        (true, RolloutState::Running(_)) => Load::Pending,
+    }
+}
+
+fn started_after(workload: &Workload, stored: &Material) -> bool {
+    let (Some(created), Some(changed)) = (stored.created, stored.changed) else { return false };
+    if workload.created.is_some_and(|workload| workload > changed) {
+        return true;
+    }
+    // Its first content is its only one, and pods that mount it could not start without it.
+    changed == created
+        && match workload.available_since {
+            Some(since) => since >= created,
+            None => matches!(workload.rollout, RolloutState::Running(_)),
+        }
+}
+
+/// A workload's part in the conversation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Side {
+    /// It presents the gateway's certificate.
+    Gateway,
+    /// Anybody else.
+    Peer,
+}
+
+/// A workload that mounts material of the issuance.
+pub struct Consumer<'a> {
+    /// The workload.
+    pub workload: &'a Arc<Workload>,
+    /// Its side.
+    pub side: Side,
+    /// What it holds of each object.
+    pub loads: BTreeMap<&'a MaterialRef, Load>,
+}
+
+impl Consumer<'_> {
+    /// Whether a restart would change what it holds.
+    pub fn is_stale(&self) -> bool {
+        self.loads.values().any(|load| *load == Load::Stale)
+    }
+
+    /// Whether a rollout that this operator began is still running.
+    pub fn is_busy(&self) -> bool {
+        !self.workload.loaded.is_empty() && self.workload.rollout != RolloutState::Complete
+    }
+
+    /// Since when the rollout runs, where that is known.
+    fn stuck(&self, now: Timestamp, timeout: SignedDuration) -> bool {
+        self.workload.rollout_since.is_some_and(|since| since.duration_until(now) > timeout)
+    }
+}
+
+/// The workloads that mount any of `material`.
+pub fn consumers<'a>(
+    workloads: &'a [Arc<Workload>],
+    material: &'a BTreeMap<MaterialRef, Arc<Read<Material>>>,
+    gateway: Option<&MaterialRef>,
+) -> Vec<Consumer<'a>> {
+    workloads
+        .iter()
+        .filter_map(|workload| {
+            let loads: BTreeMap<_, _> = material
+                .iter()
+                .filter(|(object, _)| workload.mounts.contains(object))
+                .map(|(object, stored)| (object, load(workload, object, stored)))
+                .collect();
+            let side = match gateway.is_some_and(|gateway| workload.mounts.contains(gateway)) {
+                true => Side::Gateway,
+                false => Side::Peer,
+            };
+            (!loads.is_empty()).then_some(Consumer { workload, side, loads })
+        })
+        .collect()
+}
+
+/// Who is restarted now: the gateway alone and first, then at most `max_concurrent` peers at once. A workload waits while
+/// something that it mounts is about to change, so that one restart does for all. A peer whose rollout is stuck no
+/// longer holds the others back: their own certificates have an end too.
+pub fn restarts<'a>(
+    consumers: &'a [Consumer<'a>],
+    about_to_change: &BTreeSet<MaterialRef>,
+    max_concurrent: usize,
+    timeout: SignedDuration,
+    now: Timestamp,
+) -> Vec<&'a Consumer<'a>> {
+    let busy = |side: Side| consumers.iter().filter(move |consumer| consumer.side == side && consumer.is_busy());
+    let stale = |side: Side| consumers.iter().filter(move |consumer| consumer.side == side && consumer.is_stale());
+    let ready = |consumer: &&Consumer<'_>| {
+        !consumer.is_busy() && !consumer.workload.mounts.iter().any(|mount| about_to_change.contains(mount))
+    };
+    if busy(Side::Gateway).next().is_some() {
+        // A gateway that is stuck because its template names old material is helped by the next restart.
+        return stale(Side::Gateway)
+            .filter(|consumer| !consumer.workload.mounts.iter().any(|mount| about_to_change.contains(mount)))
+            .take(1)
+            .collect();
+    }
+    let moving = busy(Side::Peer).filter(|consumer| !consumer.stuck(now, timeout)).count();
+    if stale(Side::Gateway).next().is_some() {
+        return if moving == 0 { stale(Side::Gateway).filter(ready).take(1).collect() } else { Vec::new() };
+    }
+    stale(Side::Peer)
+        .filter(|consumer| ready(consumer) || consumer.is_busy() && consumer.stuck(now, timeout))
+        .take(max_concurrent.saturating_sub(moving))
+        .collect()
+}
+
+/// What the pod template is to name: the entries it has, with every object of ours that it mounts as it is stored.
+pub fn stamp(consumer: &Consumer<'_>, material: &BTreeMap<MaterialRef, Arc<Read<Material>>>) -> BTreeMap<MaterialRef, String> {
+    let mut loaded = consumer.workload.loaded.clone();
+    loaded.retain(|object, _| consumer.workload.mounts.contains(object));
+    for object in consumer.loads.keys() {
+        if let Some(Read::Found(stored)) = material.get(*object).map(Arc::as_ref) {
+            loaded.insert((*object).clone(), stored.hash.clone());
+        }
+    }
+    loaded
+}
+
+/// Whether every consumer of an object holds what is stored; else who does not.
+pub fn not_loaded<'a>(consumers: &'a [Consumer<'a>], object: &'a MaterialRef) -> impl Iterator<Item = &'a WorkloadRef> {
+    consumers
+        .iter()
+        .filter(move |consumer| consumer.loads.get(object).is_some_and(|load| *load != Load::Current))
+        .map(|consumer| &consumer.workload.workload)
+}

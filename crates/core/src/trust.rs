@@ -1,0 +1,279 @@
+//! The bundle algebra and the rotation guards: which anchors a trust place must hold, and which CA may sign a leaf.
+//!
+//! The invariant, for every pair that talks: the leaf a peer presents, loaded or stored, verifies against every bundle
+//! that its verifier could hold, loaded or stored. No phase is kept: each answer is derived from the snapshot.
+
+use std::collections::BTreeSet;
+
+use jiff::Timestamp;
+
+use crate::desired::{Desired, DesiredLeaf, Role};
+use crate::observed::{Leaf, MaterialRef, Observed, Plane, PlaneRef, Read};
+use crate::rollout::{Consumer, not_loaded};
+use crate::x509::{Certificate, CertificateAuthority, Fingerprint, Usages, verify};
+
+/// Where verifiers read their bundle.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Place {
+    /// A ConfigMap or Secret that workloads mount.
+    Material(MaterialRef),
+    /// The clientCA of a plane resource.
+    ClientCa(PlaneRef),
+}
+
+impl std::fmt::Display for Place {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Material(material) => write!(f, "{material}"),
+            Self::ClientCa(plane) => write!(f, "{plane} spec.clusterAgent.clientCA"),
+        }
+    }
+}
+
+/// The trust of one issuance, over one snapshot.
+pub struct Trust<'a> {
+    /// The snapshot.
+    pub observed: &'a Observed,
+    /// What is wanted.
+    pub desired: &'a Desired,
+    /// What signs.
+    pub ca: &'a CertificateAuthority,
+    /// `trust.additionalAnchors`, read.
+    pub additional: &'a [Certificate],
+    /// Workloads that mount material.
+    pub consumers: &'a [Consumer<'a>],
+    /// Anchors that the operator put into bundles, or found to verify its leaves: status remembers them.
+    pub known: &'a BTreeSet<Fingerprint>,
+    /// The trust Secret that planes may refer to.
+    pub trust_secret: &'a MaterialRef,
+    /// Whether planes are to refer to it.
+    pub by_reference: bool,
+    /// Now.
+    pub now: Timestamp,
+}
+
+impl Trust<'_> {
+    /// The anchors that stand in a place; none where that is not known.
+    pub fn stored(&self, place: &Place) -> Option<&[Certificate]> {
+        match place {
+            Place::Material(material) => self.bundle(material),
+            Place::ClientCa(plane) => {
+                let plane = self.plane(plane)?;
+                if self.refers_to_trust_secret(plane) {
+                    self.bundle(self.trust_secret)
+                } else if plane.value.is_none() && plane.reference.is_some() {
+                    None
+                } else {
+                    Some(&plane.anchors)
+                }
+            }
+        }
+    }
+
+    fn bundle(&self, material: &MaterialRef) -> Option<&[Certificate]> {
+        match self.observed.material.get(material)?.as_ref() {
+            Read::Found(stored) => Some(&stored.anchors),
+            Read::Absent => Some(&[]),
+            Read::Unknown(_) => None,
+        }
+    }
+
+    fn plane(&self, plane: &PlaneRef) -> Option<&Plane> {
+        // Sorted by construction: a thousand planes are looked up a thousand times.
+        let index = self.desired.planes.binary_search_by(|candidate| candidate.plane.cmp(plane)).ok()?;
+        self.desired.planes.get(index).map(AsRef::as_ref)
+    }
+
+    /// Whether a plane takes its clientCA from the trust Secret: then nothing is ever written to it.
+    pub fn refers_to_trust_secret(&self, plane: &Plane) -> bool {
+        plane.value.is_none()
+            && plane.reference.as_ref().is_some_and(|(secret, key)| *secret == self.trust_secret.object && key == "ca.crt")
+    }
+
+    /// Every trust place.
+    pub fn places(&self) -> impl Iterator<Item = Place> {
+        let material = self.desired.trust_places.iter().cloned().map(Place::Material);
+        material.chain(self.desired.planes.iter().map(|plane| Place::ClientCa(plane.plane.clone())))
+    }
+
+    /// Whether what reads this place verifies that leaf.
+    fn verifies(&self, place: &Place, leaf: &DesiredLeaf) -> bool {
+        match (place, leaf.role) {
+            (_, Role::Further) => true,
+            (Place::Material(_), Role::Gateway) => true,
+            (Place::Material(material), Role::Agent) => {
+                material == self.trust_secret
+                    && self.desired.planes.iter().any(|plane| {
+                        leaf.planes.contains(&plane.plane) && (self.by_reference || self.refers_to_trust_secret(plane))
+                    })
+            }
+            (Place::ClientCa(plane), Role::Agent) => leaf.planes.contains(plane),
+            (Place::ClientCa(_), Role::Gateway) => false,
+        }
+    }
+
+    fn chain(&self, leaf: &DesiredLeaf) -> Option<&[Certificate]> {
+        match &self.observed.material.get(&leaf.material())?.found()?.leaf {
+            Leaf::Present { chain, .. } => Some(chain),
+            _ => None,
+        }
+    }
+
+    fn holds(&self, chain: &[Certificate], anchors: &[Certificate], usages: Usages) -> bool {
+        verify(chain, anchors, usages, self.now).is_ok()
+    }
+
+    /// Anchors that stand in a place and are on their way out: neither the issuer's nor wanted beforehand, but known to
+    /// this issuance, or still verifying one of its leaves. All other foreign anchors are left alone.
+    pub fn retiring(&self) -> Vec<Certificate> {
+        let mut found: Vec<Certificate> = Vec::new();
+        for place in self.places() {
+            for anchor in self.stored(&place).unwrap_or_default() {
+                if found.contains(anchor) || self.is_wanted(anchor) {
+                    continue;
+                }
+                let needed = || {
+                    self.desired
+                        .leaves
+                        .values()
+                        .filter(|leaf| self.verifies(&place, leaf))
+                        .any(|leaf| self.chain(leaf).is_some_and(|chain| self.needs(chain, leaf, anchor)))
+                };
+                if self.known.contains(&anchor.fingerprint()) || needed() {
+                    found.push(anchor.clone());
+                }
+            }
+        }
+        found.sort_by_key(Certificate::fingerprint);
+        found
+    }
+
+    fn needs(&self, chain: &[Certificate], leaf: &DesiredLeaf, anchor: &Certificate) -> bool {
+        let by_issuer = chain.first().is_some_and(|first| first.signed_by(self.ca.certificate()));
+        !by_issuer && self.holds(chain, std::slice::from_ref(anchor), leaf.profile.usages)
+    }
+
+    fn is_wanted(&self, anchor: &Certificate) -> bool {
+        anchor == self.ca.anchor() || self.additional.contains(anchor)
+    }
+
+    /// Who still depends on a retiring anchor: the leaves that chain to it, and the workloads that may hold such a leaf.
+    /// Guards 2 and 3: while this is not empty the anchor stays.
+    pub fn dependents(&self, place: &Place, anchor: &Certificate) -> Vec<String> {
+        let rest: Vec<Certificate> = self.stored(place).unwrap_or_default().iter().filter(|other| *other != anchor).cloned().collect();
+        let mut waiting: Vec<String> = self.observed.unreadable.to_vec();
+        for leaf in self.desired.leaves.values().filter(|leaf| self.verifies(place, leaf)) {
+            match self.chain(leaf) {
+                Some(chain) if self.holds(chain, &rest, leaf.profile.usages) => {
+                    let material = leaf.material();
+                    waiting.extend(not_loaded(self.consumers, &material).map(ToString::to_string));
+                }
+                _ => waiting.push(format!("Secret {}", leaf.target)),
+            }
+        }
+        waiting
+    }
+
+    /// The anchors that a place must hold: the issuer's, those wanted beforehand, all that stands there and may not leave
+    /// yet, and what the gateway's certificate still chains to. Guard 4: what others put there survives.
+    pub fn wanted(&self, place: &Place, retiring: &[Certificate]) -> Option<Vec<Certificate>> {
+        let stored = self.stored(place)?;
+        let mut wanted = vec![self.ca.anchor().clone()];
+        let mut add = |anchor: &Certificate| {
+            if !wanted.contains(anchor) {
+                wanted.push(anchor.clone());
+            }
+        };
+        self.additional.iter().for_each(&mut add);
+        for anchor in stored {
+            if !retiring.contains(anchor) || !self.dependents(place, anchor).is_empty() {
+                add(anchor);
+            }
+        }
+        self.still_needed(place, retiring).iter().for_each(&mut add);
+        Some(wanted)
+    }
+
+    /// A new trust place must also verify the server certificates that are in use. Only anchors of the control plane's own
+    /// namespace count: what stands in a plane's namespace must not spread.
+    fn still_needed(&self, place: &Place, retiring: &[Certificate]) -> Vec<Certificate> {
+        let Place::Material(material) = place else { return Vec::new() };
+        let home = &self.trust_secret.object.namespace;
+        let mut needed = Vec::new();
+        if material == self.trust_secret && self.by_reference {
+            for plane in &self.desired.planes {
+                needed.extend(plane.anchors.iter().cloned());
+            }
+        }
+        let homely: Vec<&Certificate> = self
+            .desired
+            .trust_places
+            .iter()
+            .filter(|place| place.object.namespace == *home)
+            .filter_map(|place| self.bundle(place))
+            .flatten()
+            .collect();
+        for anchor in retiring.iter().filter(|anchor| homely.contains(anchor)) {
+            let in_use = self
+                .desired
+                .leaves
+                .values()
+                .filter(|leaf| leaf.profile.usages.server_auth)
+                .any(|leaf| self.chain(leaf).is_some_and(|chain| self.needs(chain, leaf, anchor)));
+            if in_use {
+                needed.push(anchor.clone());
+            }
+        }
+        needed
+    }
+
+    /// Guard 1: whom a leaf signed by the issuer's CA must wait for. Empty: sign.
+    ///
+    /// A leaf that already chains to the CA may be renewed at any time: nothing gets worse. One that does not exist may be
+    /// issued at once where its verifiers never trusted anything else. An expired one convinces nobody.
+    pub fn must_load_first(&self, leaf: &DesiredLeaf, retiring: &[Certificate]) -> Vec<String> {
+        let anchor = self.ca.anchor();
+        let chain = self.chain(leaf);
+        if let Some(first) = chain.and_then(<[_]>::first) {
+            let renewed = first.signed_by(self.ca.certificate())
+                && chain.is_some_and(|chain| self.holds(chain, std::slice::from_ref(anchor), leaf.profile.usages));
+            if renewed || first.not_after() <= self.now {
+                return Vec::new();
+            }
+        }
+        let mut waiting = Vec::new();
+        let places: Vec<Place> = match leaf.role {
+            Role::Agent => leaf
+                .planes
+                .iter()
+                .cloned()
+                .map(Place::ClientCa)
+                .chain(std::iter::once(Place::Material(self.trust_secret.clone())))
+                .collect(),
+            Role::Gateway | Role::Further => self.places().collect(),
+        };
+        for place in places.into_iter().filter(|place| self.verifies(place, leaf)) {
+            let Some(stored) = self.stored(&place) else {
+                if chain.is_some() {
+                    waiting.push(place.to_string());
+                }
+                continue;
+            };
+            if !stored.contains(anchor) {
+                waiting.push(place.to_string());
+                continue;
+            }
+            let only_this_ca = !stored.iter().any(|other| retiring.contains(other) || !self.is_wanted(other));
+            if chain.is_none() && only_this_ca {
+                continue;
+            }
+            if let Place::Material(material) = &place {
+                waiting.extend(not_loaded(self.consumers, material).map(ToString::to_string));
+            }
+        }
+        if chain.is_some() && leaf.role != Role::Agent {
+            waiting.extend(self.observed.unreadable.iter().cloned());
+        }
+        waiting
+    }
+}

@@ -1,0 +1,273 @@
+use std::fmt;
+
+use jiff::Timestamp;
+
+use super::constraints::Names;
+use super::{
+    Bundle, CaError, Certificate, KeyAlgorithm, KeyError, LeafProfile, PrivateKey, parse_bundle,
+};
+
+/// Larger inputs are refused unread. A chain of four RSA-4096 certificates is 8 KiB.
+const MAX_PEM: usize = 64 * 1024;
+
+/// No real hierarchy is deeper.
+const MAX_DEPTH: usize = 10;
+
+/// Paths that are looked at where CAs are cross-signed.
+const MAX_PATHS: usize = 32;
+
+/// A CA that can sign: its key, and its certificate with the chain up to the anchor.
+pub struct CertificateAuthority {
+    key: PrivateKey,
+    /// The certificate of the key, then each issuer, up to the anchor; never empty.
+    issuing: Certificate,
+    above: Vec<Certificate>,
+    /// The same without the root, in one piece.
+    intermediates: Vec<Certificate>,
+}
+
+impl CertificateAuthority {
+    /// Reads what a CA Secret holds, as people make them: keys in PKCS#8, PKCS#1 or SEC1 form, a chain in any order,
+    /// the root in either of `tls.crt` and `ca.crt` or nowhere, text around the blocks, key and certificate in one file.
+    pub fn from_pem(
+        tls_crt: &[u8],
+        tls_key: &[u8],
+        ca_crt: Option<&[u8]>,
+        now: Timestamp,
+    ) -> Result<Self, CaError> {
+        let ca_crt = ca_crt.unwrap_or_default();
+        for (part, text) in [("tls.crt", tls_crt), ("tls.key", tls_key), ("ca.crt", ca_crt)] {
+            if text.len() > MAX_PEM {
+                return Err(CaError::TooLarge { part, bytes: text.len() });
+            }
+        }
+        let mut pool = readable("tls.crt", tls_crt)?.certificates;
+        pool.extend(parse_bundle(tls_key).certificates);
+        if pool.is_empty() {
+            return Err(CaError::CertificateMissing);
+        }
+        let presented = pool.clone();
+        pool.extend(readable("ca.crt", ca_crt)?.certificates);
+
+        let key = load_key(tls_key, tls_crt)?;
+        let candidates: Vec<&Certificate> = presented.iter().filter(|candidate| key.matches(candidate)).collect();
+        // Several have the same key where a CA was renewed or cross-signed: the first that is sound.
+        let mut error = None;
+        for candidate in candidates {
+            for path in paths(candidate, &pool) {
+                match check_path(&path, now) {
+                    Ok(()) => {
+                        let issuing = candidate.clone();
+                        let above = path.iter().skip(1).copied().cloned().collect();
+                        let intermediates =
+                            path.into_iter().filter(|certificate| !certificate.is_self_signed()).cloned().collect();
+                        return Ok(Self { key, issuing, above, intermediates });
+                    }
+                    Err(found) => {
+                        error.get_or_insert(found);
+                    }
+                }
+            }
+        }
+        Err(error.unwrap_or(CaError::KeyMismatch))
+    }
+
+    /// The certificate of the private key: the one that issues.
+    pub fn certificate(&self) -> &Certificate {
+        &self.issuing
+    }
+
+    /// What follows a leaf in its `tls.crt`: the issuing certificate and those above it, without the root.
+    ///
+    /// Only a self-signed certificate is left out. Where no root is at hand the anchor is an intermediate, and it
+    /// stays: peers that trust the root need it, and to those that trust it itself it does no harm.
+    pub fn intermediates(&self) -> &[Certificate] {
+        &self.intermediates
+    }
+
+    /// What verifiers are told to trust: the root if it is at hand, else the topmost certificate that is.
+    pub fn anchor(&self) -> &Certificate {
+        self.above.last().unwrap_or(&self.issuing)
+    }
+
+    /// The issuing certificate and all above it, the anchor last.
+    pub fn chain(&self) -> impl DoubleEndedIterator<Item = &Certificate> + Clone {
+        std::iter::once(&self.issuing).chain(&self.above)
+    }
+
+    /// The kind of its key.
+    pub fn key_algorithm(&self) -> KeyAlgorithm {
+        self.key.algorithm()
+    }
+
+    /// When the first of the chain, anchor included, ends.
+    pub fn not_after(&self) -> Timestamp {
+        self.chain().map(Certificate::not_after).min().unwrap_or(Timestamp::MIN)
+    }
+
+    /// When the last of the chain, anchor included, starts.
+    pub fn not_before(&self) -> Timestamp {
+        self.chain().map(Certificate::not_before).max().unwrap_or(Timestamp::MAX)
+    }
+
+    /// Whether verifiers would accept such a leaf below this chain.
+    pub fn permits(&self, profile: &LeafProfile) -> Result<(), CaError> {
+        for (below, certificate) in self.chain().enumerate() {
+            let subject = || certificate.subject().to_owned();
+            if let Some(usage) = profile.usages.each().find(|usage| !certificate.allows(*usage)) {
+                let usage = if usage.server_auth { "serverAuth" } else { "clientAuth" };
+                return Err(CaError::UsageNotAllowed { subject: subject(), usage });
+            }
+            let names = Names { sans: &profile.sans, emails: &[] };
+            if let Some(problem) = certificate.name_constraints().and_then(|c| c.violation(names))
+                && !profile.sans.is_empty()
+            {
+                return Err(CaError::NameConstraints { subject: subject(), problem });
+            }
+            // Counted down by each certificate below; what an anchor demands is not asked for.
+            let demanded = certificate.policies().require_explicit;
+            if certificate != self.anchor() && demanded.is_some_and(|skip| skip as usize <= below + 1) {
+                return Err(CaError::PolicyConstraints { subject: subject() });
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether one more CA may stand below this chain.
+    pub(super) fn permits_intermediate(&self) -> Result<(), CaError> {
+        for (below, certificate) in self.chain().enumerate() {
+            if let Some(allowed) = certificate.path_length().filter(|allowed| *allowed as usize <= below) {
+                return Err(CaError::PathLengthExceeded { subject: certificate.subject().to_owned(), allowed });
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether the whole chain is valid at that time.
+    pub(super) fn check_validity(&self, now: Timestamp) -> Result<(), CaError> {
+        self.chain().try_for_each(|certificate| check_validity(certificate, now))
+    }
+
+    pub(super) fn key(&self) -> &PrivateKey {
+        &self.key
+    }
+}
+
+impl fmt::Debug for CertificateAuthority {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("CertificateAuthority")
+            .field("certificate", &self.issuing)
+            .field("above", &self.above)
+            .field("key", &self.key)
+            .finish()
+    }
+}
+
+/// A certificate cut short is a mistake to tell the person about, not one to pass over.
+fn readable(part: &'static str, text: &[u8]) -> Result<Bundle, CaError> {
+    let bundle = parse_bundle(text.strip_prefix(b"\xef\xbb\xbf").unwrap_or(text));
+    let problem = match bundle.unreadable.first() {
+        Some(unreadable) => unreadable.to_string(),
+        None if bundle.certificates.is_empty() && Certificate::from_der(text.to_vec()).is_ok() => {
+            "it is DER, not PEM".to_owned()
+        }
+        None => return Ok(bundle),
+    };
+    Err(CaError::CertificateInvalid { part: part.to_owned(), problem })
+}
+
+fn load_key(tls_key: &[u8], tls_crt: &[u8]) -> Result<PrivateKey, CaError> {
+    let load = |text: &[u8]| PrivateKey::from_pem(text.strip_prefix(b"\xef\xbb\xbf").unwrap_or(text));
+    let loaded = match load(tls_key) {
+        Err(KeyError::Missing) => load(tls_crt),
+        loaded => loaded,
+    };
+    loaded.map_err(|error| match error {
+        KeyError::Missing => CaError::KeyMissing,
+        KeyError::Encrypted => CaError::KeyEncrypted,
+        KeyError::Weak => CaError::WeakKey { what: "the private key in tls.key".to_owned() },
+        KeyError::Unsupported => CaError::UnsupportedKey { what: "the private key in tls.key".to_owned() },
+        KeyError::Invalid | KeyError::Failed => CaError::KeyInvalid,
+    })
+}
+
+/// The ways up from a certificate: those that end in a self-signed one, or, if none does, those that end nowhere.
+fn paths<'a>(start: &'a Certificate, pool: &'a [Certificate]) -> Vec<Vec<&'a Certificate>> {
+    let (mut complete, mut partial) = (Vec::new(), Vec::new());
+    let mut open = vec![vec![start]];
+    while let Some(path) = open.pop() {
+        let Some(last) = path.last() else { continue };
+        if complete.len() + partial.len() + open.len() >= MAX_PATHS || last.is_self_signed() {
+            complete.push(path);
+            continue;
+        }
+        let mut parents: Vec<&Certificate> = Vec::new();
+        for parent in pool {
+            if !path.contains(&parent) && !parents.contains(&parent) && last.signed_by(parent) {
+                parents.push(parent);
+            }
+        }
+        if parents.is_empty() || path.len() >= MAX_DEPTH {
+            partial.push(path);
+            continue;
+        }
+        // The last one pushed is looked at first, and the order of the file should win.
+        for parent in parents.into_iter().rev() {
+            let mut longer = path.clone();
+            longer.push(parent);
+            open.push(longer);
+        }
+    }
+    if complete.is_empty() { partial } else { complete }
+}
+
+fn check_path(path: &[&Certificate], now: Timestamp) -> Result<(), CaError> {
+    path.iter().enumerate().try_for_each(|(below, certificate)| check(certificate, below, now))
+}
+
+/// One certificate of the chain, with that many CAs below it.
+fn check(certificate: &Certificate, below: usize, now: Timestamp) -> Result<(), CaError> {
+    let subject = || certificate.subject().to_owned();
+    let invalid = |problem: String| CaError::CertificateInvalid { part: subject(), problem };
+    if !certificate.is_ca() {
+        return Err(CaError::NotACertificateAuthority { subject: subject() });
+    }
+    if !certificate.may_sign_certificates() {
+        return Err(CaError::KeyUsageMissing { subject: subject() });
+    }
+    check_validity(certificate, now)?;
+    let what = || format!("the key of the CA certificate {}", certificate.subject());
+    match certificate.key_algorithm() {
+        Some(KeyAlgorithm::Rsa(bits)) if bits < 2048 => return Err(CaError::WeakKey { what: what() }),
+        Some(KeyAlgorithm::Rsa(bits)) if bits > 8192 => return Err(CaError::UnsupportedKey { what: what() }),
+        None => return Err(CaError::UnsupportedKey { what: what() }),
+        Some(_) => {}
+    }
+    if let Some(hash) = certificate.weak_signature() {
+        return Err(CaError::WeakSignature { subject: subject(), hash });
+    }
+    if let Some(allowed) = certificate.path_length().filter(|allowed| (*allowed as usize) < below) {
+        return Err(CaError::PathLengthExceeded { subject: subject(), allowed });
+    }
+    if certificate.has_unhandled_name_constraints() {
+        let problem = "some are of a kind that Go does not apply, so that gateway and agents would refuse every \
+                       certificate below it"
+            .to_owned();
+        return Err(CaError::NameConstraints { subject: subject(), problem });
+    }
+    if let Some(extension) = certificate.unhandled_critical() {
+        return Err(invalid(format!("it has a critical extension that verifiers do not know: {extension}")));
+    }
+    certificate.defect().map_or(Ok(()), |defect| Err(invalid(defect.to_owned())))
+}
+
+fn check_validity(certificate: &Certificate, now: Timestamp) -> Result<(), CaError> {
+    let subject = || certificate.subject().to_owned();
+    if now < certificate.not_before() {
+        return Err(CaError::NotYetValid { subject: subject(), not_before: certificate.not_before() });
+    }
+    if now > certificate.not_after() {
+        return Err(CaError::Expired { subject: subject(), not_after: certificate.not_after() });
+    }
+    Ok(())
+}

@@ -1,0 +1,38 @@
+//! Certificates in, certificates out: parsing, minting and verifying, without IO and without a clock.
+//!
+//! Trust is judged as OpenChoreo's gateway and agents judge it, by the rules of Go's `crypto/x509`: what Go would
+//! not accept is never handed out, and what Go accepts is never thought broken. What OpenSSL asks for beyond that
+//! (key identifiers, critical extensions) every minted certificate has.
+
+mod bundle;
+mod ca;
+mod ca_error;
+mod certificate;
+mod constraints;
+mod encode;
+mod fingerprint;
+mod key;
+mod key_algorithm;
+mod mint;
+mod names;
+mod pem;
+mod policy;
+mod profile;
+mod san;
+mod shape;
+mod signature;
+mod verify;
+
+pub use bundle::{Bundle, Unreadable, encode_bundle, parse_bundle};
+pub use ca::CertificateAuthority;
+pub use ca_error::CaError;
+pub use certificate::{Certificate, CertificateError, KeyUsage};
+pub use fingerprint::Fingerprint;
+pub use key::{KeyError, PrivateKey, generate, key_pair_matches};
+pub use key_algorithm::KeyAlgorithm;
+pub use mint::{
+    BACKDATE, Csr, CaProfile, MintError, request, self_signed_ca, sign_intermediate, sign_request,
+};
+pub use profile::{LeafProfile, MAX_COMMON_NAME, ProfileError, Usages};
+pub use san::San;
+pub use verify::{VerifyError, verify};

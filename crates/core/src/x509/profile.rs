@@ -1,0 +1,231 @@
+use jiff::SignedDuration;
+
+use super::san::{dns_defect, ip_defect, uri_defect};
+use super::{KeyAlgorithm, San};
+
+/// The longest common name, in characters: RFC 5280's ub-common-name.
+pub const MAX_COMMON_NAME: usize = 64;
+
+/// RFC 5280's ub-organization-name.
+const MAX_ORGANIZATION: usize = 64;
+
+/// More names than that in one certificate make handshakes fail in places nobody looks at.
+const MAX_SANS: usize = 256;
+
+/// What a leaf is for: its extended key usages.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
+pub struct Usages {
+    /// TLS server.
+    pub server_auth: bool,
+    /// TLS client.
+    pub client_auth: bool,
+}
+
+impl Usages {
+    /// A server's.
+    pub const SERVER: Self = Self { server_auth: true, client_auth: false };
+    /// A client's.
+    pub const CLIENT: Self = Self { server_auth: false, client_auth: true };
+    /// Both.
+    pub const BOTH: Self = Self { server_auth: true, client_auth: true };
+
+    /// Whether every wanted usage is among these.
+    pub fn covers(self, wanted: Self) -> bool {
+        (self.server_auth || !wanted.server_auth) && (self.client_auth || !wanted.client_auth)
+    }
+
+    /// Each usage by itself.
+    pub(super) fn each(self) -> impl Iterator<Item = Self> {
+        [Self::SERVER, Self::CLIENT].into_iter().filter(move |usage| self.covers(*usage))
+    }
+}
+
+/// Everything that a leaf says but its issuer, its serial number and when it starts.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+pub struct LeafProfile {
+    /// The subject's common name.
+    pub common_name: String,
+    /// The subject's organizations, each a part of its own.
+    pub organizations: Vec<String>,
+    /// The subject alternative names.
+    pub sans: Vec<San>,
+    /// What it is for; at least one.
+    pub usages: Usages,
+    /// The kind of its key.
+    pub key: KeyAlgorithm,
+    /// How long it is valid, unless its CA ends before.
+    pub duration: SignedDuration,
+}
+
+/// Why a profile makes no certificate that verifiers would take.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum ProfileError {
+    /// The common name is empty, too long or holds control characters.
+    #[error("the common name {name:?} {defect}")]
+    CommonName {
+        /// The name.
+        name: String,
+        /// What is wrong with it.
+        defect: &'static str,
+    },
+    /// An organization is empty, too long or holds control characters.
+    #[error("the organization {name:?} {defect}")]
+    Organization {
+        /// The name.
+        name: String,
+        /// What is wrong with it.
+        defect: &'static str,
+    },
+    /// A subject alternative name is rubbish.
+    #[error("the subject alternative name {san} {defect}")]
+    SubjectAlternativeName {
+        /// The name.
+        san: San,
+        /// What is wrong with it.
+        defect: &'static str,
+    },
+    /// A server certificate without a name that a client could ask for.
+    #[error("a server certificate needs at least one DNS name or IP address")]
+    NoServerName,
+    /// Too many names.
+    #[error("{0} subject alternative names are too many: at most 256")]
+    TooManyNames(usize),
+    /// Neither server nor client.
+    #[error("the certificate is for nothing: name server auth, client auth or both as its usages")]
+    NoUsage,
+    /// A key that is not made.
+    #[error("keys of the kind {0} are not made: take RSA 2048, 3072, 4096 or 8192, ECDSA P-256, P-384 or P-521, or Ed25519")]
+    Key(KeyAlgorithm),
+    /// No time to be valid in.
+    #[error("the duration must be longer than nothing")]
+    Duration,
+}
+
+impl ProfileError {
+    /// One CamelCase word for conditions, Events and metrics.
+    pub fn reason(&self) -> &'static str {
+        match self {
+            Self::CommonName { .. } | Self::Organization { .. } => "SubjectInvalid",
+            Self::SubjectAlternativeName { .. } | Self::NoServerName | Self::TooManyNames(_) => "NamesInvalid",
+            Self::NoUsage => "UsageMissing",
+            Self::Key(_) => "KeyAlgorithmUnsupported",
+            Self::Duration => "DurationInvalid",
+        }
+    }
+}
+
+impl LeafProfile {
+    /// Whether a certificate may be minted from this.
+    pub fn validate(&self) -> Result<(), ProfileError> {
+        validate_subject(&self.common_name, &self.organizations)?;
+        for san in &self.sans {
+            let defect = match san {
+                San::Dns(name) => dns_defect(name),
+                San::Ip(address) => ip_defect(address),
+                San::Uri(uri) => uri_defect(uri),
+            };
+            if let Some(defect) = defect {
+                return Err(ProfileError::SubjectAlternativeName { san: san.clone(), defect });
+            }
+        }
+        if self.sans.len() > MAX_SANS {
+            return Err(ProfileError::TooManyNames(self.sans.len()));
+        }
+        if self.usages.server_auth && !self.sans.iter().any(|san| matches!(san, San::Dns(_) | San::Ip(_))) {
+            return Err(ProfileError::NoServerName);
+        }
+        if self.usages == Usages::default() {
+            return Err(ProfileError::NoUsage);
+        }
+        if let KeyAlgorithm::Rsa(bits) = self.key
+            && !matches!(bits, 2048 | 3072 | 4096 | 8192)
+        {
+            return Err(ProfileError::Key(self.key));
+        }
+        validate_duration(self.duration)
+    }
+}
+
+pub(super) fn validate_subject(common_name: &str, organizations: &[String]) -> Result<(), ProfileError> {
+    if let Some(defect) = text_defect(common_name, MAX_COMMON_NAME) {
+        return Err(ProfileError::CommonName { name: common_name.to_owned(), defect });
+    }
+    for organization in organizations {
+        if let Some(defect) = text_defect(organization, MAX_ORGANIZATION) {
+            return Err(ProfileError::Organization { name: organization.clone(), defect });
+        }
+    }
+    Ok(())
+}
+
+pub(super) fn validate_duration(duration: SignedDuration) -> Result<(), ProfileError> {
+    if duration.as_secs() < 1 { Err(ProfileError::Duration) } else { Ok(()) }
+}
+
+fn text_defect(text: &str, limit: usize) -> Option<&'static str> {
+    if text.trim().is_empty() {
+        Some("is empty")
+    } else if text.trim() != text {
+        Some("starts or ends with a blank")
+    } else if text.chars().count() > limit {
+        Some("is longer than 64 characters")
+    } else if text.chars().any(char::is_control) {
+        Some("holds a control character")
+    } else {
+        None
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    fn server() -> LeafProfile {
+        LeafProfile {
+            common_name: "cluster-gateway".to_owned(),
+            organizations: vec!["OpenChoreo".to_owned()],
+            sans: vec![San::Dns("cluster-gateway.ns.svc".to_owned())],
+            usages: Usages::SERVER,
+            key: KeyAlgorithm::Rsa(2048),
+            duration: SignedDuration::from_hours(8760),
+        }
+    }
+
+    #[test]
+    fn the_guides_profiles_pass() {
+        assert_eq!(server().validate(), Ok(()));
+        let client = LeafProfile { usages: Usages::CLIENT, sans: Vec::new(), ..server() };
+        assert_eq!(client.validate(), Ok(()));
+    }
+
+    #[test]
+    fn each_fault_has_its_reason() {
+        let dns = |name: &str| vec![San::Dns(name.to_owned())];
+        let cases: Vec<(LeafProfile, &str)> = vec![
+            (LeafProfile { common_name: String::new(), ..server() }, "SubjectInvalid"),
+            (LeafProfile { common_name: " a".to_owned(), ..server() }, "SubjectInvalid"),
+            (LeafProfile { common_name: "a".repeat(65), ..server() }, "SubjectInvalid"),
+            (LeafProfile { common_name: "a\0b".to_owned(), ..server() }, "SubjectInvalid"),
+            (LeafProfile { organizations: vec![String::new()], ..server() }, "SubjectInvalid"),
+            (LeafProfile { organizations: vec!["ä".repeat(65)], ..server() }, "SubjectInvalid"),
+            (LeafProfile { sans: dns("a..b"), ..server() }, "NamesInvalid"),
+            (LeafProfile { sans: dns("10.0.0.1/8"), ..server() }, "NamesInvalid"),
+            (LeafProfile { sans: vec![San::Ip("0.0.0.0".parse().unwrap())], ..server() }, "NamesInvalid"),
+            (LeafProfile { sans: vec![San::Uri("a b".to_owned())], ..server() }, "NamesInvalid"),
+            (LeafProfile { sans: vec![San::Uri("spiffe://a/b".to_owned())], ..server() }, "NamesInvalid"),
+            (LeafProfile { sans: Vec::new(), ..server() }, "NamesInvalid"),
+            (LeafProfile { sans: vec![San::Dns("a".to_owned()); 257], ..server() }, "NamesInvalid"),
+            (LeafProfile { usages: Usages::default(), ..server() }, "UsageMissing"),
+            (LeafProfile { key: KeyAlgorithm::Rsa(1024), ..server() }, "KeyAlgorithmUnsupported"),
+            (LeafProfile { key: KeyAlgorithm::Rsa(2047), ..server() }, "KeyAlgorithmUnsupported"),
+            (LeafProfile { duration: SignedDuration::ZERO, ..server() }, "DurationInvalid"),
+            (LeafProfile { duration: SignedDuration::from_secs(-1), ..server() }, "DurationInvalid"),
+        ];
+        for (profile, reason) in cases {
+            let error = profile.validate().unwrap_err();
+            assert_eq!(error.reason(), reason, "{error}");
+        }
+        assert_eq!(LeafProfile { common_name: "ä".repeat(64), ..server() }.validate(), Ok(()));
+    }
+}

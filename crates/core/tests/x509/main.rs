@@ -1,0 +1,11 @@
+//! Certificates, cross-checked with OpenSSL and with Go's `crypto/x509`.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+
+mod agreement;
+mod bundles;
+mod minting;
+mod odd_cas;
+mod profiles;
+mod refused;
+mod support;

@@ -1,0 +1,357 @@
+//! Carries out a plan, step by step. The only place that writes.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use aws_lc_rs::rand;
+use external_ca_api::{
+    ExternalCAIssuance, ISSUANCE_ANNOTATION, MANAGER, MATERIAL_HASH_ANNOTATION, RENEW_ANNOTATION,
+};
+use external_ca_core::desired::identity;
+use external_ca_core::facts;
+use external_ca_core::observed::{
+    Issuer as ObservedIssuer, Material, MaterialKind, MaterialRef, ObjectRef, Observed, PlaneRef, Read, WorkloadKind, WorkloadRef,
+};
+use external_ca_core::plan::{Step, Wiring};
+use external_ca_core::x509::{
+    self, CaProfile, Certificate, CertificateAuthority, KeyAlgorithm, LeafProfile, PrivateKey, encode_bundle,
+};
+use external_ca_core::{Problem, Reason};
+use futures::StreamExt;
+use jiff::{SignedDuration, Timestamp};
+use k8s_openapi::ByteString;
+use k8s_openapi::api::apps::v1::{DaemonSet, Deployment, StatefulSet};
+use k8s_openapi::api::core::v1::{ConfigMap, Secret};
+use kube::api::{Patch, PatchParams};
+use kube::core::DynamicObject;
+use kube::{Api, ResourceExt};
+use serde_json::{Value, json};
+
+use crate::error::{Error, bounded};
+use crate::issuers::{Issuer, SigningRequest};
+use crate::reconcile::Context;
+
+/// After this long no further certificate is begun: the status is written and the rest planned anew.
+const SLICE: Duration = Duration::from_secs(2);
+
+/// What came of a plan.
+#[derive(Default)]
+pub struct Outcome {
+    /// What was done.
+    pub done: Vec<Problem>,
+    /// What failed.
+    pub failed: Vec<(Step, Error)>,
+    /// Whether anything is left to do, or must be looked at again.
+    pub unfinished: bool,
+}
+
+/// Carries out the steps in order; certificates side by side, bounded by the cores.
+pub async fn apply(context: &Context, observed: &Observed, steps: Vec<Step>, now: Timestamp) -> Outcome {
+    let mut outcome = Outcome::default();
+    let (mut leaves, mut last) = (Vec::new(), Vec::new());
+    for step in steps {
+        match step {
+            Step::IssueLeaf { .. } => leaves.push(step),
+            Step::Restart { .. } | Step::ConsumeRenewal => last.push(step),
+            step => outcome.add(run(context, observed, &step, now).await, step),
+        }
+    }
+    // A renewal that was asked for is granted as a whole, or asked for again.
+    let asked = leaves.iter().any(|step| matches!(step, Step::IssueLeaf { why, .. } if why.reason == Reason::RenewRequested));
+    let started = Instant::now();
+    let results = futures::stream::iter(leaves)
+        .map(|step| async move {
+            if !asked && started.elapsed() > SLICE {
+                return (None, step);
+            }
+            (Some(run(context, observed, &step, now).await), step)
+        })
+        .buffer_unordered(context.parallel * 2);
+    for (result, step) in results.collect::<Vec<_>>().await {
+        match result {
+            Some(result) => outcome.add(result, step),
+            None => outcome.unfinished = true,
+        }
+    }
+    for step in last {
+        if matches!(step, Step::ConsumeRenewal) && outcome.failed.iter().any(|(step, _)| matches!(step, Step::IssueLeaf { .. })) {
+            continue;
+        }
+        outcome.add(run(context, observed, &step, now).await, step);
+    }
+    outcome
+}
+
+impl Outcome {
+    fn add(&mut self, result: Result<Option<Problem>, Error>, step: Step) {
+        self.unfinished = true;
+        match result {
+            Ok(done) => self.done.extend(done),
+            Err(Error::Changed) => {}
+            Err(error) => self.failed.push((step, error)),
+        }
+    }
+}
+
+async fn run(context: &Context, observed: &Observed, step: &Step, now: Timestamp) -> Result<Option<Problem>, Error> {
+    let issuance = &observed.issuance;
+    match step {
+        Step::GenerateCa { target } => generate_ca(context, issuance, target, now).await.map(Some),
+        Step::WriteBundle { target, anchors } => write_bundle(context, issuance, target, anchors).await.map(Some),
+        Step::WirePlane { plane, resource_version, client_ca } => {
+            wire(context, plane, resource_version, client_ca).await.map(Some)
+        }
+        Step::IssueLeaf { target, profile, reuse_key, why } => {
+            let ObservedIssuer::Ready(authority) = &observed.issuer else { return Ok(None) };
+            issue(context, observed, authority, target, profile, *reuse_key, now).await?;
+            context.metrics.issued.inc();
+            Ok(Some(Problem::new(Reason::Issued, format!("issued Secret {target} ({})", why.reason))))
+        }
+        Step::Restart { workload, resource_version, material_hash } => {
+            restart(context, workload, resource_version, material_hash).await?;
+            context.metrics.restarts.inc();
+            Ok(Some(Problem::new(Reason::Restarted, format!("restarted {workload}: the material it mounts has changed"))))
+        }
+        Step::ConsumeRenewal => {
+            let api: Api<ExternalCAIssuance> =
+                Api::namespaced(context.client.clone(), &issuance.namespace().unwrap_or_default());
+            let patch = json!({"metadata": {"annotations": {RENEW_ANNOTATION: null}}});
+            bounded(api.patch(&issuance.name_any(), &merge(), &Patch::Merge(patch))).await?;
+            Ok(None)
+        }
+    }
+}
+
+fn apply_params() -> PatchParams {
+    PatchParams::apply(MANAGER).force()
+}
+
+fn merge() -> PatchParams {
+    PatchParams { field_manager: Some(MANAGER.into()), ..PatchParams::default() }
+}
+
+fn random<const N: usize>() -> Result<[u8; N], Error> {
+    let mut bytes = [0; N];
+    rand::fill(&mut bytes).map_err(|_| Error::Internal("the system has no randomness"))?;
+    Ok(bytes)
+}
+
+/// Keys are made off the async threads, as many at once as there are cores.
+async fn generate(context: &Context, algorithm: KeyAlgorithm) -> Result<PrivateKey, Error> {
+    let _permit = context.keygen.acquire().await.map_err(|_| Error::Internal("shutting down"))?;
+    let made = tokio::task::spawn_blocking(move || x509::generate(algorithm)).await;
+    Ok(made.map_err(|_| Error::Internal("making a key was cancelled"))??)
+}
+
+fn annotations(issuance: &ExternalCAIssuance) -> Value {
+    json!({ISSUANCE_ANNOTATION: identity(issuance)})
+}
+
+async fn generate_ca(
+    context: &Context,
+    issuance: &ExternalCAIssuance,
+    target: &ObjectRef,
+    now: Timestamp,
+) -> Result<Problem, Error> {
+    let api: Api<Secret> = Api::namespaced(context.client.clone(), &target.namespace);
+    if let Some(found) = bounded(api.get_opt(&target.name)).await? {
+        context.store.secret(target, Read::Found(&found));
+        return Err(Error::Changed);
+    }
+    let key = generate(context, KeyAlgorithm::Rsa(4096)).await?;
+    let profile = CaProfile {
+        common_name: "openchoreo-cluster-gateway-ca".into(),
+        organizations: vec!["OpenChoreo".into()],
+        path_length: None,
+        duration: SignedDuration::from_hours(87_600),
+    };
+    let certificate = x509::self_signed_ca(&key, &profile, random()?, now)?;
+    let secret = tls_secret(issuance, target, None, certificate.to_pem().into_bytes(), &key);
+    let written = bounded(api.patch(&target.name, &apply_params(), &Patch::Apply(secret))).await?;
+    context.store.secret(target, Read::Found(&written));
+    Ok(Problem::new(Reason::Issued, format!("made the CA Secret {target}")))
+}
+
+fn tls_secret(
+    issuance: &ExternalCAIssuance,
+    target: &ObjectRef,
+    resource_version: Option<String>,
+    certificate: Vec<u8>,
+    key: &PrivateKey,
+) -> Value {
+    json!({
+        "apiVersion": "v1",
+        "kind": "Secret",
+        "type": "kubernetes.io/tls",
+        "metadata": {
+            "name": target.name,
+            "namespace": target.namespace,
+            "resourceVersion": resource_version,
+            "annotations": annotations(issuance),
+        },
+        "data": {
+            "tls.crt": ByteString(certificate),
+            "tls.key": ByteString(key.to_pem().as_bytes().to_vec()),
+        },
+    })
+}
+
+async fn write_bundle(
+    context: &Context,
+    issuance: &ExternalCAIssuance,
+    target: &MaterialRef,
+    anchors: &[Certificate],
+) -> Result<Problem, Error> {
+    let (name, namespace) = (&target.object.name, &target.object.namespace);
+    let pem = encode_bundle(anchors);
+    let object = |kind: &str, bundle: Value| {
+        json!({
+            "apiVersion": "v1",
+            "kind": kind,
+            "metadata": {"name": name, "namespace": namespace, "annotations": annotations(issuance)},
+            "data": {"ca.crt": bundle},
+        })
+    };
+    match target.kind {
+        MaterialKind::ConfigMap => {
+            let api: Api<ConfigMap> = Api::namespaced(context.client.clone(), namespace);
+            let patch = Patch::Apply(object("ConfigMap", json!(pem)));
+            let written = bounded(api.patch(name, &apply_params(), &patch)).await?;
+            context.store.config_map(&target.object, Read::Found(&written));
+        }
+        MaterialKind::Secret => {
+            let api: Api<Secret> = Api::namespaced(context.client.clone(), namespace);
+            let patch = Patch::Apply(object("Secret", json!(ByteString(pem.into_bytes()))));
+            let written = bounded(api.patch(name, &apply_params(), &patch)).await?;
+            context.store.secret(&target.object, Read::Found(&written));
+        }
+    }
+    let subjects: Vec<&str> = anchors.iter().map(Certificate::subject).collect();
+    Ok(Problem::new(Reason::TrustUpdated, format!("{target} now trusts {}", subjects.join("; "))))
+}
+
+async fn wire(
+    context: &Context,
+    plane: &PlaneRef,
+    resource_version: &str,
+    client_ca: &Wiring,
+) -> Result<Problem, Error> {
+    let Some(served) = context.watches.served(plane.kind) else { return Err(Error::Changed) };
+    let api: Api<DynamicObject> = match &plane.namespace {
+        Some(namespace) => Api::namespaced_with(context.client.clone(), namespace, &served.resource),
+        None => Api::all_with(context.client.clone(), &served.resource),
+    };
+    let client_ca = match client_ca {
+        Wiring::Value(pem) => json!({"value": pem}),
+        Wiring::Reference { field, secret } => json!({
+            "value": null,
+            *field: {"name": secret.name, "namespace": secret.namespace, "key": "ca.crt"},
+        }),
+    };
+    // A merge patch and not an apply: an apply would make a plane that was deleted meanwhile.
+    let patch = json!({
+        "metadata": {"resourceVersion": resource_version},
+        "spec": {"clusterAgent": {"clientCA": client_ca}},
+    });
+    let written = bounded(api.patch(&plane.name, &merge(), &Patch::Merge(patch))).await?;
+    context.watches.see_plane(plane.kind, &written);
+    Ok(Problem::new(Reason::PlaneWired, format!("wired {plane}")))
+}
+
+async fn issue(
+    context: &Context,
+    observed: &Observed,
+    authority: &Arc<CertificateAuthority>,
+    target: &ObjectRef,
+    profile: &LeafProfile,
+    reuse_key: bool,
+    now: Timestamp,
+) -> Result<(), Error> {
+    let api: Api<Secret> = Api::namespaced(context.client.clone(), &target.namespace);
+    // The snapshot may be old, and "it does not exist" a guess: a key that was written is never replaced unseen.
+    let live = bounded(api.get_opt(&target.name)).await?;
+    if !matches_snapshot(observed, target, live.as_ref()) {
+        context.store.secret(target, live.as_ref().map_or(Read::Absent, Read::Found));
+        return Err(Error::Changed);
+    }
+    let stored = live.as_ref().and_then(|secret| secret.data.as_ref()).and_then(|data| data.get("tls.key"));
+    let key = match stored.filter(|_| reuse_key) {
+        Some(pem) => PrivateKey::from_pem(&pem.0)?,
+        None => generate(context, profile.key).await?,
+    };
+    let csr = x509::request(&key, profile)?;
+    let request = SigningRequest { csr: &csr, profile, serial: random()?, now };
+    let chain = Issuer::CaSecret(Arc::clone(authority)).sign(&request).await?;
+    check_issued(&chain, &key, profile)?;
+    x509::verify(&chain, &[authority.anchor().clone()], profile.usages, now)?;
+
+    let version = live.as_ref().and_then(|secret| secret.resource_version());
+    let secret = tls_secret(&observed.issuance, target, version, encode_bundle(&chain).into_bytes(), &key);
+    let written = bounded(api.patch(&target.name, &apply_params(), &Patch::Apply(secret))).await?;
+    context.store.secret(target, Read::Found(&written));
+    Ok(())
+}
+
+fn matches_snapshot(observed: &Observed, target: &ObjectRef, live: Option<&Secret>) -> bool {
+    let key = MaterialRef { kind: MaterialKind::Secret, object: target.clone() };
+    let seen = observed.material.get(&key).map(AsRef::as_ref);
+    let same = |seen: &Material, live: &Material| {
+        seen.hash == live.hash && seen.leaf == live.leaf && seen.created == live.created && seen.has_key == live.has_key
+    };
+    match (seen, live) {
+        (Some(Read::Absent), None) => true,
+        (Some(Read::Found(seen)), Some(live)) => same(seen, &facts::secret(live)),
+        _ => false,
+    }
+}
+
+/// Compares what came back with what was asked: an issuer may clamp, drop or add.
+fn check_issued(chain: &[Certificate], key: &PrivateKey, profile: &LeafProfile) -> Result<(), Error> {
+    let Some(leaf) = chain.first() else { return Err(Error::Profile("there is no certificate")) };
+    let checks = [
+        (key.matches(leaf), "it has another key"),
+        (!leaf.is_ca(), "it is a CA"),
+        (leaf.common_names() == [profile.common_name.clone()], "its common name differs"),
+        (leaf.usages() == profile.usages, "its extended key usages differ"),
+        (
+            leaf.sans().len() == profile.sans.len() && profile.sans.iter().all(|san| leaf.sans().contains(san)),
+            "its SANs differ",
+        ),
+    ];
+    match checks.into_iter().find(|(holds, _)| !holds) {
+        Some((_, difference)) => Err(Error::Profile(difference)),
+        None => Ok(()),
+    }
+}
+
+async fn restart(
+    context: &Context,
+    workload: &WorkloadRef,
+    resource_version: &str,
+    material_hash: &str,
+) -> Result<(), Error> {
+    let patch = Patch::Merge(json!({
+        "metadata": {"resourceVersion": resource_version},
+        "spec": {"template": {"metadata": {"annotations": {MATERIAL_HASH_ANNOTATION: material_hash}}}},
+    }));
+    let ObjectRef { namespace, name } = &workload.object;
+    let client = context.client.clone();
+    let seen = match workload.kind {
+        WorkloadKind::Deployment => {
+            let api: Api<Deployment> = Api::namespaced(client, namespace);
+            facts::deployment(&bounded(api.patch(name, &merge(), &patch)).await?)
+        }
+        WorkloadKind::StatefulSet => {
+            let api: Api<StatefulSet> = Api::namespaced(client, namespace);
+            facts::stateful_set(&bounded(api.patch(name, &merge(), &patch)).await?)
+        }
+        WorkloadKind::DaemonSet => {
+            let api: Api<DaemonSet> = Api::namespaced(client, namespace);
+            facts::daemon_set(&bounded(api.patch(name, &merge(), &patch)).await?)
+        }
+    };
+    if let Some(seen) = seen {
+        context.store.workload(Ok(seen));
+    }
+    Ok(())
+}

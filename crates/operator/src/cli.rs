@@ -1,0 +1,68 @@
+//! Command line and environment.
+
+use std::net::SocketAddr;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+/// Issues, distributes and rotates OpenChoreo's cluster gateway and agent certificates from an external CA.
+#[derive(Debug, Parser)]
+#[command(version, about)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// The subcommands.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Run the operator.
+    Run(RunArgs),
+    /// Print the CustomResourceDefinition as YAML.
+    Crd,
+}
+
+/// How to run.
+#[derive(Debug, Args)]
+pub struct RunArgs {
+    /// Namespaces to serve: issuances are honoured there, and nothing is written anywhere else.
+    #[arg(long, env = "EXTERNAL_CA_NAMESPACES", value_delimiter = ',', required = true)]
+    pub namespaces: Vec<String>,
+
+    /// Further namespaces whose plane resources may be wired.
+    #[arg(long, env = "EXTERNAL_CA_PLANE_NAMESPACES", value_delimiter = ',')]
+    pub plane_namespaces: Vec<String>,
+
+    /// Address of /metrics, /healthz and /readyz.
+    #[arg(long, env = "EXTERNAL_CA_HTTP_ADDRESS", default_value = "0.0.0.0:8080")]
+    pub http_address: SocketAddr,
+
+    /// Whether to work only while holding the Lease.
+    #[arg(long, env = "EXTERNAL_CA_LEADER_ELECT", default_value_t = true, action = clap::ArgAction::Set)]
+    pub leader_elect: bool,
+
+    /// Namespace of the Lease. Default: the pod's own.
+    #[arg(long, env = "EXTERNAL_CA_LEASE_NAMESPACE")]
+    pub lease_namespace: Option<String>,
+
+    /// Name of the Lease.
+    #[arg(long, env = "EXTERNAL_CA_LEASE_NAME", default_value = "external-ca-operator")]
+    pub lease_name: String,
+
+    /// Form of the log.
+    #[arg(long, env = "EXTERNAL_CA_LOG_FORMAT", value_enum, default_value_t = LogFormat::Json)]
+    pub log_format: LogFormat,
+
+    /// Level or filter of the log, for example `info` or `info,external_ca_operator=debug`.
+    #[arg(long, env = "EXTERNAL_CA_LOG_LEVEL", default_value = "info")]
+    pub log_level: String,
+}
+
+/// Form of the log.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub enum LogFormat {
+    /// One JSON object a line.
+    Json,
+    /// For people.
+    Text,
+}

@@ -1,0 +1,78 @@
+//! Watch wiring: what rings, and who answers.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use external_ca_api::{ExternalCAIssuance, MANAGER};
+use futures::{StreamExt, TryStreamExt, future};
+use kube::runtime::controller::Config;
+use kube::runtime::events::{Recorder, Reporter};
+use kube::runtime::reflector::{self, reflector};
+use kube::runtime::watcher::{self, Event, watcher};
+use kube::runtime::{Controller, Predicate, WatchStreamExt, predicates};
+use kube::{Api, Client};
+use tokio::sync::Semaphore;
+
+use crate::cli::RunArgs;
+use crate::reconcile::{Context, on_error, reconcile};
+use crate::store::Store;
+use crate::telemetry::Metrics;
+use crate::watches::Watches;
+
+/// Runs until the process is told to stop.
+pub async fn run(
+    client: Client,
+    args: &RunArgs,
+    metrics: Arc<Metrics>,
+    ready: Arc<AtomicBool>,
+    stop: impl Future<Output = ()> + Send + Sync + 'static,
+) {
+    let (store, rings) = Store::new();
+    let watches = Watches::new(client.clone(), Arc::clone(&store));
+    let (reader, writer) = reflector::store();
+    let parallel = std::thread::available_parallelism().map_or(1, usize::from);
+    let served = Arc::new(args.namespaces.iter().cloned().collect());
+    let context = Arc::new(Context {
+        client: client.clone(),
+        store: Arc::clone(&store),
+        watches: Arc::clone(&watches),
+        issuances: reader.clone(),
+        served: Arc::clone(&served),
+        plane_namespaces: Arc::new(args.plane_namespaces.iter().cloned().collect()),
+        metrics,
+        recorder: Recorder::new(client.clone(), Reporter { controller: MANAGER.into(), instance: std::env::var("HOSTNAME").ok() }),
+        keygen: Semaphore::new(parallel),
+        parallel,
+        memory: Default::default(),
+    });
+
+    store.facts().unsynced.insert("the plane kinds".into());
+    watches.watch_workloads(&served);
+    tokio::spawn(Arc::clone(&watches).discover());
+    tokio::spawn(Arc::clone(&watches).reread());
+
+    let gone = Arc::clone(&context);
+    let issuances = reflector(writer, watcher(Api::<ExternalCAIssuance>::all(client), watcher::Config::default()).default_backoff())
+        .inspect(move |event| match event {
+            Ok(Event::Delete(issuance)) => {
+                gone.forget(issuance);
+                // A Secret that it claimed may now be another's.
+                gone.store.ring();
+            }
+            Ok(_) => ready.store(true, Ordering::Relaxed),
+            Err(watcher::Error::InitialListFailed(_)) => ready.store(false, Ordering::Relaxed),
+            Err(_) => {}
+        })
+        .applied_objects()
+        .predicate_filter(predicates::generation.combine(predicates::annotations), Default::default());
+
+    Controller::for_stream(issuances, reader)
+        .with_config(Config::default().debounce(Duration::from_millis(50)).concurrency(4))
+        .reconcile_all_on(futures::stream::unfold(rings, |mut rings| async move { rings.recv().await.map(|()| ((), rings)) }))
+        .graceful_shutdown_on(stop)
+        .run(reconcile, on_error, context)
+        .map_err(|error| tracing::debug!(%error, "controller"))
+        .for_each(|_| future::ready(()))
+        .await;
+}

@@ -1,0 +1,89 @@
+//! What can go wrong outside the plan.
+
+use std::future::Future;
+use std::time::Duration;
+
+use external_ca_core::x509::{KeyError, MintError, VerifyError};
+use external_ca_core::{Problem, Reason};
+
+/// No single API call may take longer: a reconcile must not hang on one.
+const CALL_TIMEOUT: Duration = Duration::from_secs(20);
+
+/// An error of the shell.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The API server refused or failed.
+    #[error("{}", api_message(.0))]
+    Api(#[source] Box<kube::Error>),
+    /// The API server did not answer.
+    #[error("the API server did not answer within {} s", CALL_TIMEOUT.as_secs())]
+    Timeout,
+    /// The object changed under our hands: look again.
+    #[error("the object changed meanwhile")]
+    Changed,
+    /// The issuer refused or failed.
+    #[error("{0}")]
+    Issuer(#[from] crate::issuers::IssuerError),
+    /// A key could not be made.
+    #[error("the private key could not be made or read: {0}")]
+    Key(#[from] KeyError),
+    /// A request or certificate could not be made.
+    #[error("the certificate could not be made: {0}")]
+    Mint(#[from] MintError),
+    /// What the issuer returned does not verify: nothing was written.
+    #[error("the certificate that the issuer returned does not verify ({0}); nothing was written")]
+    Chain(#[from] VerifyError),
+    /// What the issuer returned is not what was asked for: nothing was written.
+    #[error("the certificate that the issuer returned is not what was asked for ({0}); nothing was written")]
+    Profile(&'static str),
+    /// No randomness, or a task that was cancelled.
+    #[error("{0}")]
+    Internal(&'static str),
+}
+
+impl From<kube::Error> for Error {
+    fn from(error: kube::Error) -> Self {
+        match &error {
+            kube::Error::Api(status) if status.code == 409 => Self::Changed,
+            _ => Self::Api(Box::new(error)),
+        }
+    }
+}
+
+fn api_message(error: &kube::Error) -> String {
+    match error {
+        kube::Error::Api(status) => match status.code {
+            403 => format!("{}; let the chart's values name it (secrets, trust, namespaces), so that its Role allows it", status.message),
+            404 if status.message.contains("namespaces") => format!("{}; create the namespace", status.message),
+            _ => status.message.clone(),
+        },
+        error => format!("the API server cannot be reached: {error}"),
+    }
+}
+
+impl Error {
+    /// The word and message for conditions and Events.
+    pub fn problem(&self, object: impl std::fmt::Display) -> Problem {
+        let reason = match self {
+            Self::Issuer(_) | Self::Chain(_) | Self::Profile(_) | Self::Mint(_) => Reason::IssuerFailed,
+            Self::Api(_) | Self::Timeout | Self::Changed | Self::Key(_) | Self::Internal(_) => Reason::WriteFailed,
+        };
+        Problem::new(reason, format!("{object}: {self}"))
+    }
+
+    /// How long the API server asked to be left alone (`Retry-After`).
+    pub fn retry_after(&self) -> Option<Duration> {
+        let Self::Api(error) = self else { return None };
+        let kube::Error::Api(status) = error.as_ref() else { return None };
+        let seconds = status.details.as_ref()?.retry_after_seconds;
+        (seconds > 0).then(|| Duration::from_secs(u64::from(seconds)))
+    }
+}
+
+/// Bounds one API call.
+pub async fn bounded<T>(call: impl Future<Output = Result<T, kube::Error>>) -> Result<T, Error> {
+    match tokio::time::timeout(CALL_TIMEOUT, call).await {
+        Ok(result) => Ok(result?),
+        Err(_) => Err(Error::Timeout),
+    }
+}

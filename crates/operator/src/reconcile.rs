@@ -1,0 +1,254 @@
+//! One turn: observe, plan, apply, say.
+
+use std::collections::{BTreeSet, HashMap};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use external_ca_api::{ExternalCAIssuance, ExternalCAIssuanceStatus, MANAGER};
+use external_ca_core::desired::identity;
+use external_ca_core::plan::{Plan, Step, plan, with_failures};
+use external_ca_core::{Problem, Reason};
+use jiff::Timestamp;
+use kube::api::{Patch, PatchParams};
+use kube::runtime::controller::Action;
+use kube::runtime::events::{Event, EventType, Recorder};
+use kube::runtime::reflector;
+use kube::{Api, Client, Resource, ResourceExt};
+use serde_json::{Map, Value, json};
+use tokio::sync::Semaphore;
+
+use crate::apply::{Outcome, apply};
+use crate::error::bounded;
+use crate::observe::observe;
+use crate::store::Store;
+use crate::telemetry::{Issuance, Metrics, Word};
+use crate::watches::Watches;
+
+/// The status of one issuance is written at most this often.
+const STATUS_INTERVAL: Duration = Duration::from_secs(1);
+/// The first and the longest pause after a failure.
+const BACKOFF: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(300));
+
+/// What every reconcile shares.
+pub struct Context {
+    /// The API server.
+    pub client: Client,
+    /// What was last seen.
+    pub store: Arc<Store>,
+    /// What is watched.
+    pub watches: Arc<Watches>,
+    /// Every issuance.
+    pub issuances: reflector::Store<ExternalCAIssuance>,
+    /// Namespaces that are served.
+    pub served: Arc<BTreeSet<String>>,
+    /// Further namespaces whose planes may be wired.
+    pub plane_namespaces: Arc<BTreeSet<String>>,
+    /// The series.
+    pub metrics: Arc<Metrics>,
+    /// The Events.
+    pub recorder: Recorder,
+    /// How many keys are made at once.
+    pub keygen: Semaphore,
+    /// The number of cores.
+    pub parallel: usize,
+    /// What is remembered of each issuance, by UID.
+    pub memory: Mutex<HashMap<String, Memory>>,
+}
+
+/// What is remembered of an issuance between two turns: for speed and manners only, never for decisions about trust.
+#[derive(Default, Clone)]
+pub struct Memory {
+    attempts: u32,
+    status: Option<Arc<ExternalCAIssuanceStatus>>,
+    written: Option<Instant>,
+}
+
+/// One turn. It does not fail: what goes wrong is a condition, and the pause grows.
+pub async fn reconcile(issuance: Arc<ExternalCAIssuance>, context: Arc<Context>) -> Result<Action, std::convert::Infallible> {
+    let started = Instant::now();
+    let uid = issuance.uid().unwrap_or_default();
+    let mut memory = context.memory().get(&uid).cloned().unwrap_or_default();
+    let issuance = with_own_status(issuance, &memory);
+    let now = Timestamp::now();
+    let Some(observed) = observe(&context, &issuance, now) else {
+        // The store rings when the last first read is in.
+        return Ok(Action::requeue(Duration::from_secs(5)));
+    };
+    let Plan { steps, mut status, events, next_check } = plan(&observed, now);
+    let outcome = apply(&context, &observed, steps, now).await;
+    let failures: Vec<(Step, Problem)> = outcome
+        .failed
+        .iter()
+        .map(|(step, error)| {
+            let problem = error.problem(step.object());
+            context.metrics.errors.get_or_create(&Word { reason: problem.reason.as_str() }).inc();
+            tracing::warn!(issuance = identity(&issuance), reason = %problem.reason, "{}", problem.message);
+            (step.clone(), problem)
+        })
+        .collect();
+    let failure_events = with_failures(&mut status, &failures, issuance.status.as_ref(), now);
+    let written = write_status(&context, &issuance, &status, &mut memory).await;
+    publish(&context, &issuance, events.into_iter().chain(failure_events), &outcome).await;
+    gauges(&context, &issuance, &status);
+
+    let action = next(&mut memory, &outcome, written, next_check, now);
+    context.memory().insert(uid, memory);
+    context.metrics.reconciled(started.elapsed());
+    Ok(action)
+}
+
+impl Context {
+    fn memory(&self) -> std::sync::MutexGuard<'_, HashMap<String, Memory>> {
+        self.memory.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// An issuance is gone: what it needed is no longer watched. Its material stays.
+    pub fn forget(&self, issuance: &ExternalCAIssuance) {
+        self.watches.forget(&identity(issuance));
+        self.memory().remove(&issuance.uid().unwrap_or_default());
+        let labels = labels(issuance);
+        self.metrics.ready.remove(&labels);
+        self.metrics.ca_expiry.remove(&labels);
+        self.metrics.next_renewal.remove(&labels);
+    }
+}
+
+/// The cache may not have seen our last status yet.
+fn with_own_status(issuance: Arc<ExternalCAIssuance>, memory: &Memory) -> Arc<ExternalCAIssuance> {
+    match &memory.status {
+        Some(status) => {
+            let mut own = issuance.as_ref().clone();
+            own.status = Some(status.as_ref().clone());
+            Arc::new(own)
+        }
+        None => issuance,
+    }
+}
+
+enum Written {
+    Yes,
+    Later(Duration),
+    Failed(Option<Duration>),
+}
+
+async fn write_status(
+    context: &Context,
+    issuance: &ExternalCAIssuance,
+    status: &ExternalCAIssuanceStatus,
+    memory: &mut Memory,
+) -> Written {
+    if issuance.status.as_ref() == Some(status) {
+        return Written::Yes;
+    }
+    if let Some(wait) = memory.written.and_then(|last| STATUS_INTERVAL.checked_sub(last.elapsed())) {
+        return Written::Later(wait);
+    }
+    let api: Api<ExternalCAIssuance> =
+        Api::namespaced(context.client.clone(), &issuance.namespace().unwrap_or_default());
+    let params = PatchParams { field_manager: Some(MANAGER.into()), ..PatchParams::default() };
+    let patch = Patch::Merge(json!({"status": replacement(issuance.status.as_ref(), status)}));
+    memory.written = Some(Instant::now());
+    match bounded(api.patch_status(&issuance.name_any(), &params, &patch)).await {
+        Ok(_) => {
+            memory.status = Some(Arc::new(status.clone()));
+            Written::Yes
+        }
+        Err(error) => {
+            tracing::warn!(issuance = identity(issuance), reason = %Reason::WriteFailed, "status: {error}");
+            Written::Failed(error.retry_after())
+        }
+    }
+}
+
+/// A merge patch keeps what it does not name, so fields that are gone are named as null.
+fn replacement(old: Option<&ExternalCAIssuanceStatus>, new: &ExternalCAIssuanceStatus) -> Value {
+    let fields = |status: &ExternalCAIssuanceStatus| match serde_json::to_value(status) {
+        Ok(Value::Object(fields)) => fields,
+        _ => Map::new(),
+    };
+    let mut patch = fields(new);
+    for (field, _) in old.map(fields).unwrap_or_default() {
+        patch.entry(field).or_insert(Value::Null);
+    }
+    Value::Object(patch)
+}
+
+fn next(memory: &mut Memory, outcome: &Outcome, written: Written, next_check: Timestamp, now: Timestamp) -> Action {
+    let asked = outcome.failed.iter().filter_map(|(_, error)| error.retry_after()).max();
+    let failed = !outcome.failed.is_empty() || matches!(written, Written::Failed(_));
+    if failed {
+        memory.attempts = memory.attempts.saturating_add(1);
+        let asked = match written {
+            Written::Failed(asked_for_status) => asked.max(asked_for_status),
+            _ => asked,
+        };
+        let backoff = BACKOFF.0.saturating_mul(1 << (memory.attempts - 1).min(16)).min(BACKOFF.1);
+        return Action::requeue(backoff.max(asked.unwrap_or_default()));
+    }
+    memory.attempts = 0;
+    if let Written::Later(wait) = written {
+        return Action::requeue(wait);
+    }
+    if outcome.unfinished {
+        return Action::requeue(Duration::ZERO);
+    }
+    let wait = now.duration_until(next_check);
+    Action::requeue(Duration::try_from(wait).unwrap_or_default().max(Duration::from_millis(500)))
+}
+
+/// One Event for each condition that turned, and one for each kind of thing that was done.
+async fn publish(
+    context: &Context,
+    issuance: &ExternalCAIssuance,
+    turned: impl Iterator<Item = (bool, Problem)>,
+    outcome: &Outcome,
+) {
+    let mut done: Vec<(bool, Problem)> = Vec::new();
+    for reason in [Reason::Issued, Reason::TrustUpdated, Reason::PlaneWired, Reason::Restarted] {
+        let all: Vec<&Problem> = outcome.done.iter().filter(|problem| problem.reason == reason).collect();
+        let Some(first) = all.first() else { continue };
+        let more = match all.len() {
+            1 => String::new(),
+            count => format!(", and {} more", count - 1),
+        };
+        done.push((false, Problem::new(reason, format!("{}{more}", first.message))));
+    }
+    for (bad, problem) in turned.chain(done) {
+        if bad {
+            tracing::warn!(issuance = identity(issuance), reason = %problem.reason, "{}", problem.message);
+        } else {
+            tracing::info!(issuance = identity(issuance), reason = %problem.reason, "{}", problem.message);
+        }
+        let event = Event {
+            type_: if bad { EventType::Warning } else { EventType::Normal },
+            reason: problem.reason.to_string(),
+            note: Some(external_ca_core::status::limit(problem.message, 1000)),
+            action: "Reconcile".into(),
+            secondary: None,
+        };
+        if let Err(error) = bounded(context.recorder.publish(&event, &issuance.object_ref(&()))).await {
+            tracing::debug!(%error, "event");
+        }
+    }
+}
+
+fn labels(issuance: &ExternalCAIssuance) -> Issuance {
+    Issuance { namespace: issuance.namespace().unwrap_or_default(), name: issuance.name_any() }
+}
+
+fn gauges(context: &Context, issuance: &ExternalCAIssuance, status: &ExternalCAIssuanceStatus) {
+    let labels = labels(issuance);
+    let ready = status.conditions.iter().any(|condition| condition.type_ == "Ready" && condition.status == "True");
+    context.metrics.ready.get_or_create(&labels).set(i64::from(ready));
+    if let Some(issuer) = &status.issuer {
+        context.metrics.ca_expiry.get_or_create(&labels).set(issuer.not_after.0.as_second());
+    }
+    if let Some(next) = &status.next_renewal {
+        context.metrics.next_renewal.get_or_create(&labels).set(next.0.as_second());
+    }
+}
+
+/// Never called: a turn does not fail.
+pub fn on_error(_: Arc<ExternalCAIssuance>, error: &std::convert::Infallible, _: Arc<Context>) -> Action {
+    match *error {}
+}

@@ -1,0 +1,214 @@
+//! What was last seen: facts by object, kept small, written by watches, re-reads and our own writes.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use external_ca_api::PlaneKind;
+use external_ca_core::facts;
+use external_ca_core::observed::{Material, MaterialKind, MaterialRef, ObjectRef, Plane, PlaneRef, Read, Workload, WorkloadRef};
+use external_ca_core::x509::Certificate;
+use k8s_openapi::api::core::v1::{ConfigMap, Secret};
+use kube::ResourceExt;
+use tokio::sync::mpsc;
+use zeroize::Zeroizing;
+
+/// The PEM of a CA Secret. Wiped when dropped.
+#[derive(Clone, PartialEq)]
+pub struct CaPem {
+    /// `tls.crt`.
+    pub certificate: Vec<u8>,
+    /// `tls.key`.
+    pub key: Zeroizing<Vec<u8>>,
+    /// `ca.crt`.
+    pub root: Option<Vec<u8>>,
+}
+
+/// Facts by object.
+#[derive(Default)]
+pub struct Facts {
+    /// Secrets and ConfigMaps that issuances have to do with.
+    pub material: HashMap<MaterialRef, Arc<Read<Material>>>,
+    /// The newest version that was seen of each: a late watch event must not bring back an older one.
+    versions: HashMap<MaterialRef, u64>,
+    /// CA Secrets.
+    pub authorities: HashMap<ObjectRef, Read<Arc<CaPem>>>,
+    /// Keys of ConfigMaps with additional anchors.
+    pub anchors: HashMap<(ObjectRef, String), Read<Vec<Certificate>>>,
+    /// Plane resources.
+    pub planes: BTreeMap<PlaneRef, Arc<Plane>>,
+    /// How the served version of a kind spells a Secret reference.
+    pub reference_fields: HashMap<PlaneKind, &'static str>,
+    /// Workloads of the served namespaces.
+    pub workloads: BTreeMap<WorkloadRef, Arc<Workload>>,
+    /// Lists that have not been read, and why.
+    pub unreadable: BTreeMap<String, String>,
+    /// Lists whose first read is still to come.
+    pub unsynced: BTreeSet<String>,
+}
+
+/// Facts, and a bell that rings when they change.
+pub struct Store {
+    facts: Mutex<Facts>,
+    bell: mpsc::Sender<()>,
+}
+
+impl Store {
+    /// An empty store.
+    pub fn new() -> (Arc<Self>, mpsc::Receiver<()>) {
+        let (bell, rings) = mpsc::channel(1);
+        (Arc::new(Self { facts: Mutex::default(), bell }), rings)
+    }
+
+    /// Reads or changes facts without ringing.
+    pub fn facts(&self) -> MutexGuard<'_, Facts> {
+        self.facts.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Asks for every issuance to be looked at.
+    pub fn ring(&self) {
+        // One ring that waits to be heard is enough.
+        let _ = self.bell.try_send(());
+    }
+
+    fn update(&self, change: impl FnOnce(&mut Facts) -> bool) {
+        if change(&mut self.facts()) {
+            self.ring();
+        }
+    }
+
+    /// A Secret was seen, or seen to be absent, or could not be read.
+    pub fn secret(&self, target: &ObjectRef, read: Read<&Secret>) {
+        let material = map(&read, |secret| facts::secret(secret));
+        let key = MaterialRef { kind: MaterialKind::Secret, object: target.clone() };
+        self.update(|facts| {
+            if facts.is_late(&key, version(&read)) {
+                return false;
+            }
+            let mut changed = facts.put(key, material);
+            if let Some(known) = facts.authorities.get_mut(target) {
+                let new = map(&read, |secret| Arc::new(ca_pem(secret)));
+                changed |= *known != new;
+                *known = new;
+            }
+            changed
+        });
+    }
+
+    /// A ConfigMap was seen, or seen to be absent, or could not be read.
+    pub fn config_map(&self, target: &ObjectRef, read: Read<&ConfigMap>) {
+        let material = map(&read, |config_map| facts::config_map(config_map));
+        let key = MaterialRef { kind: MaterialKind::ConfigMap, object: target.clone() };
+        self.update(|facts| {
+            if facts.is_late(&key, version(&read)) {
+                return false;
+            }
+            let mut changed = facts.put(key, material);
+            for ((object, key), known) in &mut facts.anchors {
+                if object == target {
+                    let new = map(&read, |config_map| facts::config_map_certificates(config_map, key));
+                    changed |= *known != new;
+                    *known = new;
+                }
+            }
+            changed
+        });
+    }
+
+    /// A plane was seen or is gone.
+    pub fn plane(&self, plane: Result<Plane, PlaneRef>) {
+        self.update(|facts| match plane {
+            Ok(plane) => {
+                let same = |old: &Arc<Plane>| {
+                    Plane { resource_version: plane.resource_version.clone(), ..old.as_ref().clone() } == plane
+                };
+                let changed = !facts.planes.get(&plane.plane).is_some_and(same);
+                facts.planes.insert(plane.plane.clone(), Arc::new(plane));
+                changed
+            }
+            Err(gone) => facts.planes.remove(&gone).is_some(),
+        });
+    }
+
+    /// A workload was seen or is gone.
+    pub fn workload(&self, workload: Result<Workload, WorkloadRef>) {
+        self.update(|facts| match workload {
+            // Most workloads mount nothing of ours; those that mount nothing at all are not kept.
+            Ok(workload) if workload.mounts.is_empty() => facts.workloads.remove(&workload.workload).is_some(),
+            Ok(workload) => {
+                let same = |old: &Arc<Workload>| {
+                    Workload { resource_version: workload.resource_version.clone(), ..old.as_ref().clone() } == workload
+                };
+                let changed = !facts.workloads.get(&workload.workload).is_some_and(same);
+                facts.workloads.insert(workload.workload.clone(), Arc::new(workload));
+                changed
+            }
+            Err(gone) => facts.workloads.remove(&gone).is_some(),
+        });
+    }
+
+    /// A list was read: `keep` says which of its objects still exist.
+    pub fn synced(&self, list: &str, prune: impl FnOnce(&mut Facts)) {
+        self.update(|facts| {
+            prune(facts);
+            let was_unreadable = facts.unreadable.remove(list).is_some();
+            facts.unsynced.remove(list) | was_unreadable
+        });
+    }
+
+    /// A list could not be read: what it holds is not known.
+    pub fn unreadable(&self, list: &str, why: String) {
+        self.update(|facts| {
+            facts.unsynced.remove(list);
+            facts.unreadable.insert(list.to_owned(), why).is_none()
+        });
+    }
+}
+
+impl Facts {
+    fn is_late(&mut self, key: &MaterialRef, version: Option<u64>) -> bool {
+        match (version, self.versions.get(key)) {
+            (Some(new), Some(known)) if new < *known => true,
+            (Some(new), _) => {
+                self.versions.insert(key.clone(), new);
+                false
+            }
+            (None, _) => {
+                self.versions.remove(key);
+                false
+            }
+        }
+    }
+
+    /// Forgets what no issuance has to do with any more.
+    pub fn forget(&mut self, key: &MaterialRef) {
+        self.material.remove(key);
+        self.versions.remove(key);
+    }
+
+    fn put(&mut self, key: MaterialRef, value: Read<Material>) -> bool {
+        let changed = self.material.get(&key).is_none_or(|old| **old != value);
+        self.material.insert(key, Arc::new(value));
+        changed
+    }
+}
+
+fn version<T: ResourceExt>(read: &Read<&T>) -> Option<u64> {
+    read.found().and_then(|object| object.resource_version()).and_then(|version| version.parse().ok())
+}
+
+fn map<T, U>(read: &Read<&T>, facts: impl FnOnce(&T) -> U) -> Read<U> {
+    match read {
+        Read::Absent => Read::Absent,
+        Read::Found(object) => Read::Found(facts(object)),
+        Read::Unknown(why) => Read::Unknown(why.clone()),
+    }
+}
+
+fn ca_pem(secret: &Secret) -> CaPem {
+    let data = |key: &str| secret.data.as_ref().and_then(|data| data.get(key)).map(|bytes| bytes.0.clone());
+    CaPem {
+        certificate: data("tls.crt").unwrap_or_default(),
+        key: Zeroizing::new(data("tls.key").unwrap_or_default()),
+        root: data("ca.crt"),
+    }
+}

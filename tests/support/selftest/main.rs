@@ -1,0 +1,6 @@
+//! The test bed's own tests.
+
+mod control_plane;
+mod kubelet;
+mod processes;
+mod proxy;
