@@ -33,6 +33,7 @@ pub mod process;
 pub mod proxy;
 pub mod scratch;
 pub mod wait;
+pub mod world;
 
 pub use control_plane::ControlPlane;
 pub use kubelet::{Kubelet, KubeletOptions};

@@ -91,3 +91,23 @@ async fn the_charts_rights_are_installed_without_its_deployment() -> Result<()> 
     );
     Ok(())
 }
+
+#[tokio::test]
+async fn a_cluster_at_hand_is_used_instead() -> Result<()> {
+    let [cluster] = ControlPlane::start_many().await?;
+    let child = tokio::process::Command::new(std::env::current_exe()?)
+        .args(["--exact", "control_plane::starts_and_knows_who_asks"])
+        .env("TEST_KUBECONFIG", cluster.admin_kubeconfig())
+        .output()
+        .await?;
+    assert!(
+        child.status.success(),
+        "{}",
+        String::from_utf8_lossy(&child.stdout)
+    );
+    // It was here.
+    Api::<Namespace>::all(cluster.admin().await)
+        .get("one")
+        .await?;
+    Ok(())
+}

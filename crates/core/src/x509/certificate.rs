@@ -373,7 +373,7 @@ impl Facts {
             spki_der: range_in(der, spki.raw),
             public_key: range_in(der, &spki.subject_public_key.data),
             signature: range_in(der, &parsed.signature_value.data),
-            scheme: SignatureScheme::of(&parsed.signature_algorithm),
+            scheme: SignatureScheme::of(&parsed.signature_algorithm, &parsed.signature_value),
             version,
             serial: tbs.raw_serial().to_vec(),
             subject: names::rfc4514(&tbs.subject),

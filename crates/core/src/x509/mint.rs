@@ -204,7 +204,7 @@ fn read_request(csr_der: &[u8]) -> Result<Requested, MintError> {
     let (rest, csr) = X509CertificationRequest::from_der(csr_der).map_err(|_| MintError::Request)?;
     let info = &csr.certification_request_info;
     let requested = requested(&info.subject_pki).ok_or(MintError::Request)?;
-    let scheme = SignatureScheme::of(&csr.signature_algorithm);
+    let scheme = SignatureScheme::of(&csr.signature_algorithm, &csr.signature_value);
     let signed = scheme.verifies(requested.algorithm, &requested.public_key, info.raw, &csr.signature_value.data);
     let whole = rest.is_empty() && shape::is_request(csr_der);
     if !whole || !signed || scheme.weakness().is_some() {

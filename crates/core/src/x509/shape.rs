@@ -27,7 +27,10 @@ pub(super) fn is_certificate(der: &[u8]) -> bool {
         spki.take(BIT_STRING)?;
         tbs.optional(0x81);
         tbs.optional(0x82);
-        let Some(extensions) = tbs.optional(0xa3) else { return Some(()) };
+        if tbs.0.is_empty() {
+            return Some(());
+        }
+        let extensions = tbs.take(0xa3)?;
         each(Der(extensions).take(SEQUENCE)?, SEQUENCE, |extension| {
             let mut extension = Der(extension);
             let oid = extension.take(OBJECT_IDENTIFIER)?;
@@ -48,9 +51,8 @@ fn signed(der: &[u8], content: impl FnOnce(Der<'_>) -> Option<()>) -> Option<()>
     let mut inner = Der(outer.take(SEQUENCE)?);
     content(Der(inner.take(SEQUENCE)?))?;
     algorithm(inner.take(SEQUENCE)?)?;
-    let signature = inner.take(BIT_STRING)?;
-    // Signatures and keys are whole bytes.
-    (signature.first() == Some(&0) && outer.0.is_empty()).then_some(())
+    inner.take(BIT_STRING)?;
+    outer.0.is_empty().then_some(())
 }
 
 /// The extensions that trust rests on; the parser reads the others as strictly as is needed.
@@ -132,8 +134,11 @@ impl<'a> Der<'a> {
             BOOLEAN => matches!(content, [0 | 0xff]),
             tag => tag & 0x1f != 0x1f,
         };
-        self.0 = rest;
-        well_formed.then_some((*tag, content))
+        // What is malformed stays, so that it cannot be passed over as an optional part.
+        well_formed.then(|| {
+            self.0 = rest;
+            (*tag, content)
+        })
     }
 
     fn take(&mut self, wanted: u8) -> Option<&'a [u8]> {

@@ -1,9 +1,10 @@
 use aws_lc_rs::signature::{self, UnparsedPublicKey, VerificationAlgorithm};
+use x509_parser::asn1_rs::{BitString, Oid, oid};
 use x509_parser::oid_registry::{
     OID_HASH_SHA1, OID_NIST_HASH_SHA256, OID_NIST_HASH_SHA384, OID_NIST_HASH_SHA512, OID_PKCS1_MD5WITHRSAENC,
     OID_PKCS1_RSASSAPSS, OID_PKCS1_SHA1WITHRSA, OID_PKCS1_SHA256WITHRSA, OID_PKCS1_SHA384WITHRSA,
     OID_PKCS1_SHA512WITHRSA, OID_SHA1_WITH_RSA, OID_SIG_ECDSA_WITH_SHA256, OID_SIG_ECDSA_WITH_SHA384,
-    OID_SIG_ECDSA_WITH_SHA512, OID_SIG_ED25519, Oid, asn1_rs::oid,
+    OID_SIG_ECDSA_WITH_SHA512, OID_SIG_ED25519,
 };
 use x509_parser::signature_algorithm::RsaSsaPssParams;
 use x509_parser::x509::AlgorithmIdentifier;
@@ -34,7 +35,11 @@ pub(super) enum SignatureScheme {
 }
 
 impl SignatureScheme {
-    pub(super) fn of(identifier: &AlgorithmIdentifier<'_>) -> Self {
+    pub(super) fn of(identifier: &AlgorithmIdentifier<'_>, signature: &BitString<'_>) -> Self {
+        // No scheme's signature has bits left over; Go would shift them away and find another one.
+        if signature.unused_bits != 0 {
+            return Self::Unknown;
+        }
         let schemes = [
             (OID_PKCS1_SHA256WITHRSA, Self::RsaPkcs1(Hash::Sha256)),
             (OID_PKCS1_SHA384WITHRSA, Self::RsaPkcs1(Hash::Sha384)),
