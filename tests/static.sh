@@ -1,8 +1,8 @@
 #!/bin/sh
 # tests/static.sh
 #
-# Builds the binary that the image ships, target/static/external-ca-operator: static, and the same bytes wherever the
-# sources and Cargo's home lie. Then shows that it is static, and runs it in an empty root, where that is permitted.
+# Builds the binary that the image ships, target/static/external-ca-operator: static, and without a path or a time of
+# this machine. Then shows that it is so, and runs it in an empty root, where that is permitted.
 set -eu
 cd "$(dirname "$0")/.."
 

@@ -311,7 +311,9 @@ pub fn renewal_time(certificate: &Certificate, renew_before: SignedDuration, dur
     let before = renew_before.mul_f64(lifetime.as_secs_f64() / duration.as_secs_f64().max(1.0));
     let jitter = before.mul_f64(f64::from(spread(certificate)) / 65536.0 / 20.0);
     let earliest = certificate.not_before().saturating_add(lifetime / 100).unwrap_or(Timestamp::MAX);
-    certificate.not_after().saturating_sub(before + jitter).unwrap_or(Timestamp::MIN).max(earliest)
+    let time = certificate.not_after().saturating_sub(before + jitter).unwrap_or(Timestamp::MIN).max(earliest);
+    // The API keeps whole seconds.
+    Timestamp::from_second(time.as_second()).unwrap_or(time)
 }
 
 fn spread(certificate: &Certificate) -> u16 {

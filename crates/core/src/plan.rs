@@ -400,17 +400,22 @@ impl Draft<'_> {
         }
     }
 
+    /// Repairs that still count: those of the last hour, and fields that are left alone until the spec changes.
+    fn contested(&self) -> Vec<Contested> {
+        self.previous()
+            .filter(|status| status.observed_generation == self.observed.issuance.metadata.generation)
+            .map_or(&[][..], |status| &status.contested)
+            .iter()
+            .filter(|entry| entry.count >= CONTEST_LIMIT || entry.last_time.0.duration_until(self.now) < CONTEST_WINDOW)
+            .cloned()
+            .collect()
+    }
+
     /// Never fight: a field that another manager puts back is repaired twice within the hour, then left alone.
     fn may_repair(&mut self, area: Area, object: &str, field: &str, ours: bool, manager: Option<String>) -> bool {
+        let ours = ours || self.contested().iter().any(|entry| entry.object == object);
         let Some(manager) = manager.filter(|manager| ours && manager != MANAGER) else { return true };
-        let previous = self
-            .previous()
-            .filter(|status| status.observed_generation == self.observed.issuance.metadata.generation)
-            .and_then(|status| status.contested.iter().find(|entry| entry.object == object))
-            .filter(|entry| {
-                entry.count >= CONTEST_LIMIT || entry.last_time.0.duration_until(self.now) < CONTEST_WINDOW
-            })
-            .cloned();
+        let previous = self.contested().iter().find(|entry| entry.object == object).cloned();
         let count = previous.as_ref().map_or(0, |entry| entry.count);
         if count >= CONTEST_LIMIT {
             let message = format!(
@@ -652,7 +657,7 @@ impl Draft<'_> {
             serial: found.map(Certificate::serial_hex),
             signer: by_issuer.then(|| trust.ca.anchor().fingerprint().short()),
             not_after: found.map(|found| Time(found.not_after())),
-            renewal_time: found.map(|found| Time(whole_seconds(checks::renewal_time(found, before, leaf.profile.duration)))),
+            renewal_time: found.map(|found| Time(checks::renewal_time(found, before, leaf.profile.duration))),
             state,
             reason: reason.map(|reason| reason.to_string()),
         }
@@ -770,6 +775,14 @@ impl Draft<'_> {
     }
 
     fn finish(mut self) -> Plan {
+        for entry in self.contested() {
+            // A field that fits again for an hour is no longer contested.
+            let recent = entry.last_time.0.duration_until(self.now) < CONTEST_WINDOW;
+            if recent && !self.status.contested.iter().any(|new| new.object == entry.object) {
+                self.status.contested.push(entry);
+            }
+        }
+        self.status.contested.sort_by(|a, b| a.object.cmp(&b.object));
         let paused = self.observed.issuance.spec.paused;
         if paused {
             self.steps.clear();
@@ -904,9 +917,4 @@ fn known_anchors(status: Option<&ExternalCAIssuanceStatus>) -> BTreeSet<Fingerpr
 
 fn same(stored: &[Certificate], wanted: &[Certificate]) -> bool {
     stored.len() == wanted.len() && wanted.iter().all(|anchor| stored.contains(anchor))
-}
-
-/// Status times have whole seconds: the API keeps no more.
-fn whole_seconds(time: Timestamp) -> Timestamp {
-    Timestamp::from_second(time.as_second()).unwrap_or(time)
 }

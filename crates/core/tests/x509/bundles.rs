@@ -5,7 +5,7 @@ use std::sync::LazyLock;
 use external_ca_core::x509::{Bundle, Certificate, CertificateError, encode_bundle, parse_bundle};
 use proptest::prelude::*;
 
-use super::support::{cases, load, now};
+use super::support::{cases, load, now, odd_cas};
 
 /// Twelve that differ.
 fn certificates() -> Vec<Certificate> {
@@ -78,7 +78,9 @@ fn der_is_read_whole_or_not_at_all() {
 
 #[test]
 fn a_flipped_bit_never_panics_and_never_verifies() {
-    for certificate in certificates() {
+    // One of each kind of key: checking a signature of RSA for every byte takes its time.
+    for name in ["key-rsa2048", "key-p256", "key-p521", "key-ed25519", "signed-pss"] {
+        let certificate = load(&odd_cas().join("good").join(name), now()).unwrap().certificate().clone();
         for index in 0..certificate.der().len() {
             let mut der = certificate.der().to_vec();
             der[index] ^= 1 << (index % 8);

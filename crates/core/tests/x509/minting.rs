@@ -85,6 +85,20 @@ fn every_form_of_a_key_comes_out_as_the_same_pkcs8() {
 }
 
 #[test]
+fn pkcs8_version_2_is_read_and_written_as_version_1() {
+    let random = aws_lc_rs::rand::SystemRandom::new();
+    let version_2 = aws_lc_rs::signature::Ed25519KeyPair::generate_pkcs8(&random).unwrap();
+    let body = base64::Engine::encode(&base64::engine::general_purpose::STANDARD, version_2.as_ref());
+    let pem = format!("-----BEGIN PRIVATE KEY-----\n{body}\n-----END PRIVATE KEY-----\n");
+    let key = PrivateKey::from_pem(pem.as_bytes()).unwrap();
+    assert_eq!(key.algorithm(), KeyAlgorithm::Ed25519);
+    assert!(key.to_pem().len() < pem.len());
+    let directory = tempfile::tempdir().unwrap();
+    fs::write(directory.path().join("key"), key.to_pem().as_bytes()).unwrap();
+    openssl(directory.path(), &["pkey", "-in", "key", "-noout"]).unwrap();
+}
+
+#[test]
 fn generated_cas_sign_leaves_that_openssl_takes_strictly() {
     let now = now();
     let directory = tempfile::tempdir().unwrap();
