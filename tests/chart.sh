@@ -84,6 +84,7 @@ has "$work/defaults.rendered" "CRD kept by default" 'helm.sh/resource-policy: ke
 has "$everything" "the served namespace that is created" '^kind: Namespace$'
 has "$everything" "the namespaces kept" 'helm.sh/resource-policy: keep'
 has "$everything" "namespaces passed on" '--namespaces=openchoreo-control-plane,plane-eu-1$'
+has "$everything" "plane namespaces passed on" '--plane-namespaces=default,plane-eu-1,team-a$'
 has "$everything" "digest" 'image: registry.example.com:5000/pki/external-ca-operator@sha256:0123'
 for kind in Deployment ServiceAccount Service PodDisruptionBudget NetworkPolicy ServiceMonitor CustomResourceDefinition; do
 	has "$everything" everything "^kind: $kind\$"

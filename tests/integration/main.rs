@@ -1,3 +1,5 @@
 //! The operator against a real API server, as its own ServiceAccount with the chart's rights.
 
 mod guide;
+mod kill;
+mod quiet;

@@ -2,12 +2,14 @@
 //! scenario starts.
 
 use external_ca_api::{ExternalCAIssuance, ExternalCAIssuanceStatus};
+use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::{ConfigMap, Secret};
-use kube::Client;
-use kube::api::Api;
+use kube::api::{Api, DynamicObject, ListParams, Patch, PatchParams};
+use kube::{Client, ResourceExt};
 use serde_json::{Value, json};
+use std::collections::BTreeMap;
 
-use crate::apply::{apply_yaml, create_namespace};
+use crate::apply::{apply_yaml, create_namespace, dynamic_api};
 use crate::chart::install_operator_rbac;
 use crate::crds::{CrdSource, Release, openchoreo_crds_from};
 use crate::openchoreo::{CONTROL_PLANE, ClientCa, PlaneType, plane};
@@ -46,11 +48,17 @@ impl World {
 
     /// The same with other values for the chart.
     pub async fn start_with(source: CrdSource, release: Release, values: Value) -> Result<Self> {
+        let world = Self::without_planes(release, values).await?;
+        for crd in openchoreo_crds_from(source, release) {
+            apply_yaml(&world.admin, &crd).await?;
+        }
+        Ok(world)
+    }
+
+    /// A cluster where OpenChoreo's kinds are still missing.
+    pub async fn without_planes(release: Release, values: Value) -> Result<Self> {
         let cluster = ControlPlane::start().await?;
         let admin = cluster.admin().await;
-        for crd in openchoreo_crds_from(source, release) {
-            apply_yaml(&admin, &crd).await?;
-        }
         for namespace in NAMESPACES {
             create_namespace(&admin, namespace).await?;
         }
@@ -141,6 +149,67 @@ impl World {
     /// ConfigMaps of a namespace.
     pub fn config_maps(&self, namespace: &str) -> Api<ConfigMap> {
         Api::namespaced(self.admin.clone(), namespace)
+    }
+
+    /// The planes of a kind in `default`.
+    pub async fn planes(&self, kind: &str) -> Result<Api<DynamicObject>> {
+        dynamic_api(
+            &self.admin,
+            "openchoreo.dev/v1alpha1",
+            kind,
+            Some("default"),
+        )
+        .await
+    }
+
+    /// Deployments of a namespace.
+    pub fn deployments(&self, namespace: &str) -> Api<Deployment> {
+        Api::namespaced(self.admin.clone(), namespace)
+    }
+
+    /// Text under a key of a Secret; empty where there is none.
+    pub async fn secret_text(&self, namespace: &str, name: &str, key: &str) -> String {
+        let secret = self.secrets(namespace).get_opt(name).await.unwrap();
+        let data = secret.and_then(|secret| secret.data).unwrap_or_default();
+        let bytes = data.get(key).map(|bytes| bytes.0.clone());
+        String::from_utf8(bytes.unwrap_or_default()).unwrap()
+    }
+
+    /// Puts an annotation on the issuance.
+    pub async fn annotate(&self, annotation: &str, value: &str) -> Result<()> {
+        let patch = json!({"metadata": {"annotations": {annotation: value}}});
+        let params = PatchParams::default();
+        self.issuances()
+            .patch(ISSUANCE, &params, &Patch::Merge(patch))
+            .await?;
+        Ok(())
+    }
+
+    /// Every Secret and ConfigMap outside of Kubernetes' own namespaces by its resource version, every plane by its spec.
+    pub async fn snapshot(&self) -> Result<BTreeMap<String, String>> {
+        let all = ListParams::default();
+        let mut found = BTreeMap::new();
+        let mut add = |kind: &str, namespace: Option<String>, name: String, what: String| {
+            let namespace = namespace.unwrap_or_default();
+            if !namespace.starts_with("kube-") && name != "kube-root-ca.crt" {
+                found.insert(format!("{kind} {namespace}/{name}"), what);
+            }
+        };
+        for secret in Api::<Secret>::all(self.admin.clone()).list(&all).await? {
+            let version = secret.resource_version().unwrap_or_default();
+            add("Secret", secret.namespace(), secret.name_any(), version);
+        }
+        for map in Api::<ConfigMap>::all(self.admin.clone()).list(&all).await? {
+            let version = map.resource_version().unwrap_or_default();
+            add("ConfigMap", map.namespace(), map.name_any(), version);
+        }
+        for kind in self.plane_types().map(PlaneType::kind) {
+            for plane in self.planes(kind).await?.list(&all).await? {
+                let spec = plane.data["spec"].to_string();
+                add(kind, plane.namespace(), plane.name_any(), spec);
+            }
+        }
+        Ok(found)
     }
 
     /// Waits until the issuance is Ready for its newest generation.

@@ -59,13 +59,38 @@ pub fn judge(context: &LeafContext<'_>) -> Verdict {
 
 type Check = fn(&LeafContext<'_>) -> Option<Problem>;
 
-const BARRIERS: &[Check] = &[not_served, claimed, unreadable, controlled, wrong_type, forbidden_by_ca];
+const BARRIERS: &[Check] = &[
+    not_served,
+    claimed,
+    unreadable,
+    controlled,
+    wrong_type,
+    forbidden_by_ca,
+];
 
-const FITNESS: &[Check] =
-    &[missing, invalid, key_mismatch, expired, usage, names, signer, chain, key_policy, due, requested];
+const FITNESS: &[Check] = &[
+    missing,
+    invalid,
+    key_mismatch,
+    expired,
+    usage,
+    names,
+    signer,
+    chain,
+    key_policy,
+    due,
+    requested,
+];
 
-fn problem(context: &LeafContext<'_>, reason: Reason, text: impl std::fmt::Display) -> Option<Problem> {
-    Some(Problem::new(reason, format!("Secret {}: {text}", context.leaf.target)))
+fn problem(
+    context: &LeafContext<'_>,
+    reason: Reason,
+    text: impl std::fmt::Display,
+) -> Option<Problem> {
+    Some(Problem::new(
+        reason,
+        format!("Secret {}: {text}", context.leaf.target),
+    ))
 }
 
 fn not_served(context: &LeafContext<'_>) -> Option<Problem> {
@@ -87,7 +112,9 @@ fn claimed(context: &LeafContext<'_>) -> Option<Problem> {
     problem(
         context,
         Reason::Conflict,
-        format_args!("the older issuance {owner} owns it; give one of the two another Secret or planes.selector"),
+        format_args!(
+            "the older issuance {owner} owns it; give one of the two another Secret or planes.selector"
+        ),
     )
 }
 
@@ -103,7 +130,9 @@ fn controlled(context: &LeafContext<'_>) -> Option<Problem> {
     problem(
         context,
         Reason::NotOwned,
-        format_args!("{owner} controls it (ownerReferences); delete that object or name another Secret"),
+        format_args!(
+            "{owner} controls it (ownerReferences); delete that object or name another Secret"
+        ),
     )
 }
 
@@ -131,7 +160,9 @@ fn forbidden_by_ca(context: &LeafContext<'_>) -> Option<Problem> {
 pub fn ca_reason(error: &CaError) -> Reason {
     match error {
         CaError::TooLarge { .. } => Reason::CATooLarge,
-        CaError::CertificateMissing | CaError::CertificateInvalid { .. } => Reason::CACertificateInvalid,
+        CaError::CertificateMissing
+        | CaError::CertificateInvalid { .. }
+        | CaError::CertificateUnusable { .. } => Reason::CACertificateInvalid,
         CaError::KeyMissing | CaError::KeyInvalid => Reason::CAKeyInvalid,
         CaError::KeyEncrypted => Reason::CAKeyEncrypted,
         CaError::UnsupportedKey { .. } => Reason::CAUnsupportedKey,
@@ -160,7 +191,9 @@ pub fn certificate(stored: &Read<Material>) -> Option<&Certificate> {
 fn missing(context: &LeafContext<'_>) -> Option<Problem> {
     match context.stored {
         Read::Absent => problem(context, Reason::SecretMissing, "it does not exist"),
-        Read::Found(Material { leaf: Leaf::Empty, .. }) => problem(context, Reason::SecretMissing, "it is empty"),
+        Read::Found(Material {
+            leaf: Leaf::Empty, ..
+        }) => problem(context, Reason::SecretMissing, "it is empty"),
         _ => None,
     }
 }
@@ -174,9 +207,13 @@ fn invalid(context: &LeafContext<'_>) -> Option<Problem> {
 
 fn key_mismatch(context: &LeafContext<'_>) -> Option<Problem> {
     match &context.stored.found()?.leaf {
-        Leaf::Present { key_matches: false, .. } => {
-            problem(context, Reason::KeyMismatch, "tls.key is not the key of tls.crt")
-        }
+        Leaf::Present {
+            key_matches: false, ..
+        } => problem(
+            context,
+            Reason::KeyMismatch,
+            "tls.key is not the key of tls.crt",
+        ),
         _ => None,
     }
 }
@@ -186,7 +223,11 @@ fn expired(context: &LeafContext<'_>) -> Option<Problem> {
     if end > context.now {
         return None;
     }
-    problem(context, Reason::Expired, format_args!("the certificate expired at {end}"))
+    problem(
+        context,
+        Reason::Expired,
+        format_args!("the certificate expired at {end}"),
+    )
 }
 
 fn usage(context: &LeafContext<'_>) -> Option<Problem> {
@@ -194,19 +235,29 @@ fn usage(context: &LeafContext<'_>) -> Option<Problem> {
     let (wanted, found) = (context.leaf.profile.usages, certificate.usages());
     let missing = match () {
         () if certificate.is_ca() => "it is a CA's (CA:TRUE)",
-        () if wanted.server_auth && !found.server_auth => "it lacks the extended key usage serverAuth",
-        () if wanted.client_auth && !found.client_auth => "it lacks the extended key usage clientAuth",
+        () if wanted.server_auth && !found.server_auth => {
+            "it lacks the extended key usage serverAuth"
+        }
+        () if wanted.client_auth && !found.client_auth => {
+            "it lacks the extended key usage clientAuth"
+        }
         () => return None,
     };
     problem(
         context,
         Reason::UsageWrong,
-        format_args!("{missing}: peers would say \"tls: bad certificate\"; it is issued anew with the right usage"),
+        format_args!(
+            "{missing}: peers would say \"tls: bad certificate\"; it is issued anew with the right usage"
+        ),
     )
 }
 
 fn is_ours(context: &LeafContext<'_>) -> bool {
-    context.stored.found().and_then(|stored| stored.issuance.as_deref()) == Some(context.issuance)
+    context
+        .stored
+        .found()
+        .and_then(|stored| stored.issuance.as_deref())
+        == Some(context.issuance)
 }
 
 fn names(context: &LeafContext<'_>) -> Option<Problem> {
@@ -226,7 +277,11 @@ fn names(context: &LeafContext<'_>) -> Option<Problem> {
     if fits {
         return None;
     }
-    problem(context, Reason::NamesChanged, "common name, organizations or SANs are not the wanted ones")
+    problem(
+        context,
+        Reason::NamesChanged,
+        "common name, organizations or SANs are not the wanted ones",
+    )
 }
 
 fn signer(context: &LeafContext<'_>) -> Option<Problem> {
@@ -237,15 +292,24 @@ fn signer(context: &LeafContext<'_>) -> Option<Problem> {
     problem(
         context,
         Reason::SignerChanged,
-        format_args!("it was not signed by the issuer's CA ({})", context.ca.certificate().subject()),
+        format_args!(
+            "it was not signed by the issuer's CA ({})",
+            context.ca.certificate().subject()
+        ),
     )
 }
 
 fn chain(context: &LeafContext<'_>) -> Option<Problem> {
-    let Leaf::Present { chain, .. } = &context.stored.found()?.leaf else { return None };
+    let Leaf::Present { chain, .. } = &context.stored.found()?.leaf else {
+        return None;
+    };
     let anchors = [context.ca.anchor().clone()];
     let error = verify(chain, &anchors, context.leaf.profile.usages, context.now).err()?;
-    problem(context, Reason::ChainIncomplete, format_args!("tls.crt does not verify against the CA: {error}"))
+    problem(
+        context,
+        Reason::ChainIncomplete,
+        format_args!("tls.crt does not verify against the CA: {error}"),
+    )
 }
 
 fn key_policy(context: &LeafContext<'_>) -> Option<Problem> {
@@ -256,26 +320,48 @@ fn key_policy(context: &LeafContext<'_>) -> Option<Problem> {
     if found == Some(context.leaf.profile.key) {
         return None;
     }
-    problem(context, Reason::KeyPolicyChanged, "the key's algorithm or size is not the wanted one")
+    problem(
+        context,
+        Reason::KeyPolicyChanged,
+        "the key's algorithm or size is not the wanted one",
+    )
 }
 
 fn due(context: &LeafContext<'_>) -> Option<Problem> {
     let certificate = certificate(context.stored)?;
-    let time = renewal_time(certificate, context.renew_before, context.leaf.profile.duration);
+    let time = renewal_time(
+        certificate,
+        context.renew_before,
+        context.leaf.profile.duration,
+    );
     if context.now < time || !renewal_helps(context, certificate) {
         return None;
     }
-    problem(context, Reason::Renewing, format_args!("it ends at {} and is due for renewal", certificate.not_after()))
+    problem(
+        context,
+        Reason::Renewing,
+        format_args!(
+            "it ends at {} and is due for renewal",
+            certificate.not_after()
+        ),
+    )
 }
 
 /// A CA that ends soon bounds every leaf: issuing another would change nothing.
 fn renewal_helps(context: &LeafContext<'_>, certificate: &Certificate) -> bool {
-    let end = context.now.saturating_add(context.leaf.profile.duration).unwrap_or(Timestamp::MAX);
+    let end = context
+        .now
+        .saturating_add(context.leaf.profile.duration)
+        .unwrap_or(Timestamp::MAX);
     end.min(context.ca.not_after()) > certificate.not_after()
 }
 
 fn requested(context: &LeafContext<'_>) -> Option<Problem> {
-    if context.renew { problem(context, Reason::RenewRequested, "a renewal was asked for") } else { None }
+    if context.renew {
+        problem(context, Reason::RenewRequested, "a renewal was asked for")
+    } else {
+        None
+    }
 }
 
 /// A Secret that is not ours and holds another identity than the wanted one is not overwritten unasked.
@@ -287,7 +373,11 @@ fn foreign_identity(context: &LeafContext<'_>, why: &Problem) -> Option<Problem>
         Leaf::Invalid(_) => false,
         Leaf::Present { chain, .. } => chain.first().is_some_and(|certificate| {
             certificate.common_names().contains(&profile.common_name)
-                || profile.usages.server_auth && profile.sans.iter().any(|san| certificate.sans().contains(san))
+                || profile.usages.server_auth
+                    && profile
+                        .sans
+                        .iter()
+                        .any(|san| certificate.sans().contains(san))
         }),
     };
     if known || context.adopt || stored.issuance.is_some() {
@@ -306,19 +396,35 @@ fn foreign_identity(context: &LeafContext<'_>, why: &Problem) -> Option<Problem>
 
 /// When a certificate is renewed: `renew_before` of the wanted duration, in proportion to the time it really has, and up
 /// to a twentieth of that earlier, by its serial number, so that certificates of one batch spread.
-pub fn renewal_time(certificate: &Certificate, renew_before: SignedDuration, duration: SignedDuration) -> Timestamp {
-    let lifetime = certificate.not_before().duration_until(certificate.not_after()).min(duration);
+pub fn renewal_time(
+    certificate: &Certificate,
+    renew_before: SignedDuration,
+    duration: SignedDuration,
+) -> Timestamp {
+    let lifetime = certificate
+        .not_before()
+        .duration_until(certificate.not_after())
+        .min(duration);
     let before = renew_before.mul_f64(lifetime.as_secs_f64() / duration.as_secs_f64().max(1.0));
     let jitter = before.mul_f64(f64::from(spread(certificate)) / 65536.0 / 20.0);
-    let earliest = certificate.not_before().saturating_add(lifetime / 100).unwrap_or(Timestamp::MAX);
-    let time = certificate.not_after().saturating_sub(before + jitter).unwrap_or(Timestamp::MIN).max(earliest);
+    let earliest = certificate
+        .not_before()
+        .saturating_add(lifetime / 100)
+        .unwrap_or(Timestamp::MAX);
+    let time = certificate
+        .not_after()
+        .saturating_sub(before + jitter)
+        .unwrap_or(Timestamp::MIN)
+        .max(earliest);
     // The API keeps whole seconds.
     Timestamp::from_second(time.as_second()).unwrap_or(time)
 }
 
 fn spread(certificate: &Certificate) -> u16 {
     let hash = crate::facts::hash(&[certificate.der()]);
-    hash.get(..4).and_then(|digits| u16::from_str_radix(digits, 16).ok()).unwrap_or(0)
+    hash.get(..4)
+        .and_then(|digits| u16::from_str_radix(digits, 16).ok())
+        .unwrap_or(0)
 }
 
 /// Whether a renewal keeps the key that is stored.

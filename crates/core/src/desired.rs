@@ -5,7 +5,8 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use external_ca_api::{
-    Agent, ExternalCAIssuance, ExternalCAIssuanceSpec, KeyAlgorithm as ApiKey, PlaneKind, PrivateKey, Usage,
+    Agent, ExternalCAIssuance, ExternalCAIssuanceSpec, KeyAlgorithm as ApiKey, PlaneKind,
+    PrivateKey, Usage,
 };
 use jiff::SignedDuration;
 use kube::core::{Selector, SelectorExt};
@@ -41,7 +42,10 @@ pub struct DesiredLeaf {
 impl DesiredLeaf {
     /// The Secret, as something that workloads mount.
     pub fn material(&self) -> MaterialRef {
-        MaterialRef { kind: MaterialKind::Secret, object: self.target.clone() }
+        MaterialRef {
+            kind: MaterialKind::Secret,
+            object: self.target.clone(),
+        }
     }
 }
 
@@ -65,7 +69,11 @@ pub fn namespace(issuance: &ExternalCAIssuance) -> &str {
 
 /// The issuance as `<namespace>/<name>`.
 pub fn identity(issuance: &ExternalCAIssuance) -> String {
-    format!("{}/{}", namespace(issuance), issuance.metadata.name.as_deref().unwrap_or_default())
+    format!(
+        "{}/{}",
+        namespace(issuance),
+        issuance.metadata.name.as_deref().unwrap_or_default()
+    )
 }
 
 /// The CA Secret.
@@ -76,7 +84,10 @@ pub fn ca_secret(issuance: &ExternalCAIssuance) -> ObjectRef {
 
 /// Expands an issuance over the plane resources that exist.
 pub fn desired(issuance: &ExternalCAIssuance, planes: &[Arc<Plane>]) -> Desired {
-    let mut desired = Desired { planes: selected(issuance, planes), ..Desired::default() };
+    let mut desired = Desired {
+        planes: selected(issuance, planes),
+        ..Desired::default()
+    };
     let mut wanted: Vec<(String, DesiredLeaf)> = vec![("spec.gateway".into(), gateway(issuance))];
     wanted.extend(agents(issuance, &desired.planes));
     wanted.extend(further(issuance));
@@ -102,8 +113,14 @@ pub fn desired(issuance: &ExternalCAIssuance, planes: &[Arc<Plane>]) -> Desired 
     desired.trust_places = namespaces
         .iter()
         .flat_map(|namespace| {
-            [(MaterialKind::ConfigMap, &trust.config_map_name), (MaterialKind::Secret, &trust.secret_name)]
-                .map(|(kind, name)| MaterialRef { kind, object: ObjectRef::new(namespace, name) })
+            [
+                (MaterialKind::ConfigMap, &trust.config_map_name),
+                (MaterialKind::Secret, &trust.secret_name),
+            ]
+            .map(|(kind, name)| MaterialRef {
+                kind,
+                object: ObjectRef::new(namespace, name),
+            })
         })
         .collect();
     desired
@@ -121,31 +138,45 @@ fn insert(desired: &mut Desired, reserved: &[ObjectRef], origin: String, leaf: D
     let target = leaf.target.clone();
     if let Err(error) = leaf.profile.validate() {
         let message = format!("{origin}: {error}; correct the issuance's spec");
-        desired.problems.push((Some(target), Problem::new(Reason::InvalidSpec, message)));
+        desired
+            .problems
+            .push((Some(target), Problem::new(Reason::InvalidSpec, message)));
         return;
     }
     if !is_dns_name(&target.namespace, 63) || !is_dns_name(&target.name, 253) {
-        let message = format!("{origin}: \"{target}\" is not a valid namespace and Secret name; correct the issuance's spec");
-        desired.problems.push((Some(target), Problem::new(Reason::InvalidSpec, message)));
+        let message = format!(
+            "{origin}: \"{target}\" is not a valid namespace and Secret name; correct the issuance's spec"
+        );
+        desired
+            .problems
+            .push((Some(target), Problem::new(Reason::InvalidSpec, message)));
         return;
     }
     if reserved.contains(&target) {
-        let message = format!("{origin}: the Secret {target} holds the CA or the bundle; name another Secret");
-        desired.problems.push((Some(target), Problem::new(Reason::Conflict, message)));
+        let message = format!(
+            "{origin}: the Secret {target} holds the CA or the bundle; name another Secret"
+        );
+        desired
+            .problems
+            .push((Some(target), Problem::new(Reason::Conflict, message)));
         return;
     }
     match desired.leaves.get_mut(&target) {
         None => {
             desired.leaves.insert(target, leaf);
         }
-        Some(other) if other.role == Role::Agent && other.profile == leaf.profile => other.planes.extend(leaf.planes),
+        Some(other) if other.role == Role::Agent && other.profile == leaf.profile => {
+            other.planes.extend(leaf.planes)
+        }
         Some(other) => {
             let message = format!(
                 "{} and {} both want the Secret {target}; give each a Secret or namespace of its own (spec.agents)",
                 describe(other),
                 describe(&leaf),
             );
-            desired.problems.push((Some(target), Problem::new(Reason::Conflict, message)));
+            desired
+                .problems
+                .push((Some(target), Problem::new(Reason::Conflict, message)));
         }
     }
 }
@@ -156,13 +187,23 @@ fn describe(leaf: &DesiredLeaf) -> String {
         Role::Further => format!("the certificate \"{}\"", leaf.profile.common_name),
         Role::Agent => {
             let planes: Vec<String> = leaf.planes.iter().map(ToString::to_string).collect();
-            format!("planeID \"{}\" ({})", leaf.profile.common_name, planes.join(", "))
+            format!(
+                "planeID \"{}\" ({})",
+                leaf.profile.common_name,
+                planes.join(", ")
+            )
         }
     }
 }
 
 fn selected(issuance: &ExternalCAIssuance, planes: &[Arc<Plane>]) -> Vec<Arc<Plane>> {
-    let selector = match issuance.spec.planes.selector.clone().map(Selector::try_from) {
+    let selector = match issuance
+        .spec
+        .planes
+        .selector
+        .clone()
+        .map(Selector::try_from)
+    {
         None => None,
         Some(Ok(selector)) => Some(selector),
         // The API server accepts an operator word that it does not know; nothing can match it.
@@ -170,14 +211,23 @@ fn selected(issuance: &ExternalCAIssuance, planes: &[Arc<Plane>]) -> Vec<Arc<Pla
     };
     let mut selected: Vec<Arc<Plane>> = planes
         .iter()
-        .filter(|plane| selector.as_ref().is_none_or(|selector| selector.matches(&plane.labels)))
+        .filter(|plane| {
+            selector
+                .as_ref()
+                .is_none_or(|selector| selector.matches(&plane.labels))
+        })
         .cloned()
         .collect();
     selected.sort_by(|a, b| a.plane.cmp(&b.plane));
     selected
 }
 
-fn profile(issuance: &ExternalCAIssuance, common_name: String, sans: Vec<San>, usages: Usages) -> LeafProfile {
+fn profile(
+    issuance: &ExternalCAIssuance,
+    common_name: String,
+    sans: Vec<San>,
+    usages: Usages,
+) -> LeafProfile {
     let defaults = &issuance.spec.certificate_defaults;
     LeafProfile {
         common_name,
@@ -228,11 +278,17 @@ fn gateway(issuance: &ExternalCAIssuance) -> DesiredLeaf {
     let gateway = &issuance.spec.gateway;
     let namespace = namespace(issuance);
     let dns = if gateway.dns_names.is_empty() {
-        vec![format!("cluster-gateway.{namespace}.svc"), format!("cluster-gateway.{namespace}.svc.cluster.local")]
+        vec![
+            format!("cluster-gateway.{namespace}.svc"),
+            format!("cluster-gateway.{namespace}.svc.cluster.local"),
+        ]
     } else {
         gateway.dns_names.clone()
     };
-    let usages = Usages { server_auth: true, client_auth: false };
+    let usages = Usages {
+        server_auth: true,
+        client_auth: false,
+    };
     let sans = sans(&dns, &gateway.ip_addresses, &[]);
     DesiredLeaf {
         target: ObjectRef::new(namespace, &gateway.secret_name),
@@ -246,16 +302,27 @@ fn agents(issuance: &ExternalCAIssuance, planes: &[Arc<Plane>]) -> Vec<(String, 
     planes
         .iter()
         .map(|plane| {
-            let entry = issuance.spec.agents.iter().find(|agent| selects(agent, plane));
+            let entry = issuance
+                .spec
+                .agents
+                .iter()
+                .find(|agent| selects(agent, plane));
             let expand = |text: &str| {
-                text.replace("{planeID}", &plane.plane_id)
-                    .replace("{kind}", &format!("{:?}", plane.plane.kind).to_ascii_lowercase())
+                text.replace("{planeID}", &plane.plane_id).replace(
+                    "{kind}",
+                    &format!("{:?}", plane.plane.kind).to_ascii_lowercase(),
+                )
             };
             let each = |list: &[String]| list.iter().map(|text| expand(text)).collect::<Vec<_>>();
             let namespace = entry.and_then(|agent| agent.namespace.as_deref());
             let secret = entry.and_then(|agent| agent.secret_name.as_deref());
-            let names = entry.map_or_else(Vec::new, |agent| sans(&each(&agent.dns_names), &[], &each(&agent.uris)));
-            let usages = Usages { server_auth: false, client_auth: true };
+            let names = entry.map_or_else(Vec::new, |agent| {
+                sans(&each(&agent.dns_names), &[], &each(&agent.uris))
+            });
+            let usages = Usages {
+                server_auth: false,
+                client_auth: true,
+            };
             let leaf = DesiredLeaf {
                 target: ObjectRef::new(
                     expand(namespace.unwrap_or_else(|| default_namespace(plane.plane.kind))),
@@ -274,7 +341,10 @@ fn selects(agent: &Agent, plane: &Plane) -> bool {
     let matcher = &agent.planes;
     (matcher.kinds.is_empty() || matcher.kinds.contains(&plane.plane.kind))
         && (matcher.plane_ids.is_empty() || matcher.plane_ids.contains(&plane.plane_id))
-        && matcher.match_labels.iter().all(|(key, value)| plane.labels.get(key) == Some(value))
+        && matcher
+            .match_labels
+            .iter()
+            .all(|(key, value)| plane.labels.get(key) == Some(value))
 }
 
 /// The namespace that the guide gives to a kind's agent.
@@ -283,7 +353,9 @@ pub fn default_namespace(kind: PlaneKind) -> &'static str {
         PlaneKind::DataPlane | PlaneKind::ClusterDataPlane => "openchoreo-data-plane",
         PlaneKind::BuildPlane | PlaneKind::ClusterBuildPlane => "openchoreo-build-plane",
         PlaneKind::WorkflowPlane | PlaneKind::ClusterWorkflowPlane => "openchoreo-workflow-plane",
-        PlaneKind::ObservabilityPlane | PlaneKind::ClusterObservabilityPlane => "openchoreo-observability-plane",
+        PlaneKind::ObservabilityPlane | PlaneKind::ClusterObservabilityPlane => {
+            "openchoreo-observability-plane"
+        }
     }
 }
 
@@ -293,7 +365,9 @@ pub fn plane_type(kind: PlaneKind) -> &'static str {
         PlaneKind::DataPlane | PlaneKind::ClusterDataPlane => "dataplane",
         PlaneKind::BuildPlane | PlaneKind::ClusterBuildPlane => "buildplane",
         PlaneKind::WorkflowPlane | PlaneKind::ClusterWorkflowPlane => "workflowplane",
-        PlaneKind::ObservabilityPlane | PlaneKind::ClusterObservabilityPlane => "observabilityplane",
+        PlaneKind::ObservabilityPlane | PlaneKind::ClusterObservabilityPlane => {
+            "observabilityplane"
+        }
     }
 }
 
@@ -307,12 +381,22 @@ fn further(issuance: &ExternalCAIssuance) -> Vec<(String, DesiredLeaf)> {
                 server_auth: certificate.usages.contains(&Usage::ServerAuth),
                 client_auth: certificate.usages.contains(&Usage::ClientAuth),
             };
-            let common_name = certificate.common_name.clone().unwrap_or_else(|| certificate.name.clone());
-            let sans = sans(&certificate.dns_names, &certificate.ip_addresses, &certificate.uris);
+            let common_name = certificate
+                .common_name
+                .clone()
+                .unwrap_or_else(|| certificate.name.clone());
+            let sans = sans(
+                &certificate.dns_names,
+                &certificate.ip_addresses,
+                &certificate.uris,
+            );
             let target = &certificate.target;
             let leaf = DesiredLeaf {
                 target: ObjectRef::new(
-                    target.namespace.as_deref().unwrap_or_else(|| namespace(issuance)),
+                    target
+                        .namespace
+                        .as_deref()
+                        .unwrap_or_else(|| namespace(issuance)),
                     &target.secret_name,
                 ),
                 role: Role::Further,
@@ -330,7 +414,9 @@ fn is_dns_name(name: &str, max: usize) -> bool {
         !label.is_empty()
             && !label.starts_with('-')
             && !label.ends_with('-')
-            && label.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-')
+            && label
+                .bytes()
+                .all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-')
     };
     name.len() <= max && (max > 63 || !name.contains('.')) && name.split('.').all(label)
 }

@@ -4,24 +4,29 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use external_ca_api::{
-    ADOPT_ANNOTATION, AnchorState, AnchorStatus, CertificateState, CertificateStatus, ClientCa, Contested,
-    ExternalCAIssuanceStatus, Issuer as IssuerSpec, IssuerStatus, MANAGER, Phase, PlaneStatus, RENEW_ANNOTATION,
-    RolloutStatus, RolloutStrategy, RotationPolicy, TrustStatus,
+    ADOPT_ANNOTATION, AnchorState, AnchorStatus, CertificateState, CertificateStatus, ClientCa,
+    Contested, ExternalCAIssuanceStatus, Issuer as IssuerSpec, IssuerStatus, MANAGER, Phase,
+    PlaneStatus, RENEW_ANNOTATION, RolloutStatus, RolloutStrategy, RotationPolicy, TrustStatus,
 };
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use crate::checks::{self, LeafContext, Verdict};
-use crate::desired::{Desired, DesiredLeaf, ca_secret, desired, identity, renew_before, trust_secret};
+use crate::desired::{
+    Desired, DesiredLeaf, ca_secret, desired, identity, renew_before, trust_secret,
+};
 use crate::facts::encode_loaded;
 use crate::observed::{
-    Issuer, MaterialKind, MaterialRef, ObjectRef, Observed, Plane, PlaneRef, Read, RolloutState, WorkloadRef,
+    Issuer, MaterialKind, MaterialRef, ObjectRef, Observed, Plane, PlaneRef, Read, RolloutState,
+    WorkloadRef,
 };
 use crate::reason::{Problem, Reason};
 use crate::rollout::{Consumer, consumers, restarts, stamp};
 use crate::status::{Finding, limit, merge};
 use crate::trust::{Place, Trust};
-use crate::x509::{Certificate, CertificateAuthority, Fingerprint, LeafProfile, encode_bundle, parse_bundle};
+use crate::x509::{
+    Certificate, CertificateAuthority, Fingerprint, LeafProfile, encode_bundle, parse_bundle,
+};
 
 /// How long a repair counts when somebody puts a field back.
 const CONTEST_WINDOW: SignedDuration = SignedDuration::from_hours(1);
@@ -84,7 +89,9 @@ impl Step {
     /// What the step is about, as messages name it.
     pub fn object(&self) -> String {
         match self {
-            Self::GenerateCa { target } | Self::IssueLeaf { target, .. } => format!("Secret {target}"),
+            Self::GenerateCa { target } | Self::IssueLeaf { target, .. } => {
+                format!("Secret {target}")
+            }
             Self::WriteBundle { target, .. } => target.to_string(),
             Self::WirePlane { plane, .. } => plane.to_string(),
             Self::Restart { workload, .. } => workload.to_string(),
@@ -138,7 +145,10 @@ pub fn plan(observed: &Observed, now: Timestamp) -> Plan {
         desired: desired(issuance, &observed.planes),
         now,
         steps: Vec::new(),
-        status: ExternalCAIssuanceStatus { observed_generation: issuance.metadata.generation, ..Default::default() },
+        status: ExternalCAIssuanceStatus {
+            observed_generation: issuance.metadata.generation,
+            ..Default::default()
+        },
         next_check: now.saturating_add(RESYNC).unwrap_or(now),
         problems: BTreeMap::new(),
         warnings: BTreeMap::new(),
@@ -163,16 +173,26 @@ pub fn with_failures(
             continue;
         }
         for kind in [step.condition(), "Ready"] {
-            let Some(condition) = status.conditions.iter_mut().find(|condition| condition.type_ == kind) else { continue };
+            let Some(condition) = status
+                .conditions
+                .iter_mut()
+                .find(|condition| condition.type_ == kind)
+            else {
+                continue;
+            };
             let old = before.iter().find(|condition| condition.type_ == kind);
             if condition.status != "False" {
-                let since = old.filter(|old| old.status == "False").map(|old| old.last_transition_time.clone());
+                let since = old
+                    .filter(|old| old.status == "False")
+                    .map(|old| old.last_transition_time.clone());
                 condition.last_transition_time = since.unwrap_or(Time(now));
                 condition.status = "False".into();
             }
             condition.reason = problem.reason.to_string();
             condition.message = limit(problem.message.clone(), 32_768);
-            let news = old.is_none_or(|old| old.reason != condition.reason || old.message != condition.message);
+            let news = old.is_none_or(|old| {
+                old.reason != condition.reason || old.message != condition.message
+            });
             if kind != "Ready" && news {
                 turned.push((true, problem.clone()));
             }
@@ -252,15 +272,27 @@ impl Draft<'_> {
                 "the operator is not told to serve the namespace {}; add it to the chart's namespaces.serve",
                 target.namespace
             );
-            self.problem(Area::Issuer, Problem::new(Reason::NamespaceNotServed, message));
+            self.problem(
+                Area::Issuer,
+                Problem::new(Reason::NamespaceNotServed, message),
+            );
         } else if secret.generate {
-            self.waiting.push((Area::Issuer, Problem::new(Reason::Progressing, format!("making the CA Secret {target}"))));
+            self.waiting.push((
+                Area::Issuer,
+                Problem::new(
+                    Reason::Progressing,
+                    format!("making the CA Secret {target}"),
+                ),
+            ));
             self.steps.push(Step::GenerateCa { target });
         } else {
             let message = format!(
                 "the CA Secret {target} does not exist; create it with tls.crt and tls.key, or set issuer.caSecret.generate"
             );
-            self.problem(Area::Issuer, Problem::new(Reason::CASecretNotFound, message));
+            self.problem(
+                Area::Issuer,
+                Problem::new(Reason::CASecretNotFound, message),
+            );
         }
         self.keep_status();
     }
@@ -276,13 +308,24 @@ impl Draft<'_> {
             self.status.next_renewal = previous.next_renewal;
         }
         for area in [Area::Trust, Area::Certificates, Area::Planes] {
-            self.waiting.push((area, Problem::new(Reason::Progressing, "waiting for the issuer")));
+            self.waiting.push((
+                area,
+                Problem::new(Reason::Progressing, "waiting for the issuer"),
+            ));
         }
     }
 
     fn additional_anchors(&mut self) -> Vec<Certificate> {
         let mut anchors = Vec::new();
-        for (index, entry) in self.observed.issuance.spec.trust.additional_anchors.iter().enumerate() {
+        for (index, entry) in self
+            .observed
+            .issuance
+            .spec
+            .trust
+            .additional_anchors
+            .iter()
+            .enumerate()
+        {
             let origin = format!("spec.trust.additionalAnchors[{index}]");
             let found = match (&entry.pem, &entry.config_map_ref) {
                 (Some(pem), _) => Ok(parse_bundle(pem.as_bytes()).certificates),
@@ -291,7 +334,9 @@ impl Draft<'_> {
                     match self.observed.anchor_config_maps.get(&key) {
                         Some(Read::Found(found)) => Ok(found.clone()),
                         Some(Read::Unknown(why)) => Err(why.clone()),
-                        Some(Read::Absent) | None => Err(format!("ConfigMap {} does not exist", reference.name)),
+                        Some(Read::Absent) | None => {
+                            Err(format!("ConfigMap {} does not exist", reference.name))
+                        }
                     }
                 }
                 (None, None) => Ok(Vec::new()),
@@ -316,9 +361,16 @@ impl Draft<'_> {
         let desired = self.desired.clone();
         let gateway = MaterialRef {
             kind: MaterialKind::Secret,
-            object: ObjectRef::new(&trust_secret.object.namespace, &issuance.spec.gateway.secret_name),
+            object: ObjectRef::new(
+                &trust_secret.object.namespace,
+                &issuance.spec.gateway.secret_name,
+            ),
         };
-        let consumers = consumers(&self.observed.workloads, &self.observed.material, Some(&gateway));
+        let consumers = consumers(
+            &self.observed.workloads,
+            &self.observed.material,
+            Some(&gateway),
+        );
         let known = known_anchors(self.previous());
         let trust = Trust {
             observed: self.observed,
@@ -349,10 +401,16 @@ impl Draft<'_> {
             not_after: Time(end),
         });
         self.wake(end);
-        let warn = end.saturating_sub(renew_before(&self.observed.issuance.spec)).unwrap_or(Timestamp::MIN);
+        let warn = end
+            .saturating_sub(renew_before(&self.observed.issuance.spec))
+            .unwrap_or(Timestamp::MIN);
         if warn <= self.now {
-            let message = format!("the CA {} ends at {end}, and certificates end with it; replace the CA", ca.certificate().subject());
-            self.warnings.insert(Area::Issuer, Problem::new(Reason::CAExpiring, message));
+            let message = format!(
+                "the CA {} ends at {end}, and certificates end with it; replace the CA",
+                ca.certificate().subject()
+            );
+            self.warnings
+                .insert(Area::Issuer, Problem::new(Reason::CAExpiring, message));
         } else {
             self.wake(warn);
         }
@@ -366,18 +424,26 @@ impl Draft<'_> {
                     "{target}: the operator is not told to serve the namespace {}; add it to the chart's namespaces.serve",
                     target.object.namespace
                 );
-                self.problem(Area::Trust, Problem::new(Reason::NamespaceNotServed, message));
+                self.problem(
+                    Area::Trust,
+                    Problem::new(Reason::NamespaceNotServed, message),
+                );
                 continue;
             }
             let stored = self.observed.material.get(target).map(AsRef::as_ref);
             if let Some(Read::Unknown(why)) = stored {
-                self.problem(Area::Trust, Problem::new(Reason::Unreadable, format!("{target}: {why}")));
+                self.problem(
+                    Area::Trust,
+                    Problem::new(Reason::Unreadable, format!("{target}: {why}")),
+                );
                 self.wake_in(RETRY);
                 continue;
             }
             let found = stored.and_then(Read::found);
             if let Some(owner) = found.and_then(|found| found.controller.as_ref()) {
-                let message = format!("{target}: {owner} controls it (ownerReferences); delete that object or name another in spec.trust");
+                let message = format!(
+                    "{target}: {owner} controls it (ownerReferences); delete that object or name another in spec.trust"
+                );
                 self.problem(Area::Trust, Problem::new(Reason::NotOwned, message));
                 continue;
             }
@@ -385,17 +451,34 @@ impl Draft<'_> {
                 let message = format!(
                     "{target} holds a private key, and workloads mount it; move the CA to a Secret of another name and leave only ca.crt there"
                 );
-                self.warnings.insert(Area::Trust, Problem::new(Reason::CAKeyExposed, message));
+                self.warnings
+                    .insert(Area::Trust, Problem::new(Reason::CAKeyExposed, message));
             }
-            let Some(wanted) = trust.wanted(&Place::Material(target.clone()), retiring) else { continue };
+            let Some(wanted) = trust.wanted(&Place::Material(target.clone()), retiring) else {
+                continue;
+            };
             if found.is_some_and(|found| same(&found.anchors, &wanted)) {
                 continue;
             }
-            let ours = found.is_some_and(|found| found.issuance.as_ref() == Some(&issuance) && found.has_ca_crt);
+            let ours = found.is_some_and(|found| {
+                found.issuance.as_ref() == Some(&issuance) && found.has_ca_crt
+            });
             let manager = found.and_then(|found| found.manager.clone());
-            if self.may_repair(Area::Trust, &target.to_string(), "data[\"ca.crt\"]", ours, manager) {
-                self.waiting.push((Area::Trust, Problem::new(Reason::Progressing, format!("writing {target}"))));
-                self.steps.push(Step::WriteBundle { target: target.clone(), anchors: wanted });
+            if self.may_repair(
+                Area::Trust,
+                &target.to_string(),
+                "data[\"ca.crt\"]",
+                ours,
+                manager,
+            ) {
+                self.waiting.push((
+                    Area::Trust,
+                    Problem::new(Reason::Progressing, format!("writing {target}")),
+                ));
+                self.steps.push(Step::WriteBundle {
+                    target: target.clone(),
+                    anchors: wanted,
+                });
             }
         }
     }
@@ -403,19 +486,37 @@ impl Draft<'_> {
     /// Repairs that still count: those of the last hour, and fields that are left alone until the spec changes.
     fn contested(&self) -> Vec<Contested> {
         self.previous()
-            .filter(|status| status.observed_generation == self.observed.issuance.metadata.generation)
+            .filter(|status| {
+                status.observed_generation == self.observed.issuance.metadata.generation
+            })
             .map_or(&[][..], |status| &status.contested)
             .iter()
-            .filter(|entry| entry.count >= CONTEST_LIMIT || entry.last_time.0.duration_until(self.now) < CONTEST_WINDOW)
+            .filter(|entry| {
+                entry.count >= CONTEST_LIMIT
+                    || entry.last_time.0.duration_until(self.now) < CONTEST_WINDOW
+            })
             .cloned()
             .collect()
     }
 
     /// Never fight: a field that another manager puts back is repaired twice within the hour, then left alone.
-    fn may_repair(&mut self, area: Area, object: &str, field: &str, ours: bool, manager: Option<String>) -> bool {
+    fn may_repair(
+        &mut self,
+        area: Area,
+        object: &str,
+        field: &str,
+        ours: bool,
+        manager: Option<String>,
+    ) -> bool {
         let ours = ours || self.contested().iter().any(|entry| entry.object == object);
-        let Some(manager) = manager.filter(|manager| ours && manager != MANAGER) else { return true };
-        let previous = self.contested().iter().find(|entry| entry.object == object).cloned();
+        let Some(manager) = manager.filter(|manager| ours && manager != MANAGER) else {
+            return true;
+        };
+        let previous = self
+            .contested()
+            .iter()
+            .find(|entry| entry.object == object)
+            .cloned();
         let count = previous.as_ref().map_or(0, |entry| entry.count);
         if count >= CONTEST_LIMIT {
             let message = format!(
@@ -443,7 +544,8 @@ impl Draft<'_> {
                 Ok(None) => (true, None),
                 Ok(Some(client_ca)) => {
                     let message = format!("writing the clientCA of {}", plane.plane);
-                    self.waiting.push((Area::Planes, Problem::new(Reason::Progressing, message)));
+                    self.waiting
+                        .push((Area::Planes, Problem::new(Reason::Progressing, message)));
                     self.steps.push(Step::WirePlane {
                         plane: plane.plane.clone(),
                         resource_version: plane.resource_version.clone(),
@@ -485,9 +587,15 @@ impl Draft<'_> {
         let anchor = trust.ca.anchor();
         if trust.refers_to_trust_secret(plane) {
             let place = Place::Material(trust.trust_secret.clone());
-            return match trust.stored(&place).is_some_and(|stored| stored.contains(anchor)) {
+            return match trust
+                .stored(&place)
+                .is_some_and(|stored| stored.contains(anchor))
+            {
                 true => Ok(None),
-                false => Err(Problem::new(Reason::Progressing, format!("{name} waits for {}", trust.trust_secret))),
+                false => Err(Problem::new(
+                    Reason::Progressing,
+                    format!("{name} waits for {}", trust.trust_secret),
+                )),
             };
         }
         if mode == ClientCa::Unmanaged {
@@ -506,12 +614,15 @@ impl Draft<'_> {
             };
         }
         let served = name.namespace.as_ref().is_none_or(|namespace| {
-            self.observed.served.contains(namespace) || self.observed.plane_namespaces.contains(namespace)
+            self.observed.served.contains(namespace)
+                || self.observed.plane_namespaces.contains(namespace)
         });
         if !served {
             return Err(Problem::new(
                 Reason::NamespaceNotServed,
-                format!("{name}: the operator is not told to write planes in its namespace; add it to the chart's namespaces.planes, or exclude the plane by planes.selector"),
+                format!(
+                    "{name}: the operator is not told to write planes in its namespace; add it to the chart's namespaces.planes, or exclude the plane by planes.selector"
+                ),
             ));
         }
         if let (None, Some((secret, key))) = (&plane.value, &plane.reference) {
@@ -529,17 +640,30 @@ impl Draft<'_> {
                 let Some(field) = plane.reference_field else {
                     return Err(Problem::new(
                         Reason::ClientCAMismatch,
-                        format!("{name}: this version of the resource knows no Secret reference; use planes.clientCA: Value"),
+                        format!(
+                            "{name}: this version of the resource knows no Secret reference; use planes.clientCA: Value"
+                        ),
                     ));
                 };
-                let stored = trust.stored(&Place::Material(trust.trust_secret.clone())).unwrap_or_default();
-                if !stored.contains(anchor) || !plane.anchors.iter().all(|old| stored.contains(old)) {
-                    return Err(Problem::new(Reason::Progressing, format!("{name} waits for {}", trust.trust_secret)));
+                let stored = trust
+                    .stored(&Place::Material(trust.trust_secret.clone()))
+                    .unwrap_or_default();
+                if !stored.contains(anchor) || !plane.anchors.iter().all(|old| stored.contains(old))
+                {
+                    return Err(Problem::new(
+                        Reason::Progressing,
+                        format!("{name} waits for {}", trust.trust_secret),
+                    ));
                 }
-                Wiring::Reference { field, secret: trust.trust_secret.object.clone() }
+                Wiring::Reference {
+                    field,
+                    secret: trust.trust_secret.object.clone(),
+                }
             }
             _ => {
-                let wanted = trust.wanted(&Place::ClientCa(name.clone()), retiring).unwrap_or_default();
+                let wanted = trust
+                    .wanted(&Place::ClientCa(name.clone()), retiring)
+                    .unwrap_or_default();
                 if same(&plane.anchors, &wanted) {
                     return Ok(None);
                 }
@@ -548,33 +672,56 @@ impl Draft<'_> {
         };
         let was_wired = self.previous().is_some_and(|status| {
             status.planes.iter().any(|old| {
-                old.wired && old.kind == name.kind && old.namespace == name.namespace && old.name == name.name
+                old.wired
+                    && old.kind == name.kind
+                    && old.namespace == name.namespace
+                    && old.name == name.name
             })
         });
         let lacks_ours = !plane.anchors.contains(anchor);
         let object = name.to_string();
-        if self.may_repair(Area::Planes, &object, "spec.clusterAgent.clientCA", was_wired && lacks_ours, plane.manager.clone()) {
+        if self.may_repair(
+            Area::Planes,
+            &object,
+            "spec.clusterAgent.clientCA",
+            was_wired && lacks_ours,
+            plane.manager.clone(),
+        ) {
             Ok(Some(wiring))
         } else {
-            Err(Problem::new(Reason::FieldConflict, format!("{object}: see contested")))
+            Err(Problem::new(
+                Reason::FieldConflict,
+                format!("{object}: see contested"),
+            ))
         }
     }
 
     fn leaves(&mut self, trust: &Trust<'_>, retiring: &[Certificate]) {
         let issuance = Arc::clone(&self.observed.issuance);
         let annotations = issuance.metadata.annotations.clone().unwrap_or_default();
-        let (renew, adopt) = (annotations.get(RENEW_ANNOTATION), annotations.get(ADOPT_ANNOTATION));
+        let (renew, adopt) = (
+            annotations.get(RENEW_ANNOTATION),
+            annotations.get(ADOPT_ANNOTATION),
+        );
         let named = |text: Option<&String>, target: &ObjectRef| {
             text.is_some_and(|text| {
-                text.split(',').map(str::trim).any(|word| word == "all" || word == target.to_string() || word == target.name)
+                text.split(',')
+                    .map(str::trim)
+                    .any(|word| word == "all" || word == target.to_string() || word == target.name)
             })
         };
         let owner = identity(&issuance);
         let before = renew_before(&issuance.spec);
-        let policy: RotationPolicy = issuance.spec.certificate_defaults.private_key.rotation_policy;
+        let policy: RotationPolicy = issuance
+            .spec
+            .certificate_defaults
+            .private_key
+            .rotation_policy;
         let (mut ready, mut renewals) = (0, Vec::new());
         for leaf in trust.desired.leaves.values() {
-            let Some(stored) = self.observed.material.get(&leaf.material()) else { continue };
+            let Some(stored) = self.observed.material.get(&leaf.material()) else {
+                continue;
+            };
             let context = LeafContext {
                 leaf,
                 stored,
@@ -618,7 +765,10 @@ impl Draft<'_> {
                             leaf.target,
                             list(&waiting)
                         );
-                        self.waiting.push((Area::Certificates, Problem::new(Reason::WaitingForPeers, message)));
+                        self.waiting.push((
+                            Area::Certificates,
+                            Problem::new(Reason::WaitingForPeers, message),
+                        ));
                         (CertificateState::Waiting, Some(reason))
                     }
                 }
@@ -657,7 +807,8 @@ impl Draft<'_> {
             serial: found.map(Certificate::serial_hex),
             signer: by_issuer.then(|| trust.ca.anchor().fingerprint().short()),
             not_after: found.map(|found| Time(found.not_after())),
-            renewal_time: found.map(|found| Time(checks::renewal_time(found, before, leaf.profile.duration))),
+            renewal_time: found
+                .map(|found| Time(checks::renewal_time(found, before, leaf.profile.duration))),
             state,
             reason: reason.map(|reason| reason.to_string()),
         }
@@ -672,18 +823,31 @@ impl Draft<'_> {
             waiting_for,
         };
         let mut anchors = vec![entry(trust.ca.anchor(), AnchorState::Active, Vec::new())];
-        for anchor in trust.additional.iter().filter(|anchor| *anchor != trust.ca.anchor()) {
+        for anchor in trust
+            .additional
+            .iter()
+            .filter(|anchor| *anchor != trust.ca.anchor())
+        {
             anchors.push(entry(anchor, AnchorState::Next, Vec::new()));
         }
         for anchor in retiring {
             let mut waiting: BTreeSet<String> = BTreeSet::new();
-            for place in trust.places().filter(|place| trust.stored(place).is_some_and(|stored| stored.contains(anchor))) {
+            for place in trust.places().filter(|place| {
+                trust
+                    .stored(place)
+                    .is_some_and(|stored| stored.contains(anchor))
+            }) {
                 waiting.extend(trust.dependents(&place, anchor));
             }
             let waiting: Vec<String> = waiting.into_iter().take(10).collect();
             if !waiting.is_empty() {
-                let message = format!("the old CA {} stays trusted until these have moved: {}", anchor.subject(), list(&waiting));
-                self.waiting.push((Area::Trust, Problem::new(Reason::WaitingForPeers, message)));
+                let message = format!(
+                    "the old CA {} stays trusted until these have moved: {}",
+                    anchor.subject(),
+                    list(&waiting)
+                );
+                self.waiting
+                    .push((Area::Trust, Problem::new(Reason::WaitingForPeers, message)));
             }
             anchors.push(entry(anchor, AnchorState::Retiring, waiting));
         }
@@ -729,14 +893,21 @@ impl Draft<'_> {
             .iter()
             .filter_map(|step| match step {
                 Step::WriteBundle { target, .. } => Some(target.clone()),
-                Step::IssueLeaf { target, .. } => {
-                    Some(MaterialRef { kind: MaterialKind::Secret, object: target.clone() })
-                }
+                Step::IssueLeaf { target, .. } => Some(MaterialRef {
+                    kind: MaterialKind::Secret,
+                    object: target.clone(),
+                }),
                 _ => None,
             })
             .collect();
         if spec.strategy == RolloutStrategy::Restart {
-            for consumer in restarts(consumers, &about_to_change, spec.max_concurrent as usize, timeout, self.now) {
+            for consumer in restarts(
+                consumers,
+                &about_to_change,
+                spec.max_concurrent as usize,
+                timeout,
+                self.now,
+            ) {
                 self.steps.push(Step::Restart {
                     workload: consumer.workload.workload.clone(),
                     resource_version: consumer.workload.resource_version.clone(),
@@ -744,13 +915,19 @@ impl Draft<'_> {
                 });
             }
         }
-        for consumer in consumers.iter().filter(|consumer| consumer.is_stale() || consumer.is_busy()) {
+        for consumer in consumers
+            .iter()
+            .filter(|consumer| consumer.is_stale() || consumer.is_busy())
+        {
             let workload = consumer.workload.workload.to_string();
             let (reason, state) = match (&consumer.workload.rollout, consumer.is_stale()) {
-                (_, true) if spec.strategy == RolloutStrategy::None => {
-                    (Reason::RestartNeeded, "holds old material, and rollout.strategy is None; restart it".to_owned())
+                (_, true) if spec.strategy == RolloutStrategy::None => (
+                    Reason::RestartNeeded,
+                    "holds old material, and rollout.strategy is None; restart it".to_owned(),
+                ),
+                (RolloutState::Running(why), _) if consumer.is_busy() => {
+                    (Reason::RollingOut, why.clone())
                 }
-                (RolloutState::Running(why), _) if consumer.is_busy() => (Reason::RollingOut, why.clone()),
                 _ => (Reason::RollingOut, "waits for its restart".to_owned()),
             };
             let since = self
@@ -770,7 +947,11 @@ impl Draft<'_> {
                 self.wake(late);
                 self.waiting.push((Area::Rollouts, problem));
             }
-            self.status.rollouts.push(RolloutStatus { workload, state, since: Time(since) });
+            self.status.rollouts.push(RolloutStatus {
+                workload,
+                state,
+                since: Time(since),
+            });
         }
     }
 
@@ -778,17 +959,28 @@ impl Draft<'_> {
         for entry in self.contested() {
             // A field that fits again for an hour is no longer contested.
             let recent = entry.last_time.0.duration_until(self.now) < CONTEST_WINDOW;
-            if recent && !self.status.contested.iter().any(|new| new.object == entry.object) {
+            if recent
+                && !self
+                    .status
+                    .contested
+                    .iter()
+                    .any(|new| new.object == entry.object)
+            {
                 self.status.contested.push(entry);
             }
         }
-        self.status.contested.sort_by(|a, b| a.object.cmp(&b.object));
+        self.status
+            .contested
+            .sort_by(|a, b| a.object.cmp(&b.object));
         let paused = self.observed.issuance.spec.paused;
         if paused {
             self.steps.clear();
         }
         let stalled = self.problems.values().flatten().next().cloned();
-        let (area_of_wait, waiting) = (self.waiting.first().map(|(area, _)| *area), self.waiting.first().map(|(_, problem)| problem.clone()));
+        let (area_of_wait, waiting) = (
+            self.waiting.first().map(|(area, _)| *area),
+            self.waiting.first().map(|(_, problem)| problem.clone()),
+        );
         let mut findings = Vec::new();
         for (area, kind, good) in [
             (Area::Issuer, "IssuerReady", Reason::Ready),
@@ -798,42 +990,82 @@ impl Draft<'_> {
             (Area::Rollouts, "RolloutsComplete", Reason::Ready),
         ] {
             let problems = self.problems.get(&area).map_or(&[][..], Vec::as_slice);
-            let wait = self.waiting.iter().find(|(place, _)| *place == area).map(|(_, problem)| problem);
+            let wait = self
+                .waiting
+                .iter()
+                .find(|(place, _)| *place == area)
+                .map(|(_, problem)| problem);
             let more = match problems.len() {
                 0 | 1 => String::new(),
                 count => format!(" (and {} more)", count - 1),
             };
             findings.push(match (problems.first(), wait, self.warnings.get(&area)) {
-                (Some(problem), ..) => {
-                    finding(kind, false, problem.reason, format!("{}{more}", joined(problems).unwrap_or_default()))
-                }
+                (Some(problem), ..) => finding(
+                    kind,
+                    false,
+                    problem.reason,
+                    format!("{}{more}", joined(problems).unwrap_or_default()),
+                ),
                 (None, Some(wait), _) => finding(kind, false, wait.reason, wait.message.clone()),
-                (None, None, Some(warning)) => finding(kind, true, warning.reason, warning.message.clone()),
+                (None, None, Some(warning)) => {
+                    finding(kind, true, warning.reason, warning.message.clone())
+                }
                 (None, None, None) => finding(kind, true, good, good_message(area).into()),
             });
         }
-        let issuing = self.steps.iter().any(|step| matches!(step, Step::IssueLeaf { .. } | Step::GenerateCa { .. }));
+        let issuing = self
+            .steps
+            .iter()
+            .any(|step| matches!(step, Step::IssueLeaf { .. } | Step::GenerateCa { .. }));
         let ready = stalled.is_none() && waiting.is_none() && !paused;
         let overall = match (&stalled, &waiting) {
-            _ if paused => Problem::new(Reason::Paused, "spec.paused is true: nothing is written or renewed"),
+            _ if paused => Problem::new(
+                Reason::Paused,
+                "spec.paused is true: nothing is written or renewed",
+            ),
             (Some(problem), _) => problem.clone(),
             (None, Some(problem)) => problem.clone(),
-            (None, None) => Problem::new(Reason::Ready, "certificates, trust, planes and workloads are as wanted"),
+            (None, None) => Problem::new(
+                Reason::Ready,
+                "certificates, trust, planes and workloads are as wanted",
+            ),
         };
         let progress = waiting.filter(|_| !paused);
         let mut all = vec![
             finding("Ready", ready, overall.reason, overall.message),
             match &progress {
-                Some(problem) => finding("Reconciling", true, problem.reason, problem.message.clone()),
-                None => finding("Reconciling", false, Reason::Idle, "nothing is under way".into()),
+                Some(problem) => {
+                    finding("Reconciling", true, problem.reason, problem.message.clone())
+                }
+                None => finding(
+                    "Reconciling",
+                    false,
+                    Reason::Idle,
+                    "nothing is under way".into(),
+                ),
             },
             match &stalled {
                 Some(problem) => finding("Stalled", true, problem.reason, problem.message.clone()),
-                None => finding("Stalled", false, Reason::Idle, "nothing needs a person".into()),
+                None => finding(
+                    "Stalled",
+                    false,
+                    Reason::Idle,
+                    "nothing needs a person".into(),
+                ),
             },
             match issuing {
-                true => finding("Issuing", true, Reason::Progressing, "certificates are being issued".into()),
-                false => finding("Issuing", false, Reason::Idle, "no certificate is due".into()),
+                true => finding(
+                    "Issuing",
+                    true,
+                    Reason::Progressing,
+                    "certificates are being issued".into(),
+                ),
+                false => finding(
+                    "Issuing",
+                    false,
+                    Reason::Idle,
+                    "no certificate is due".into(),
+                ),
             },
         ];
         all.append(&mut findings);
@@ -846,15 +1078,33 @@ impl Draft<'_> {
             (.., Some(Area::Rollouts)) => Phase::RollingOut,
             (.., Some(_)) => Phase::Issuing,
         });
-        let previous = self.previous().map_or(&[][..], |status| status.conditions.as_slice());
+        let previous = self
+            .previous()
+            .map_or(&[][..], |status| status.conditions.as_slice());
         let events = transitions(previous, &all);
-        self.status.conditions = merge(previous, all, self.observed.issuance.metadata.generation, self.now);
-        Plan { steps: self.steps, status: self.status, events, next_check: self.next_check }
+        self.status.conditions = merge(
+            previous,
+            all,
+            self.observed.issuance.metadata.generation,
+            self.now,
+        );
+        Plan {
+            steps: self.steps,
+            status: self.status,
+            events,
+            next_check: self.next_check,
+        }
     }
 
     fn is_rotating(&self) -> bool {
-        let anchors = self.status.trust.as_ref().map_or(&[][..], |trust| &trust.anchors);
-        anchors.iter().any(|anchor| anchor.state == AnchorState::Retiring)
+        let anchors = self
+            .status
+            .trust
+            .as_ref()
+            .map_or(&[][..], |trust| &trust.anchors);
+        anchors
+            .iter()
+            .any(|anchor| anchor.state == AnchorState::Retiring)
     }
 }
 
@@ -869,14 +1119,30 @@ fn good_message(area: Area) -> &'static str {
 }
 
 fn finding(kind: &'static str, status: bool, reason: Reason, message: String) -> Finding {
-    Finding { kind, status, reason, message }
+    Finding {
+        kind,
+        status,
+        reason,
+        message,
+    }
 }
 
 /// The first few messages, each once.
 fn joined(problems: &[Problem]) -> Option<String> {
     let first = problems.first()?;
-    let also: Vec<&str> = problems.iter().skip(1).take(2).map(|problem| problem.message.as_str()).collect();
-    Some(limit(std::iter::once(first.message.as_str()).chain(also).collect::<Vec<_>>().join("; "), 4096))
+    let also: Vec<&str> = problems
+        .iter()
+        .skip(1)
+        .take(2)
+        .map(|problem| problem.message.as_str())
+        .collect();
+    Some(limit(
+        std::iter::once(first.message.as_str())
+            .chain(also)
+            .collect::<Vec<_>>()
+            .join("; "),
+        4096,
+    ))
 }
 
 fn list(names: &[String]) -> String {
@@ -888,16 +1154,29 @@ fn list(names: &[String]) -> String {
 }
 
 /// A condition that turned speaks once; Reconciling and Issuing come and go and say nothing.
-fn transitions(previous: &[k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition], findings: &[Finding]) -> Vec<(bool, Problem)> {
+fn transitions(
+    previous: &[k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition],
+    findings: &[Finding],
+) -> Vec<(bool, Problem)> {
     findings
         .iter()
-        .filter(|finding| !matches!(finding.kind, "Ready" | "Reconciling" | "Stalled" | "Issuing"))
         .filter(|finding| {
-            let old = previous.iter().find(|condition| condition.type_ == finding.kind);
+            !matches!(
+                finding.kind,
+                "Ready" | "Reconciling" | "Stalled" | "Issuing"
+            )
+        })
+        .filter(|finding| {
+            let old = previous
+                .iter()
+                .find(|condition| condition.type_ == finding.kind);
             old.map(|condition| condition.reason.as_str()) != Some(finding.reason.as_str())
         })
         .filter(|finding| {
-            !matches!(finding.reason, Reason::Ready | Reason::Progressing | Reason::RollingOut) && !is_issue_reason(finding.reason)
+            !matches!(
+                finding.reason,
+                Reason::Ready | Reason::Progressing | Reason::RollingOut
+            ) && !is_issue_reason(finding.reason)
         })
         .map(|finding| {
             let bad = finding.reason != Reason::WaitingForPeers;
@@ -907,12 +1186,20 @@ fn transitions(previous: &[k8s_openapi::apimachinery::pkg::apis::meta::v1::Condi
 }
 
 fn is_issue_reason(reason: Reason) -> bool {
-    matches!(reason, Reason::SecretMissing | Reason::Renewing | Reason::RenewRequested | Reason::SignerChanged)
+    matches!(
+        reason,
+        Reason::SecretMissing | Reason::Renewing | Reason::RenewRequested | Reason::SignerChanged
+    )
 }
 
 fn known_anchors(status: Option<&ExternalCAIssuanceStatus>) -> BTreeSet<Fingerprint> {
-    let anchors = status.and_then(|status| status.trust.as_ref()).map_or(&[][..], |trust| &trust.anchors);
-    anchors.iter().filter_map(|anchor| Fingerprint::parse(&anchor.fingerprint)).collect()
+    let anchors = status
+        .and_then(|status| status.trust.as_ref())
+        .map_or(&[][..], |trust| &trust.anchors);
+    anchors
+        .iter()
+        .filter_map(|anchor| Fingerprint::parse(&anchor.fingerprint))
+        .collect()
 }
 
 fn same(stored: &[Certificate], wanted: &[Certificate]) -> bool {

@@ -162,6 +162,9 @@ pub struct Problem {
 impl Problem {
     /// A problem from its word and message.
     pub fn new(reason: Reason, message: impl Into<String>) -> Self {
-        Self { reason, message: message.into() }
+        Self {
+            reason,
+            message: message.into(),
+        }
     }
 }

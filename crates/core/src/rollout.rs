@@ -24,7 +24,9 @@ pub enum Load {
 /// and is rolled out proves it. Where the template names none, time can: a workload younger than the last change of the
 /// object, or one that could not start before the object was there, has loaded what is stored.
 pub fn load(workload: &Workload, material: &MaterialRef, stored: &Read<Material>) -> Load {
-    let Read::Found(stored) = stored else { return Load::Unknown };
+    let Read::Found(stored) = stored else {
+        return Load::Unknown;
+    };
     let loaded = match workload.loaded.get(material) {
         Some(hash) => *hash == stored.hash,
         None if started_after(workload, stored) => true,
@@ -39,7 +41,9 @@ pub fn load(workload: &Workload, material: &MaterialRef, stored: &Read<Material>
 }
 
 fn started_after(workload: &Workload, stored: &Material) -> bool {
-    let (Some(created), Some(changed)) = (stored.created, stored.changed) else { return false };
+    let (Some(created), Some(changed)) = (stored.created, stored.changed) else {
+        return false;
+    };
     if workload.created.is_some_and(|workload| workload > changed) {
         return true;
     }
@@ -83,7 +87,9 @@ impl Consumer<'_> {
 
     /// Since when the rollout runs, where that is known.
     fn stuck(&self, now: Timestamp, timeout: SignedDuration) -> bool {
-        self.workload.rollout_since.is_some_and(|since| since.duration_until(now) > timeout)
+        self.workload
+            .rollout_since
+            .is_some_and(|since| since.duration_until(now) > timeout)
     }
 }
 
@@ -105,7 +111,11 @@ pub fn consumers<'a>(
                 true => Side::Gateway,
                 false => Side::Peer,
             };
-            (!loads.is_empty()).then_some(Consumer { workload, side, loads })
+            (!loads.is_empty()).then_some(Consumer {
+                workload,
+                side,
+                loads,
+            })
         })
         .collect()
 }
@@ -120,21 +130,46 @@ pub fn restarts<'a>(
     timeout: SignedDuration,
     now: Timestamp,
 ) -> Vec<&'a Consumer<'a>> {
-    let busy = |side: Side| consumers.iter().filter(move |consumer| consumer.side == side && consumer.is_busy());
-    let stale = |side: Side| consumers.iter().filter(move |consumer| consumer.side == side && consumer.is_stale());
+    let busy = |side: Side| {
+        consumers
+            .iter()
+            .filter(move |consumer| consumer.side == side && consumer.is_busy())
+    };
+    let stale = |side: Side| {
+        consumers
+            .iter()
+            .filter(move |consumer| consumer.side == side && consumer.is_stale())
+    };
     let ready = |consumer: &&Consumer<'_>| {
-        !consumer.is_busy() && !consumer.workload.mounts.iter().any(|mount| about_to_change.contains(mount))
+        !consumer.is_busy()
+            && !consumer
+                .workload
+                .mounts
+                .iter()
+                .any(|mount| about_to_change.contains(mount))
     };
     if busy(Side::Gateway).next().is_some() {
         // A gateway that is stuck because its template names old material is helped by the next restart.
         return stale(Side::Gateway)
-            .filter(|consumer| !consumer.workload.mounts.iter().any(|mount| about_to_change.contains(mount)))
+            .filter(|consumer| {
+                !consumer
+                    .workload
+                    .mounts
+                    .iter()
+                    .any(|mount| about_to_change.contains(mount))
+            })
             .take(1)
             .collect();
     }
-    let moving = busy(Side::Peer).filter(|consumer| !consumer.stuck(now, timeout)).count();
+    let moving = busy(Side::Peer)
+        .filter(|consumer| !consumer.stuck(now, timeout))
+        .count();
     if stale(Side::Gateway).next().is_some() {
-        return if moving == 0 { stale(Side::Gateway).filter(ready).take(1).collect() } else { Vec::new() };
+        return if moving == 0 {
+            stale(Side::Gateway).filter(ready).take(1).collect()
+        } else {
+            Vec::new()
+        };
     }
     stale(Side::Peer)
         .filter(|consumer| ready(consumer) || consumer.is_busy() && consumer.stuck(now, timeout))
@@ -143,7 +178,10 @@ pub fn restarts<'a>(
 }
 
 /// What the pod template is to name: the entries it has, with every object of ours that it mounts as it is stored.
-pub fn stamp(consumer: &Consumer<'_>, material: &BTreeMap<MaterialRef, Arc<Read<Material>>>) -> BTreeMap<MaterialRef, String> {
+pub fn stamp(
+    consumer: &Consumer<'_>,
+    material: &BTreeMap<MaterialRef, Arc<Read<Material>>>,
+) -> BTreeMap<MaterialRef, String> {
     let mut loaded = consumer.workload.loaded.clone();
     loaded.retain(|object, _| consumer.workload.mounts.contains(object));
     for object in consumer.loads.keys() {
@@ -155,9 +193,17 @@ pub fn stamp(consumer: &Consumer<'_>, material: &BTreeMap<MaterialRef, Arc<Read<
 }
 
 /// Whether every consumer of an object holds what is stored; else who does not.
-pub fn not_loaded<'a>(consumers: &'a [Consumer<'a>], object: &'a MaterialRef) -> impl Iterator<Item = &'a WorkloadRef> {
+pub fn not_loaded<'a>(
+    consumers: &'a [Consumer<'a>],
+    object: &'a MaterialRef,
+) -> impl Iterator<Item = &'a WorkloadRef> {
     consumers
         .iter()
-        .filter(move |consumer| consumer.loads.get(object).is_some_and(|load| *load != Load::Current))
+        .filter(move |consumer| {
+            consumer
+                .loads
+                .get(object)
+                .is_some_and(|load| *load != Load::Current)
+        })
         .map(|consumer| &consumer.workload.workload)
 }

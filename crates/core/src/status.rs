@@ -32,7 +32,12 @@ pub struct Finding {
 }
 
 /// Conditions as the API conventions want them: `lastTransitionTime` stays while the status does.
-pub fn merge(previous: &[Condition], findings: Vec<Finding>, generation: Option<i64>, now: Timestamp) -> Vec<Condition> {
+pub fn merge(
+    previous: &[Condition],
+    findings: Vec<Finding>,
+    generation: Option<i64>,
+    now: Timestamp,
+) -> Vec<Condition> {
     findings
         .into_iter()
         .map(|finding| {
@@ -40,7 +45,9 @@ pub fn merge(previous: &[Condition], findings: Vec<Finding>, generation: Option<
             let since = previous
                 .iter()
                 .find(|condition| condition.type_ == finding.kind && condition.status == status)
-                .map_or(Time(now), |condition| condition.last_transition_time.clone());
+                .map_or(Time(now), |condition| {
+                    condition.last_transition_time.clone()
+                });
             Condition {
                 type_: finding.kind.into(),
                 status: status.into(),
@@ -56,7 +63,10 @@ pub fn merge(previous: &[Condition], findings: Vec<Finding>, generation: Option<
 /// Shortens text to what the API takes, at a character boundary.
 pub fn limit(mut text: String, bytes: usize) -> String {
     if text.len() > bytes {
-        let end = (0..=bytes.saturating_sub(3)).rev().find(|index| text.is_char_boundary(*index)).unwrap_or(0);
+        let end = (0..=bytes.saturating_sub(3))
+            .rev()
+            .find(|index| text.is_char_boundary(*index))
+            .unwrap_or(0);
         text.truncate(end);
         text.push('…');
     }

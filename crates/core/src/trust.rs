@@ -80,20 +80,37 @@ impl Trust<'_> {
 
     fn plane(&self, plane: &PlaneRef) -> Option<&Plane> {
         // Sorted by construction: a thousand planes are looked up a thousand times.
-        let index = self.desired.planes.binary_search_by(|candidate| candidate.plane.cmp(plane)).ok()?;
+        let index = self
+            .desired
+            .planes
+            .binary_search_by(|candidate| candidate.plane.cmp(plane))
+            .ok()?;
         self.desired.planes.get(index).map(AsRef::as_ref)
     }
 
     /// Whether a plane takes its clientCA from the trust Secret: then nothing is ever written to it.
     pub fn refers_to_trust_secret(&self, plane: &Plane) -> bool {
         plane.value.is_none()
-            && plane.reference.as_ref().is_some_and(|(secret, key)| *secret == self.trust_secret.object && key == "ca.crt")
+            && plane
+                .reference
+                .as_ref()
+                .is_some_and(|(secret, key)| *secret == self.trust_secret.object && key == "ca.crt")
     }
 
     /// Every trust place.
     pub fn places(&self) -> impl Iterator<Item = Place> {
-        let material = self.desired.trust_places.iter().cloned().map(Place::Material);
-        material.chain(self.desired.planes.iter().map(|plane| Place::ClientCa(plane.plane.clone())))
+        let material = self
+            .desired
+            .trust_places
+            .iter()
+            .cloned()
+            .map(Place::Material);
+        material.chain(
+            self.desired
+                .planes
+                .iter()
+                .map(|plane| Place::ClientCa(plane.plane.clone())),
+        )
     }
 
     /// Whether what reads this place verifies that leaf.
@@ -104,7 +121,8 @@ impl Trust<'_> {
             (Place::Material(material), Role::Agent) => {
                 material == self.trust_secret
                     && self.desired.planes.iter().any(|plane| {
-                        leaf.planes.contains(&plane.plane) && (self.by_reference || self.refers_to_trust_secret(plane))
+                        leaf.planes.contains(&plane.plane)
+                            && (self.by_reference || self.refers_to_trust_secret(plane))
                     })
             }
             (Place::ClientCa(plane), Role::Agent) => leaf.planes.contains(plane),
@@ -137,7 +155,10 @@ impl Trust<'_> {
                         .leaves
                         .values()
                         .filter(|leaf| self.verifies(&place, leaf))
-                        .any(|leaf| self.chain(leaf).is_some_and(|chain| self.needs(chain, leaf, anchor)))
+                        .any(|leaf| {
+                            self.chain(leaf)
+                                .is_some_and(|chain| self.needs(chain, leaf, anchor))
+                        })
                 };
                 if self.known.contains(&anchor.fingerprint()) || needed() {
                     found.push(anchor.clone());
@@ -149,7 +170,9 @@ impl Trust<'_> {
     }
 
     fn needs(&self, chain: &[Certificate], leaf: &DesiredLeaf, anchor: &Certificate) -> bool {
-        let by_issuer = chain.first().is_some_and(|first| first.signed_by(self.ca.certificate()));
+        let by_issuer = chain
+            .first()
+            .is_some_and(|first| first.signed_by(self.ca.certificate()));
         !by_issuer && self.holds(chain, std::slice::from_ref(anchor), leaf.profile.usages)
     }
 
@@ -160,9 +183,20 @@ impl Trust<'_> {
     /// Who still depends on a retiring anchor: the leaves that chain to it, and the workloads that may hold such a leaf.
     /// Guards 2 and 3: while this is not empty the anchor stays.
     pub fn dependents(&self, place: &Place, anchor: &Certificate) -> Vec<String> {
-        let rest: Vec<Certificate> = self.stored(place).unwrap_or_default().iter().filter(|other| *other != anchor).cloned().collect();
+        let rest: Vec<Certificate> = self
+            .stored(place)
+            .unwrap_or_default()
+            .iter()
+            .filter(|other| *other != anchor)
+            .cloned()
+            .collect();
         let mut waiting: Vec<String> = self.observed.unreadable.to_vec();
-        for leaf in self.desired.leaves.values().filter(|leaf| self.verifies(place, leaf)) {
+        for leaf in self
+            .desired
+            .leaves
+            .values()
+            .filter(|leaf| self.verifies(place, leaf))
+        {
             match self.chain(leaf) {
                 Some(chain) if self.holds(chain, &rest, leaf.profile.usages) => {
                     let material = leaf.material();
@@ -197,7 +231,9 @@ impl Trust<'_> {
     /// A new trust place must also verify the server certificates that are in use. Only anchors of the control plane's own
     /// namespace count: what stands in a plane's namespace must not spread.
     fn still_needed(&self, place: &Place, retiring: &[Certificate]) -> Vec<Certificate> {
-        let Place::Material(material) = place else { return Vec::new() };
+        let Place::Material(material) = place else {
+            return Vec::new();
+        };
         let home = &self.trust_secret.object.namespace;
         let mut needed = Vec::new();
         if material == self.trust_secret && self.by_reference {
@@ -219,7 +255,10 @@ impl Trust<'_> {
                 .leaves
                 .values()
                 .filter(|leaf| leaf.profile.usages.server_auth)
-                .any(|leaf| self.chain(leaf).is_some_and(|chain| self.needs(chain, leaf, anchor)));
+                .any(|leaf| {
+                    self.chain(leaf)
+                        .is_some_and(|chain| self.needs(chain, leaf, anchor))
+                });
             if in_use {
                 needed.push(anchor.clone());
             }
@@ -236,7 +275,9 @@ impl Trust<'_> {
         let chain = self.chain(leaf);
         if let Some(first) = chain.and_then(<[_]>::first) {
             let renewed = first.signed_by(self.ca.certificate())
-                && chain.is_some_and(|chain| self.holds(chain, std::slice::from_ref(anchor), leaf.profile.usages));
+                && chain.is_some_and(|chain| {
+                    self.holds(chain, std::slice::from_ref(anchor), leaf.profile.usages)
+                });
             if renewed || first.not_after() <= self.now {
                 return Vec::new();
             }
@@ -252,7 +293,10 @@ impl Trust<'_> {
                 .collect(),
             Role::Gateway | Role::Further => self.places().collect(),
         };
-        for place in places.into_iter().filter(|place| self.verifies(place, leaf)) {
+        for place in places
+            .into_iter()
+            .filter(|place| self.verifies(place, leaf))
+        {
             let Some(stored) = self.stored(&place) else {
                 if chain.is_some() {
                     waiting.push(place.to_string());
@@ -263,7 +307,9 @@ impl Trust<'_> {
                 waiting.push(place.to_string());
                 continue;
             }
-            let only_this_ca = !stored.iter().any(|other| retiring.contains(other) || !self.is_wanted(other));
+            let only_this_ca = !stored
+                .iter()
+                .any(|other| retiring.contains(other) || !self.is_wanted(other));
             if chain.is_none() && only_this_ca {
                 continue;
             }

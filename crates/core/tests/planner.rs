@@ -1,5 +1,10 @@
 //! The planner's rules as scenes: a snapshot in, steps and conditions out. Time is an argument, certificates are real.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing
+)]
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, OnceLock};
@@ -8,13 +13,13 @@ use external_ca_api::{CertificateState, ExternalCAIssuance, Phase, PlaneKind};
 use external_ca_core::Reason;
 use external_ca_core::facts::hash;
 use external_ca_core::observed::{
-    Issuer, Leaf, Material, MaterialKind, MaterialRef, ObjectRef, Observed, Plane, PlaneRef, Read, RolloutState,
-    Workload, WorkloadKind, WorkloadRef,
+    Issuer, Leaf, Material, MaterialKind, MaterialRef, ObjectRef, Observed, Plane, PlaneRef, Read,
+    RolloutState, Workload, WorkloadKind, WorkloadRef,
 };
 use external_ca_core::plan::{Plan, Step, Wiring, plan};
 use external_ca_core::x509::{
-    CaProfile, Certificate, CertificateAuthority, KeyAlgorithm, LeafProfile, PrivateKey, encode_bundle, generate,
-    request, self_signed_ca, sign_request,
+    CaProfile, Certificate, CertificateAuthority, KeyAlgorithm, LeafProfile, PrivateKey,
+    encode_bundle, generate, request, self_signed_ca, sign_request,
 };
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
@@ -45,7 +50,15 @@ fn ca(index: usize) -> Arc<CertificateAuthority> {
                 };
                 let certificate = self_signed_ca(&key, &profile, [index + 1; 16], start()).unwrap();
                 let pem = certificate.to_pem();
-                Arc::new(CertificateAuthority::from_pem(pem.as_bytes(), key.to_pem().as_bytes(), None, start()).unwrap())
+                Arc::new(
+                    CertificateAuthority::from_pem(
+                        pem.as_bytes(),
+                        key.to_pem().as_bytes(),
+                        None,
+                        start(),
+                    )
+                    .unwrap(),
+                )
             })
             .collect()
     });
@@ -58,11 +71,17 @@ fn leaf_key() -> &'static PrivateKey {
 }
 
 fn secret_ref(namespace: &str, name: &str) -> MaterialRef {
-    MaterialRef { kind: MaterialKind::Secret, object: ObjectRef::new(namespace, name) }
+    MaterialRef {
+        kind: MaterialKind::Secret,
+        object: ObjectRef::new(namespace, name),
+    }
 }
 
 fn config_map_ref(namespace: &str) -> MaterialRef {
-    MaterialRef { kind: MaterialKind::ConfigMap, object: ObjectRef::new(namespace, "cluster-gateway-ca") }
+    MaterialRef {
+        kind: MaterialKind::ConfigMap,
+        object: ObjectRef::new(namespace, "cluster-gateway-ca"),
+    }
 }
 
 fn gateway() -> MaterialRef {
@@ -116,8 +135,16 @@ impl Scene {
     fn with_workloads(mut self) -> Self {
         self.workloads = vec![
             workload(HOME, "cluster-gateway", &[gateway()]),
-            workload(HOME, "controller-manager", &[secret_ref(HOME, "cluster-gateway-ca")]),
-            workload(DATA, "cluster-agent-dataplane", &[agent(), config_map_ref(DATA)]),
+            workload(
+                HOME,
+                "controller-manager",
+                &[secret_ref(HOME, "cluster-gateway-ca")],
+            ),
+            workload(
+                DATA,
+                "cluster-agent-dataplane",
+                &[agent(), config_map_ref(DATA)],
+            ),
         ];
         self
     }
@@ -125,7 +152,11 @@ impl Scene {
     fn observed(&self) -> Observed {
         let planes: Vec<Arc<Plane>> = self.planes.iter().cloned().map(Arc::new).collect();
         let wanted = external_ca_core::desired::desired(&self.issuance, &planes);
-        let needs = wanted.trust_places.iter().cloned().chain(wanted.leaves.values().map(|leaf| leaf.material()));
+        let needs = wanted
+            .trust_places
+            .iter()
+            .cloned()
+            .chain(wanted.leaves.values().map(|leaf| leaf.material()));
         Observed {
             issuance: Arc::new(self.issuance.clone()),
             served: Arc::new([HOME, DATA].map(String::from).into()),
@@ -135,7 +166,9 @@ impl Scene {
             material: needs
                 .map(|key| {
                     let read = match self.material.get(&key) {
-                        _ if self.unknown.contains(&key) => Read::Unknown("the API server is away".into()),
+                        _ if self.unknown.contains(&key) => {
+                            Read::Unknown("the API server is away".into())
+                        }
                         Some(found) => Read::Found(found.clone()),
                         None => Read::Absent,
                     };
@@ -159,31 +192,68 @@ impl Scene {
         self.now += SignedDuration::from_secs(2);
         for step in &planned.steps {
             match step {
-                Step::WriteBundle { target, anchors } => self.put_bundle(target, anchors, Some("external-ca-operator")),
-                Step::IssueLeaf { target, profile, .. } => {
-                    let Issuer::Ready(authority) = &self.issuer else { panic!("no issuer") };
-                    let authority = Arc::clone(authority);
-                    self.put_leaf(&secret_ref(&target.namespace, &target.name), &authority, profile, true);
+                Step::WriteBundle { target, anchors } => {
+                    self.put_bundle(target, anchors, Some("external-ca-operator"))
                 }
-                Step::WirePlane { plane, client_ca: Wiring::Value(pem), .. } => {
-                    let found = self.planes.iter_mut().find(|known| known.plane == *plane).unwrap();
-                    found.anchors = external_ca_core::x509::parse_bundle(pem.as_bytes()).certificates;
+                Step::IssueLeaf {
+                    target, profile, ..
+                } => {
+                    let Issuer::Ready(authority) = &self.issuer else {
+                        panic!("no issuer")
+                    };
+                    let authority = Arc::clone(authority);
+                    self.put_leaf(
+                        &secret_ref(&target.namespace, &target.name),
+                        &authority,
+                        profile,
+                        true,
+                    );
+                }
+                Step::WirePlane {
+                    plane,
+                    client_ca: Wiring::Value(pem),
+                    ..
+                } => {
+                    let found = self
+                        .planes
+                        .iter_mut()
+                        .find(|known| known.plane == *plane)
+                        .unwrap();
+                    found.anchors =
+                        external_ca_core::x509::parse_bundle(pem.as_bytes()).certificates;
                     found.value = Some(pem.clone());
                     found.manager = Some("external-ca-operator".into());
                 }
-                Step::WirePlane { plane, client_ca: Wiring::Reference { secret, .. }, .. } => {
-                    let found = self.planes.iter_mut().find(|known| known.plane == *plane).unwrap();
+                Step::WirePlane {
+                    plane,
+                    client_ca: Wiring::Reference { secret, .. },
+                    ..
+                } => {
+                    let found = self
+                        .planes
+                        .iter_mut()
+                        .find(|known| known.plane == *plane)
+                        .unwrap();
                     (found.value, found.anchors) = (None, Vec::new());
                     found.reference = Some((secret.clone(), "ca.crt".into()));
                 }
                 Step::Restart { workload, .. } => {
-                    *self.restarts.entry(workload.object.name.clone()).or_default() += 1;
+                    *self
+                        .restarts
+                        .entry(workload.object.name.clone())
+                        .or_default() += 1;
                     let material = self.material.clone();
-                    let found = self.workloads.iter_mut().find(|known| known.workload == *workload).unwrap();
+                    let found = self
+                        .workloads
+                        .iter_mut()
+                        .find(|known| known.workload == *workload)
+                        .unwrap();
                     found.loaded = found
                         .mounts
                         .iter()
-                        .filter_map(|mount| Some((mount.clone(), material.get(mount)?.hash.clone())))
+                        .filter_map(|mount| {
+                            Some((mount.clone(), material.get(mount)?.hash.clone()))
+                        })
                         .collect();
                     found.rollout = RolloutState::Running("rolling".into());
                 }
@@ -200,7 +270,10 @@ impl Scene {
         for _ in 0..40 {
             let planned = self.turn();
             self.finish_rollouts();
-            if planned.steps.is_empty() && self.plan().steps.is_empty() && self.plan().status.phase == planned.status.phase {
+            if planned.steps.is_empty()
+                && self.plan().steps.is_empty()
+                && self.plan().status.phase == planned.status.phase
+            {
                 return self.plan();
             }
         }
@@ -209,7 +282,12 @@ impl Scene {
 
     fn finish_rollouts(&mut self) {
         // Pods wait for what they mount.
-        let startable = |workload: &&mut Workload| workload.mounts.iter().all(|mount| self.material.contains_key(mount));
+        let startable = |workload: &&mut Workload| {
+            workload
+                .mounts
+                .iter()
+                .all(|mount| self.material.contains_key(mount))
+        };
         for workload in self.workloads.iter_mut().filter(startable) {
             workload.rollout = RolloutState::Complete;
             workload.available_since.get_or_insert(self.now);
@@ -218,44 +296,75 @@ impl Scene {
 
     fn put_bundle(&mut self, target: &MaterialRef, anchors: &[Certificate], manager: Option<&str>) {
         let pem = encode_bundle(anchors);
-        let created = self.material.get(target).and_then(|old| old.created).unwrap_or(self.now);
-        self.material.insert(target.clone(), Material {
-            issuance: manager.map(|_| format!("{HOME}/cluster-gateway")),
-            manager: manager.map(String::from),
-            created: Some(created),
-            changed: Some(self.now),
-            anchors: anchors.to_vec(),
-            has_ca_crt: true,
-            hash: hash(&[pem.as_bytes()]),
-            ..blank("Opaque")
-        });
+        let created = self
+            .material
+            .get(target)
+            .and_then(|old| old.created)
+            .unwrap_or(self.now);
+        self.material.insert(
+            target.clone(),
+            Material {
+                issuance: manager.map(|_| format!("{HOME}/cluster-gateway")),
+                manager: manager.map(String::from),
+                created: Some(created),
+                changed: Some(self.now),
+                anchors: anchors.to_vec(),
+                has_ca_crt: true,
+                hash: hash(&[pem.as_bytes()]),
+                ..blank("Opaque")
+            },
+        );
     }
 
-    fn put_leaf(&mut self, target: &MaterialRef, authority: &CertificateAuthority, profile: &LeafProfile, ours: bool) {
+    fn put_leaf(
+        &mut self,
+        target: &MaterialRef,
+        authority: &CertificateAuthority,
+        profile: &LeafProfile,
+        ours: bool,
+    ) {
         self.serial += 1;
         let csr = request(leaf_key(), profile).unwrap();
-        let chain = sign_request(authority, csr.der(), profile, [self.serial; 16], self.now).unwrap();
-        let created = self.material.get(target).and_then(|old| old.created).unwrap_or(self.now);
-        self.material.insert(target.clone(), Material {
-            issuance: ours.then(|| format!("{HOME}/cluster-gateway")),
-            created: Some(created),
-            changed: Some(self.now),
-            hash: hash(&[encode_bundle(&chain).as_bytes()]),
-            has_key: true,
-            leaf: Leaf::Present { chain, key_matches: true },
-            ..blank("kubernetes.io/tls")
-        });
+        let chain =
+            sign_request(authority, csr.der(), profile, [self.serial; 16], self.now).unwrap();
+        let created = self
+            .material
+            .get(target)
+            .and_then(|old| old.created)
+            .unwrap_or(self.now);
+        self.material.insert(
+            target.clone(),
+            Material {
+                issuance: ours.then(|| format!("{HOME}/cluster-gateway")),
+                created: Some(created),
+                changed: Some(self.now),
+                hash: hash(&[encode_bundle(&chain).as_bytes()]),
+                has_key: true,
+                leaf: Leaf::Present {
+                    chain,
+                    key_matches: true,
+                },
+                ..blank("kubernetes.io/tls")
+            },
+        );
     }
 
     fn profile(&self, target: &MaterialRef) -> LeafProfile {
         let planes: Vec<Arc<Plane>> = self.planes.iter().cloned().map(Arc::new).collect();
-        external_ca_core::desired::desired(&self.issuance, &planes).leaves[&target.object].profile.clone()
+        external_ca_core::desired::desired(&self.issuance, &planes).leaves[&target.object]
+            .profile
+            .clone()
     }
 
     /// The guide's end state, made by hand with a CA.
     fn hand_made(&mut self, authority: &CertificateAuthority) {
         let anchors = [authority.anchor().clone()];
-        for place in [config_map_ref(HOME), config_map_ref(DATA), secret_ref(HOME, "cluster-gateway-ca"), secret_ref(DATA, "cluster-gateway-ca")] {
+        for place in [
+            config_map_ref(HOME),
+            config_map_ref(DATA),
+            secret_ref(HOME, "cluster-gateway-ca"),
+            secret_ref(DATA, "cluster-gateway-ca"),
+        ] {
             self.put_bundle(&place, &anchors, None);
         }
         for target in [gateway(), agent()] {
@@ -268,8 +377,12 @@ impl Scene {
     }
 
     fn signer(&self, target: &MaterialRef) -> usize {
-        let Leaf::Present { chain, .. } = &self.material[target].leaf else { panic!("no leaf") };
-        (0..3).find(|index| chain[0].signed_by(ca(*index).certificate())).unwrap()
+        let Leaf::Present { chain, .. } = &self.material[target].leaf else {
+            panic!("no leaf")
+        };
+        (0..3)
+            .find(|index| chain[0].signed_by(ca(*index).certificate()))
+            .unwrap()
     }
 
     fn anchors(&self, target: &MaterialRef) -> Vec<usize> {
@@ -296,7 +409,11 @@ fn blank(secret_type: &str) -> Material {
 
 fn plane(name: &str, plane_id: &str) -> Plane {
     Plane {
-        plane: PlaneRef { kind: PlaneKind::DataPlane, namespace: Some("default".into()), name: name.into() },
+        plane: PlaneRef {
+            kind: PlaneKind::DataPlane,
+            namespace: Some("default".into()),
+            name: name.into(),
+        },
         resource_version: "1".into(),
         plane_id: plane_id.into(),
         labels: BTreeMap::new(),
@@ -312,7 +429,10 @@ fn plane(name: &str, plane_id: &str) -> Plane {
 /// A workload that was there before its material: its pods wait for their mounts.
 fn workload(namespace: &str, name: &str, mounts: &[MaterialRef]) -> Workload {
     Workload {
-        workload: WorkloadRef { kind: WorkloadKind::Deployment, object: ObjectRef::new(namespace, name) },
+        workload: WorkloadRef {
+            kind: WorkloadKind::Deployment,
+            object: ObjectRef::new(namespace, name),
+        },
         resource_version: "1".into(),
         created: Some(start()),
         available_since: None,
@@ -325,17 +445,40 @@ fn workload(namespace: &str, name: &str, mounts: &[MaterialRef]) -> Workload {
 }
 
 fn condition(planned: &Plan, kind: &str) -> (String, String, String) {
-    let found = planned.status.conditions.iter().find(|condition| condition.type_ == kind).unwrap();
-    (found.status.clone(), found.reason.clone(), found.message.clone())
+    let found = planned
+        .status
+        .conditions
+        .iter()
+        .find(|condition| condition.type_ == kind)
+        .unwrap();
+    (
+        found.status.clone(),
+        found.reason.clone(),
+        found.message.clone(),
+    )
 }
 
 #[test]
 fn a_first_issuance_settles_without_a_restart() {
     let mut scene = Scene::new(json!({})).with_workloads();
     let first = scene.turn();
-    assert!(first.steps.iter().all(|step| matches!(step, Step::WriteBundle { .. } | Step::WirePlane { .. })), "trust first: {:#?}", first.steps);
+    assert!(
+        first
+            .steps
+            .iter()
+            .all(|step| matches!(step, Step::WriteBundle { .. } | Step::WirePlane { .. })),
+        "trust first: {:#?}",
+        first.steps
+    );
     let second = scene.turn();
-    assert_eq!(second.steps.iter().filter(|step| matches!(step, Step::IssueLeaf { .. })).count(), 2);
+    assert_eq!(
+        second
+            .steps
+            .iter()
+            .filter(|step| matches!(step, Step::IssueLeaf { .. }))
+            .count(),
+        2
+    );
     let last = scene.settle();
     assert_eq!(last.status.phase, Some(Phase::Ready), "{:#?}", last.status);
     assert_eq!(last.status.certificates_ready.as_deref(), Some("2/2"));
@@ -348,7 +491,12 @@ fn the_hand_made_end_state_is_adopted_untouched() {
     scene.hand_made(&ca(0));
     let planned = scene.plan();
     assert_eq!(planned.steps, []);
-    assert_eq!(planned.status.phase, Some(Phase::Ready), "{:#?}", planned.status.conditions);
+    assert_eq!(
+        planned.status.phase,
+        Some(Phase::Ready),
+        "{:#?}",
+        planned.status.conditions
+    );
 }
 
 #[test]
@@ -359,12 +507,26 @@ fn a_ca_replacement_moves_everybody_and_drops_the_old_ca_last() {
     let mut seen_waiting = false;
     for _ in 0..60 {
         let planned = scene.turn();
-        seen_waiting |= planned.status.certificates.iter().any(|entry| entry.state == CertificateState::Waiting);
+        seen_waiting |= planned
+            .status
+            .certificates
+            .iter()
+            .any(|entry| entry.state == CertificateState::Waiting);
         // The gateway is signed by the new CA only when all who verify it have loaded that CA.
         if scene.signer(&gateway()) == 1 {
-            for (name, place) in [("cluster-agent-dataplane", config_map_ref(DATA)), ("controller-manager", secret_ref(HOME, "cluster-gateway-ca"))] {
-                let loaded = scene.workloads.iter().find(|workload| workload.workload.object.name == name).unwrap();
-                assert!(loaded.loaded.contains_key(&place), "{name} has not been restarted before the gateway's certificate moved");
+            for (name, place) in [
+                ("cluster-agent-dataplane", config_map_ref(DATA)),
+                ("controller-manager", secret_ref(HOME, "cluster-gateway-ca")),
+            ] {
+                let loaded = scene
+                    .workloads
+                    .iter()
+                    .find(|workload| workload.workload.object.name == name)
+                    .unwrap();
+                assert!(
+                    loaded.loaded.contains_key(&place),
+                    "{name} has not been restarted before the gateway's certificate moved"
+                );
             }
         }
         // The old CA stays while anything still chains to it.
@@ -389,17 +551,31 @@ fn a_stuck_rollout_keeps_the_old_ca_and_says_for_whom() {
     scene.issuer = Issuer::Ready(ca(1));
     for _ in 0..30 {
         scene.turn();
-        for workload in scene.workloads.iter_mut().filter(|workload| workload.workload.object.namespace != DATA) {
+        for workload in scene
+            .workloads
+            .iter_mut()
+            .filter(|workload| workload.workload.object.namespace != DATA)
+        {
             workload.rollout = RolloutState::Complete;
         }
     }
-    assert_eq!(scene.signer(&gateway()), 0, "the agent has not loaded the new CA");
+    assert_eq!(
+        scene.signer(&gateway()),
+        0,
+        "the agent has not loaded the new CA"
+    );
     assert_eq!(scene.anchors(&config_map_ref(DATA)), [0, 1]);
     let planned = scene.plan();
     assert_eq!(planned.status.phase, Some(Phase::Rotating));
     let (status, reason, message) = condition(&planned, "CertificatesReady");
-    assert_eq!((status.as_str(), reason.as_str()), ("False", "WaitingForPeers"));
-    assert!(message.contains("Deployment openchoreo-data-plane/cluster-agent-dataplane"), "{message}");
+    assert_eq!(
+        (status.as_str(), reason.as_str()),
+        ("False", "WaitingForPeers")
+    );
+    assert!(
+        message.contains("Deployment openchoreo-data-plane/cluster-agent-dataplane"),
+        "{message}"
+    );
     scene.now += SignedDuration::from_mins(11);
     let (_, reason, message) = condition(&scene.plan(), "RolloutsComplete");
     assert_eq!(reason, "RolloutStuck", "{message}");
@@ -452,7 +628,11 @@ fn trust_made_by_others_moves_by_the_same_guards_and_unknown_anchors_survive() {
     let last = scene.settle();
     assert_eq!(last.status.phase, Some(Phase::Ready), "{:#?}", last.status);
     assert_eq!((scene.signer(&gateway()), scene.signer(&agent())), (0, 0));
-    assert_eq!(scene.anchors(&config_map_ref(DATA)), [0, 1], "the anchor of others survives, the retired one is gone");
+    assert_eq!(
+        scene.anchors(&config_map_ref(DATA)),
+        [0, 1],
+        "the anchor of others survives, the retired one is gone"
+    );
     assert_eq!(scene.anchors(&config_map_ref(HOME)), [0]);
 }
 
@@ -460,22 +640,48 @@ fn trust_made_by_others_moves_by_the_same_guards_and_unknown_anchors_survive() {
 fn renewal_comes_ahead_of_expiry_spread_by_jitter_and_restarts_each_side_once() {
     let mut scene = Scene::new(json!({})).with_workloads();
     scene.settle();
-    let times: Vec<Timestamp> =
-        scene.plan().status.certificates.iter().map(|entry| entry.renewal_time.clone().unwrap().0).collect();
+    let times: Vec<Timestamp> = scene
+        .plan()
+        .status
+        .certificates
+        .iter()
+        .map(|entry| entry.renewal_time.clone().unwrap().0)
+        .collect();
     let third = days(365) / 3;
-    let end = scene.plan().status.certificates[0].not_after.clone().unwrap().0;
+    let end = scene.plan().status.certificates[0]
+        .not_after
+        .clone()
+        .unwrap()
+        .0;
     for time in &times {
         let before = time.duration_until(end);
-        assert!(before >= third && before <= third + third / 20 + SignedDuration::from_mins(10), "{before}");
+        assert!(
+            before >= third && before <= third + third / 20 + SignedDuration::from_mins(10),
+            "{before}"
+        );
     }
     assert_ne!(times[0], times[1], "spread");
-    assert_eq!(scene.plan().next_check, scene.now + SignedDuration::from_hours(12), "looked at again at the latest");
+    assert_eq!(
+        scene.plan().next_check,
+        scene.now + SignedDuration::from_hours(12),
+        "looked at again at the latest"
+    );
     scene.now = *times.iter().max().unwrap();
     let planned = scene.plan();
-    assert_eq!(planned.steps.iter().filter(|step| matches!(step, Step::IssueLeaf { .. })).count(), 2);
+    assert_eq!(
+        planned
+            .steps
+            .iter()
+            .filter(|step| matches!(step, Step::IssueLeaf { .. }))
+            .count(),
+        2
+    );
     scene.settle();
-    let expected: BTreeMap<String, usize> =
-        [("cluster-gateway".to_owned(), 1), ("cluster-agent-dataplane".to_owned(), 1)].into();
+    let expected: BTreeMap<String, usize> = [
+        ("cluster-gateway".to_owned(), 1),
+        ("cluster-agent-dataplane".to_owned(), 1),
+    ]
+    .into();
     assert_eq!(scene.restarts, expected);
 }
 
@@ -484,9 +690,17 @@ fn the_gateway_restarts_alone_and_agents_one_at_a_time() {
     let mut scene = Scene::new(json!({
         "agents": [{"secretName": "agent-{planeID}"}],
     }));
-    scene.planes = (1..=4).map(|index| plane(&format!("p{index}"), &format!("p-{index}"))).collect();
+    scene.planes = (1..=4)
+        .map(|index| plane(&format!("p{index}"), &format!("p-{index}")))
+        .collect();
     scene.workloads = (1..=4)
-        .map(|index| workload(DATA, &format!("agent-{index}"), &[secret_ref(DATA, &format!("agent-p-{index}"))]))
+        .map(|index| {
+            workload(
+                DATA,
+                &format!("agent-{index}"),
+                &[secret_ref(DATA, &format!("agent-p-{index}"))],
+            )
+        })
         .chain([workload(HOME, "cluster-gateway", &[gateway()])])
         .collect();
     scene.settle();
@@ -503,7 +717,11 @@ fn the_gateway_restarts_alone_and_agents_one_at_a_time() {
         scene.finish_rollouts();
     }
     assert_eq!(scene.restarts.len(), 5);
-    assert!(scene.restarts.values().all(|count| *count == 1), "{:?}", scene.restarts);
+    assert!(
+        scene.restarts.values().all(|count| *count == 1),
+        "{:?}",
+        scene.restarts
+    );
 }
 
 #[test]
@@ -513,7 +731,12 @@ fn two_plane_ids_that_want_one_secret_are_a_conflict_that_names_both() {
     let planned = scene.settle();
     let (_, reason, message) = condition(&planned, "CertificatesReady");
     assert_eq!(reason, "Conflict");
-    assert!(message.contains("eu-1") && message.contains("us-1") && message.contains("openchoreo-data-plane/cluster-agent-tls"), "{message}");
+    assert!(
+        message.contains("eu-1")
+            && message.contains("us-1")
+            && message.contains("openchoreo-data-plane/cluster-agent-tls"),
+        "{message}"
+    );
     assert!(!scene.material.contains_key(&agent()));
     assert!(scene.material.contains_key(&gateway()), "the others go on");
 }
@@ -530,14 +753,23 @@ fn planes_with_one_plane_id_share_a_leaf() {
 #[test]
 fn another_identity_is_not_overwritten_unasked() {
     let mut scene = Scene::new(json!({}));
-    let other = LeafProfile { common_name: "shop".into(), sans: vec![external_ca_core::x509::San::Dns("shop.example".into())], ..scene.profile(&gateway()) };
+    let other = LeafProfile {
+        common_name: "shop".into(),
+        sans: vec![external_ca_core::x509::San::Dns("shop.example".into())],
+        ..scene.profile(&gateway())
+    };
     scene.put_leaf(&gateway(), &ca(2), &other, false);
     let before = scene.material[&gateway()].clone();
     let planned = scene.settle();
     assert_eq!(condition(&planned, "CertificatesReady").1, "NotOwned");
     assert_eq!(scene.material[&gateway()], before);
-    scene.issuance.metadata.annotations =
-        Some([("pki.openchoreo.dev/adopt".to_owned(), format!("{HOME}/cluster-gateway-tls"))].into());
+    scene.issuance.metadata.annotations = Some(
+        [(
+            "pki.openchoreo.dev/adopt".to_owned(),
+            format!("{HOME}/cluster-gateway-tls"),
+        )]
+        .into(),
+    );
     assert_eq!(scene.settle().status.phase, Some(Phase::Ready));
     assert_eq!(scene.signer(&gateway()), 0);
 }
@@ -551,15 +783,26 @@ fn a_field_that_is_put_back_is_repaired_twice_and_then_left_alone() {
         scene.planes[0].anchors = vec![ca(2).anchor().clone()];
         scene.planes[0].manager = Some("argocd-controller".into());
         let planned = scene.turn();
-        let repaired = planned.steps.iter().any(|step| matches!(step, Step::WirePlane { .. }));
-        assert_eq!(repaired, round < 2, "round {round}: {:#?}", planned.status.contested);
+        let repaired = planned
+            .steps
+            .iter()
+            .any(|step| matches!(step, Step::WirePlane { .. }));
+        assert_eq!(
+            repaired,
+            round < 2,
+            "round {round}: {:#?}",
+            planned.status.contested
+        );
         if repaired {
             scene.turn();
         }
     }
     let (_, reason, message) = condition(&scene.plan(), "PlanesWired");
     assert_eq!(reason, "FieldConflict");
-    assert!(message.contains("argocd-controller") && message.contains("spec.clusterAgent.clientCA"), "{message}");
+    assert!(
+        message.contains("argocd-controller") && message.contains("spec.clusterAgent.clientCA"),
+        "{message}"
+    );
 }
 
 #[test]
@@ -578,7 +821,13 @@ fn secret_references_replace_values_once_the_secret_trusts_the_same() {
     scene.planes[0].value = Some(ca(2).anchor().to_pem());
     scene.planes[0].anchors = vec![ca(2).anchor().clone()];
     let first = scene.turn();
-    assert!(!first.steps.iter().any(|step| matches!(step, Step::WirePlane { .. })), "the Secret comes first");
+    assert!(
+        !first
+            .steps
+            .iter()
+            .any(|step| matches!(step, Step::WirePlane { .. })),
+        "the Secret comes first"
+    );
     let planned = scene.settle();
     assert!(planned.status.planes[0].wired, "{:#?}", planned.status);
     assert_eq!(scene.planes[0].value, None);
@@ -612,7 +861,11 @@ fn a_plan_is_idempotent_and_a_settled_scene_keeps_its_status() {
     assert_eq!(one.status, two.status);
     scene.issuance.status = Some(one.status.clone());
     scene.now += days(1);
-    assert_eq!(scene.plan().status, one.status, "a quiet day changes no word");
+    assert_eq!(
+        scene.plan().status,
+        one.status,
+        "a quiet day changes no word"
+    );
 }
 
 #[test]
@@ -620,16 +873,31 @@ fn a_ca_that_ends_soon_bounds_leaves_and_does_not_make_them_renew_for_ever() {
     let mut scene = Scene::new(json!({}));
     scene.now = start() + days(3600);
     let planned = scene.settle();
-    assert_eq!(condition(&planned, "IssuerReady"), ("True".into(), "CAExpiring".into(), condition(&planned, "IssuerReady").2));
+    assert_eq!(
+        condition(&planned, "IssuerReady"),
+        (
+            "True".into(),
+            "CAExpiring".into(),
+            condition(&planned, "IssuerReady").2
+        )
+    );
     let end = planned.status.certificates[0].not_after.clone().unwrap();
     assert_eq!(end, Time(ca(0).not_after()));
     scene.now = start() + days(3649);
-    assert_eq!(scene.plan().steps, [], "no certificate that the CA can sign would live longer");
+    assert_eq!(
+        scene.plan().steps,
+        [],
+        "no certificate that the CA can sign would live longer"
+    );
 }
 
 #[test]
 fn every_reason_is_a_word_of_its_own() {
     let words: BTreeSet<&str> = Reason::ALL.iter().map(|reason| reason.as_str()).collect();
     assert_eq!(words.len(), Reason::ALL.len());
-    assert!(words.iter().all(|word| word.bytes().all(|byte| byte.is_ascii_alphanumeric())));
+    assert!(
+        words
+            .iter()
+            .all(|word| word.bytes().all(|byte| byte.is_ascii_alphanumeric()))
+    );
 }

@@ -10,11 +10,13 @@ use external_ca_api::{
 use external_ca_core::desired::identity;
 use external_ca_core::facts;
 use external_ca_core::observed::{
-    Issuer as ObservedIssuer, Material, MaterialKind, MaterialRef, ObjectRef, Observed, PlaneRef, Read, WorkloadKind, WorkloadRef,
+    Issuer as ObservedIssuer, Material, MaterialKind, MaterialRef, ObjectRef, Observed, PlaneRef,
+    Read, WorkloadKind, WorkloadRef,
 };
 use external_ca_core::plan::{Step, Wiring};
 use external_ca_core::x509::{
-    self, CaProfile, Certificate, CertificateAuthority, KeyAlgorithm, LeafProfile, PrivateKey, encode_bundle,
+    self, CaProfile, Certificate, CertificateAuthority, KeyAlgorithm, LeafProfile, PrivateKey,
+    encode_bundle,
 };
 use external_ca_core::{Problem, Reason};
 use futures::StreamExt;
@@ -46,7 +48,12 @@ pub struct Outcome {
 }
 
 /// Carries out the steps in order; certificates side by side, bounded by the cores.
-pub async fn apply(context: &Context, observed: &Observed, steps: Vec<Step>, now: Timestamp) -> Outcome {
+pub async fn apply(
+    context: &Context,
+    observed: &Observed,
+    steps: Vec<Step>,
+    now: Timestamp,
+) -> Outcome {
     let mut outcome = Outcome::default();
     let (mut leaves, mut last) = (Vec::new(), Vec::new());
     for step in steps {
@@ -57,7 +64,9 @@ pub async fn apply(context: &Context, observed: &Observed, steps: Vec<Step>, now
         }
     }
     // A renewal that was asked for is granted as a whole, or asked for again.
-    let asked = leaves.iter().any(|step| matches!(step, Step::IssueLeaf { why, .. } if why.reason == Reason::RenewRequested));
+    let asked = leaves.iter().any(
+        |step| matches!(step, Step::IssueLeaf { why, .. } if why.reason == Reason::RenewRequested),
+    );
     let started = Instant::now();
     let results = futures::stream::iter(leaves)
         .map(|step| async move {
@@ -74,7 +83,12 @@ pub async fn apply(context: &Context, observed: &Observed, steps: Vec<Step>, now
         }
     }
     for step in last {
-        if matches!(step, Step::ConsumeRenewal) && outcome.failed.iter().any(|(step, _)| matches!(step, Step::IssueLeaf { .. })) {
+        if matches!(step, Step::ConsumeRenewal)
+            && outcome
+                .failed
+                .iter()
+                .any(|(step, _)| matches!(step, Step::IssueLeaf { .. }))
+        {
             continue;
         }
         outcome.add(run(context, observed, &step, now).await, step);
@@ -93,28 +107,61 @@ impl Outcome {
     }
 }
 
-async fn run(context: &Context, observed: &Observed, step: &Step, now: Timestamp) -> Result<Option<Problem>, Error> {
+async fn run(
+    context: &Context,
+    observed: &Observed,
+    step: &Step,
+    now: Timestamp,
+) -> Result<Option<Problem>, Error> {
     let issuance = &observed.issuance;
     match step {
         Step::GenerateCa { target } => generate_ca(context, issuance, target, now).await.map(Some),
-        Step::WriteBundle { target, anchors } => write_bundle(context, issuance, target, anchors).await.map(Some),
-        Step::WirePlane { plane, resource_version, client_ca } => {
-            wire(context, plane, resource_version, client_ca).await.map(Some)
-        }
-        Step::IssueLeaf { target, profile, reuse_key, why } => {
-            let ObservedIssuer::Ready(authority) = &observed.issuer else { return Ok(None) };
-            issue(context, observed, authority, target, profile, *reuse_key, now).await?;
+        Step::WriteBundle { target, anchors } => write_bundle(context, issuance, target, anchors)
+            .await
+            .map(Some),
+        Step::WirePlane {
+            plane,
+            resource_version,
+            client_ca,
+        } => wire(context, plane, resource_version, client_ca)
+            .await
+            .map(Some),
+        Step::IssueLeaf {
+            target,
+            profile,
+            reuse_key,
+            why,
+        } => {
+            let ObservedIssuer::Ready(authority) = &observed.issuer else {
+                return Ok(None);
+            };
+            issue(
+                context, observed, authority, target, profile, *reuse_key, now,
+            )
+            .await?;
             context.metrics.issued.inc();
-            Ok(Some(Problem::new(Reason::Issued, format!("issued Secret {target} ({})", why.reason))))
+            Ok(Some(Problem::new(
+                Reason::Issued,
+                format!("issued Secret {target} ({})", why.reason),
+            )))
         }
-        Step::Restart { workload, resource_version, material_hash } => {
+        Step::Restart {
+            workload,
+            resource_version,
+            material_hash,
+        } => {
             restart(context, workload, resource_version, material_hash).await?;
             context.metrics.restarts.inc();
-            Ok(Some(Problem::new(Reason::Restarted, format!("restarted {workload}: the material it mounts has changed"))))
+            Ok(Some(Problem::new(
+                Reason::Restarted,
+                format!("restarted {workload}: the material it mounts has changed"),
+            )))
         }
         Step::ConsumeRenewal => {
-            let api: Api<ExternalCAIssuance> =
-                Api::namespaced(context.client.clone(), &issuance.namespace().unwrap_or_default());
+            let api: Api<ExternalCAIssuance> = Api::namespaced(
+                context.client.clone(),
+                &issuance.namespace().unwrap_or_default(),
+            );
             let patch = json!({"metadata": {"annotations": {RENEW_ANNOTATION: null}}});
             bounded(api.patch(&issuance.name_any(), &merge(), &Patch::Merge(patch))).await?;
             Ok(None)
@@ -127,7 +174,10 @@ fn apply_params() -> PatchParams {
 }
 
 fn merge() -> PatchParams {
-    PatchParams { field_manager: Some(MANAGER.into()), ..PatchParams::default() }
+    PatchParams {
+        field_manager: Some(MANAGER.into()),
+        ..PatchParams::default()
+    }
 }
 
 fn random<const N: usize>() -> Result<[u8; N], Error> {
@@ -138,7 +188,11 @@ fn random<const N: usize>() -> Result<[u8; N], Error> {
 
 /// Keys are made off the async threads, as many at once as there are cores.
 async fn generate(context: &Context, algorithm: KeyAlgorithm) -> Result<PrivateKey, Error> {
-    let _permit = context.keygen.acquire().await.map_err(|_| Error::Internal("shutting down"))?;
+    let _permit = context
+        .keygen
+        .acquire()
+        .await
+        .map_err(|_| Error::Internal("shutting down"))?;
     let made = tokio::task::spawn_blocking(move || x509::generate(algorithm)).await;
     Ok(made.map_err(|_| Error::Internal("making a key was cancelled"))??)
 }
@@ -166,10 +220,19 @@ async fn generate_ca(
         duration: SignedDuration::from_hours(87_600),
     };
     let certificate = x509::self_signed_ca(&key, &profile, random()?, now)?;
-    let secret = tls_secret(issuance, target, None, certificate.to_pem().into_bytes(), &key);
+    let secret = tls_secret(
+        issuance,
+        target,
+        None,
+        certificate.to_pem().into_bytes(),
+        &key,
+    );
     let written = bounded(api.patch(&target.name, &apply_params(), &Patch::Apply(secret))).await?;
     context.store.secret(target, Read::Found(&written));
-    Ok(Problem::new(Reason::Issued, format!("made the CA Secret {target}")))
+    Ok(Problem::new(
+        Reason::Issued,
+        format!("made the CA Secret {target}"),
+    ))
 }
 
 fn tls_secret(
@@ -217,7 +280,9 @@ async fn write_bundle(
             let api: Api<ConfigMap> = Api::namespaced(context.client.clone(), namespace);
             let patch = Patch::Apply(object("ConfigMap", json!(pem)));
             let written = bounded(api.patch(name, &apply_params(), &patch)).await?;
-            context.store.config_map(&target.object, Read::Found(&written));
+            context
+                .store
+                .config_map(&target.object, Read::Found(&written));
         }
         MaterialKind::Secret => {
             let api: Api<Secret> = Api::namespaced(context.client.clone(), namespace);
@@ -227,7 +292,10 @@ async fn write_bundle(
         }
     }
     let subjects: Vec<&str> = anchors.iter().map(Certificate::subject).collect();
-    Ok(Problem::new(Reason::TrustUpdated, format!("{target} now trusts {}", subjects.join("; "))))
+    Ok(Problem::new(
+        Reason::TrustUpdated,
+        format!("{target} now trusts {}", subjects.join("; ")),
+    ))
 }
 
 async fn wire(
@@ -236,9 +304,13 @@ async fn wire(
     resource_version: &str,
     client_ca: &Wiring,
 ) -> Result<Problem, Error> {
-    let Some(served) = context.watches.served(plane.kind) else { return Err(Error::Changed) };
+    let Some(served) = context.watches.served(plane.kind) else {
+        return Err(Error::Changed);
+    };
     let api: Api<DynamicObject> = match &plane.namespace {
-        Some(namespace) => Api::namespaced_with(context.client.clone(), namespace, &served.resource),
+        Some(namespace) => {
+            Api::namespaced_with(context.client.clone(), namespace, &served.resource)
+        }
         None => Api::all_with(context.client.clone(), &served.resource),
     };
     let client_ca = match client_ca {
@@ -271,32 +343,56 @@ async fn issue(
     // The snapshot may be old, and "it does not exist" a guess: a key that was written is never replaced unseen.
     let live = bounded(api.get_opt(&target.name)).await?;
     if !matches_snapshot(observed, target, live.as_ref()) {
-        context.store.secret(target, live.as_ref().map_or(Read::Absent, Read::Found));
+        context
+            .store
+            .secret(target, live.as_ref().map_or(Read::Absent, Read::Found));
         return Err(Error::Changed);
     }
-    let stored = live.as_ref().and_then(|secret| secret.data.as_ref()).and_then(|data| data.get("tls.key"));
+    let stored = live
+        .as_ref()
+        .and_then(|secret| secret.data.as_ref())
+        .and_then(|data| data.get("tls.key"));
     let key = match stored.filter(|_| reuse_key) {
         Some(pem) => PrivateKey::from_pem(&pem.0)?,
         None => generate(context, profile.key).await?,
     };
     let csr = x509::request(&key, profile)?;
-    let request = SigningRequest { csr: &csr, profile, serial: random()?, now };
-    let chain = Issuer::CaSecret(Arc::clone(authority)).sign(&request).await?;
+    let request = SigningRequest {
+        csr: &csr,
+        profile,
+        serial: random()?,
+        now,
+    };
+    let chain = Issuer::CaSecret(Arc::clone(authority))
+        .sign(&request)
+        .await?;
     check_issued(&chain, &key, profile)?;
     x509::verify(&chain, &[authority.anchor().clone()], profile.usages, now)?;
 
     let version = live.as_ref().and_then(|secret| secret.resource_version());
-    let secret = tls_secret(&observed.issuance, target, version, encode_bundle(&chain).into_bytes(), &key);
+    let secret = tls_secret(
+        &observed.issuance,
+        target,
+        version,
+        encode_bundle(&chain).into_bytes(),
+        &key,
+    );
     let written = bounded(api.patch(&target.name, &apply_params(), &Patch::Apply(secret))).await?;
     context.store.secret(target, Read::Found(&written));
     Ok(())
 }
 
 fn matches_snapshot(observed: &Observed, target: &ObjectRef, live: Option<&Secret>) -> bool {
-    let key = MaterialRef { kind: MaterialKind::Secret, object: target.clone() };
+    let key = MaterialRef {
+        kind: MaterialKind::Secret,
+        object: target.clone(),
+    };
     let seen = observed.material.get(&key).map(AsRef::as_ref);
     let same = |seen: &Material, live: &Material| {
-        seen.hash == live.hash && seen.leaf == live.leaf && seen.created == live.created && seen.has_key == live.has_key
+        seen.hash == live.hash
+            && seen.leaf == live.leaf
+            && seen.created == live.created
+            && seen.has_key == live.has_key
     };
     match (seen, live) {
         (Some(Read::Absent), None) => true,
@@ -306,15 +402,28 @@ fn matches_snapshot(observed: &Observed, target: &ObjectRef, live: Option<&Secre
 }
 
 /// Compares what came back with what was asked: an issuer may clamp, drop or add.
-fn check_issued(chain: &[Certificate], key: &PrivateKey, profile: &LeafProfile) -> Result<(), Error> {
-    let Some(leaf) = chain.first() else { return Err(Error::Profile("there is no certificate")) };
+fn check_issued(
+    chain: &[Certificate],
+    key: &PrivateKey,
+    profile: &LeafProfile,
+) -> Result<(), Error> {
+    let Some(leaf) = chain.first() else {
+        return Err(Error::Profile("there is no certificate"));
+    };
     let checks = [
         (key.matches(leaf), "it has another key"),
         (!leaf.is_ca(), "it is a CA"),
-        (leaf.common_names() == [profile.common_name.clone()], "its common name differs"),
-        (leaf.usages() == profile.usages, "its extended key usages differ"),
         (
-            leaf.sans().len() == profile.sans.len() && profile.sans.iter().all(|san| leaf.sans().contains(san)),
+            leaf.common_names() == [profile.common_name.clone()],
+            "its common name differs",
+        ),
+        (
+            leaf.usages() == profile.usages,
+            "its extended key usages differ",
+        ),
+        (
+            leaf.sans().len() == profile.sans.len()
+                && profile.sans.iter().all(|san| leaf.sans().contains(san)),
             "its SANs differ",
         ),
     ];

@@ -26,7 +26,12 @@ pub enum Command {
 #[derive(Debug, Args)]
 pub struct RunArgs {
     /// Namespaces to serve: issuances are honoured there, and nothing is written anywhere else.
-    #[arg(long, env = "EXTERNAL_CA_NAMESPACES", value_delimiter = ',', required = true)]
+    #[arg(
+        long,
+        env = "EXTERNAL_CA_NAMESPACES",
+        value_delimiter = ',',
+        required = true
+    )]
     pub namespaces: Vec<String>,
 
     /// Further namespaces whose plane resources may be wired.
@@ -46,7 +51,11 @@ pub struct RunArgs {
     pub lease_namespace: Option<String>,
 
     /// Name of the Lease.
-    #[arg(long, env = "EXTERNAL_CA_LEASE_NAME", default_value = "external-ca-operator")]
+    #[arg(
+        long,
+        env = "EXTERNAL_CA_LEASE_NAME",
+        default_value = "external-ca-operator"
+    )]
     pub lease_name: String,
 
     /// Form of the log.

@@ -41,7 +41,13 @@ pub async fn run(
         served: Arc::clone(&served),
         plane_namespaces: Arc::new(args.plane_namespaces.iter().cloned().collect()),
         metrics,
-        recorder: Recorder::new(client.clone(), Reporter { controller: MANAGER.into(), instance: std::env::var("HOSTNAME").ok() }),
+        recorder: Recorder::new(
+            client.clone(),
+            Reporter {
+                controller: MANAGER.into(),
+                instance: std::env::var("HOSTNAME").ok(),
+            },
+        ),
         keygen: Semaphore::new(parallel),
         parallel,
         memory: Default::default(),
@@ -53,23 +59,39 @@ pub async fn run(
     tokio::spawn(Arc::clone(&watches).reread());
 
     let gone = Arc::clone(&context);
-    let issuances = reflector(writer, watcher(Api::<ExternalCAIssuance>::all(client), watcher::Config::default()).default_backoff())
-        .inspect(move |event| match event {
-            Ok(Event::Delete(issuance)) => {
-                gone.forget(issuance);
-                // A Secret that it claimed may now be another's.
-                gone.store.ring();
-            }
-            Ok(_) => ready.store(true, Ordering::Relaxed),
-            Err(watcher::Error::InitialListFailed(_)) => ready.store(false, Ordering::Relaxed),
-            Err(_) => {}
-        })
-        .applied_objects()
-        .predicate_filter(predicates::generation.combine(predicates::annotations), Default::default());
+    let issuances = reflector(
+        writer,
+        watcher(
+            Api::<ExternalCAIssuance>::all(client),
+            watcher::Config::default(),
+        )
+        .default_backoff(),
+    )
+    .inspect(move |event| match event {
+        Ok(Event::Delete(issuance)) => {
+            gone.forget(issuance);
+            // A Secret that it claimed may now be another's.
+            gone.store.ring();
+        }
+        Ok(_) => ready.store(true, Ordering::Relaxed),
+        Err(watcher::Error::InitialListFailed(_)) => ready.store(false, Ordering::Relaxed),
+        Err(_) => {}
+    })
+    .applied_objects()
+    .predicate_filter(
+        predicates::generation.combine(predicates::annotations),
+        Default::default(),
+    );
 
     Controller::for_stream(issuances, reader)
-        .with_config(Config::default().debounce(Duration::from_millis(50)).concurrency(4))
-        .reconcile_all_on(futures::stream::unfold(rings, |mut rings| async move { rings.recv().await.map(|()| ((), rings)) }))
+        .with_config(
+            Config::default()
+                .debounce(Duration::from_millis(50))
+                .concurrency(4),
+        )
+        .reconcile_all_on(futures::stream::unfold(rings, |mut rings| async move {
+            rings.recv().await.map(|()| ((), rings))
+        }))
         .graceful_shutdown_on(stop)
         .run(reconcile, on_error, context)
         .map_err(|error| tracing::debug!(%error, "controller"))

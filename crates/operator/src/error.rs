@@ -34,7 +34,9 @@ pub enum Error {
     #[error("the certificate that the issuer returned does not verify ({0}); nothing was written")]
     Chain(#[from] VerifyError),
     /// What the issuer returned is not what was asked for: nothing was written.
-    #[error("the certificate that the issuer returned is not what was asked for ({0}); nothing was written")]
+    #[error(
+        "the certificate that the issuer returned is not what was asked for ({0}); nothing was written"
+    )]
     Profile(&'static str),
     /// No randomness, or a task that was cancelled.
     #[error("{0}")]
@@ -53,8 +55,13 @@ impl From<kube::Error> for Error {
 fn api_message(error: &kube::Error) -> String {
     match error {
         kube::Error::Api(status) => match status.code {
-            403 => format!("{}; let the chart's values name it (secrets, trust, namespaces), so that its Role allows it", status.message),
-            404 if status.message.contains("namespaces") => format!("{}; create the namespace", status.message),
+            403 => format!(
+                "{}; let the chart's values name it (secrets, trust, namespaces), so that its Role allows it",
+                status.message
+            ),
+            404 if status.message.contains("namespaces") => {
+                format!("{}; create the namespace", status.message)
+            }
             _ => status.message.clone(),
         },
         error => format!("the API server cannot be reached: {error}"),
@@ -65,8 +72,12 @@ impl Error {
     /// The word and message for conditions and Events.
     pub fn problem(&self, object: impl std::fmt::Display) -> Problem {
         let reason = match self {
-            Self::Issuer(_) | Self::Chain(_) | Self::Profile(_) | Self::Mint(_) => Reason::IssuerFailed,
-            Self::Api(_) | Self::Timeout | Self::Changed | Self::Key(_) | Self::Internal(_) => Reason::WriteFailed,
+            Self::Issuer(_) | Self::Chain(_) | Self::Profile(_) | Self::Mint(_) => {
+                Reason::IssuerFailed
+            }
+            Self::Api(_) | Self::Timeout | Self::Changed | Self::Key(_) | Self::Internal(_) => {
+                Reason::WriteFailed
+            }
         };
         Problem::new(reason, format!("{object}: {self}"))
     }
@@ -74,7 +85,9 @@ impl Error {
     /// How long the API server asked to be left alone (`Retry-After`).
     pub fn retry_after(&self) -> Option<Duration> {
         let Self::Api(error) = self else { return None };
-        let kube::Error::Api(status) = error.as_ref() else { return None };
+        let kube::Error::Api(status) = error.as_ref() else {
+            return None;
+        };
         let seconds = status.details.as_ref()?.retry_after_seconds;
         (seconds > 0).then(|| Duration::from_secs(u64::from(seconds)))
     }

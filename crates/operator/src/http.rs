@@ -35,7 +35,10 @@ async fn ready(State(health): State<Health>) -> impl IntoResponse {
     if health.ready.load(Ordering::Relaxed) {
         (StatusCode::OK, "ok")
     } else {
-        (StatusCode::SERVICE_UNAVAILABLE, "the CustomResourceDefinition externalcaissuances.pki.openchoreo.dev is missing or cannot be read")
+        (
+            StatusCode::SERVICE_UNAVAILABLE,
+            "the CustomResourceDefinition externalcaissuances.pki.openchoreo.dev is missing or cannot be read",
+        )
     }
 }
 
@@ -46,6 +49,10 @@ async fn metrics(State(health): State<Health>) -> impl IntoResponse {
             let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";
             (StatusCode::OK, [(header::CONTENT_TYPE, kind)], text)
         }
-        Err(_) => (StatusCode::INTERNAL_SERVER_ERROR, [(header::CONTENT_TYPE, "text/plain")], String::new()),
+        Err(_) => (
+            StatusCode::INTERNAL_SERVER_ERROR,
+            [(header::CONTENT_TYPE, "text/plain")],
+            String::new(),
+        ),
     }
 }

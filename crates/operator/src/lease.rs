@@ -14,8 +14,17 @@ const GRACE_SECONDS: u64 = 5;
 pub async fn acquire(
     client: Client,
     args: &RunArgs,
-) -> Result<(watch::Receiver<bool>, tokio::task::JoinHandle<Result<kube_lease_manager::LeaseManager, LeaseManagerError>>), LeaseManagerError> {
-    let namespace = args.lease_namespace.clone().unwrap_or_else(|| client.default_namespace().to_owned());
+) -> Result<
+    (
+        watch::Receiver<bool>,
+        tokio::task::JoinHandle<Result<kube_lease_manager::LeaseManager, LeaseManagerError>>,
+    ),
+    LeaseManagerError,
+> {
+    let namespace = args
+        .lease_namespace
+        .clone()
+        .unwrap_or_else(|| client.default_namespace().to_owned());
     let manager = LeaseManagerBuilder::new(client, &args.lease_name)
         .with_namespace(namespace)
         .with_create_mode(LeaseCreateMode::AutoCreate)

@@ -52,7 +52,10 @@ fn main() -> ExitCode {
         Command::Crd => print_crd(),
         Command::Run(args) => {
             telemetry::init(args.log_format, &args.log_level);
-            match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+            match tokio::runtime::Builder::new_multi_thread()
+                .enable_all()
+                .build()
+            {
                 Ok(runtime) => {
                     let result = runtime.block_on(run(args));
                     runtime.shutdown_timeout(Duration::from_secs(1));
@@ -86,7 +89,10 @@ async fn run(args: RunArgs) -> Result<(), Fatal> {
     let metrics = Arc::new(Metrics::new());
     let ready = Arc::new(AtomicBool::new(false));
     let stop = stop_signal()?;
-    let health = http::Health { ready: Arc::clone(&ready), metrics: Arc::clone(&metrics) };
+    let health = http::Health {
+        ready: Arc::clone(&ready),
+        metrics: Arc::clone(&metrics),
+    };
     let server = tokio::spawn(http::serve(args.http_address, health));
 
     let work = async {

@@ -6,7 +6,9 @@ use std::sync::Arc;
 use external_ca_api::ExternalCAIssuance;
 use external_ca_core::checks::ca_reason;
 use external_ca_core::desired::{ca_secret, desired, identity, namespace, trust_secret};
-use external_ca_core::observed::{Issuer, MaterialKind, MaterialRef, ObjectRef, Observed, Read, WorkloadKind};
+use external_ca_core::observed::{
+    Issuer, MaterialKind, MaterialRef, ObjectRef, Observed, Read, WorkloadKind,
+};
 use external_ca_core::x509::CertificateAuthority;
 use external_ca_core::{Problem, Reason};
 use jiff::Timestamp;
@@ -15,7 +17,11 @@ use crate::reconcile::Context;
 use crate::watches::workloads_of;
 
 /// The snapshot, or nothing while first reads are under way.
-pub fn observe(context: &Context, issuance: &Arc<ExternalCAIssuance>, now: Timestamp) -> Option<Observed> {
+pub fn observe(
+    context: &Context,
+    issuance: &Arc<ExternalCAIssuance>,
+    now: Timestamp,
+) -> Option<Observed> {
     let planes = {
         let facts = context.store.facts();
         if !facts.unsynced.is_empty() {
@@ -42,12 +48,14 @@ pub fn observe(context: &Context, issuance: &Arc<ExternalCAIssuance>, now: Times
         .collect();
     let mut needs: Vec<MaterialRef> = Vec::new();
     if context.served.contains(home) {
-        needs.push(MaterialRef { kind: MaterialKind::Secret, object: authority.clone() });
-        needs.extend(
-            anchor_keys
-                .iter()
-                .map(|(name, _)| MaterialRef { kind: MaterialKind::ConfigMap, object: ObjectRef::new(home, name) }),
-        );
+        needs.push(MaterialRef {
+            kind: MaterialKind::Secret,
+            object: authority.clone(),
+        });
+        needs.extend(anchor_keys.iter().map(|(name, _)| MaterialRef {
+            kind: MaterialKind::ConfigMap,
+            object: ObjectRef::new(home, name),
+        }));
     }
     needs.extend(material.iter().cloned());
     {
@@ -56,13 +64,19 @@ pub fn observe(context: &Context, issuance: &Arc<ExternalCAIssuance>, now: Times
         let mut fresh = Vec::new();
         if context.served.contains(home) && !facts.authorities.contains_key(&authority) {
             facts.authorities.insert(authority.clone(), Read::Absent);
-            fresh.push(MaterialRef { kind: MaterialKind::Secret, object: authority.clone() });
+            fresh.push(MaterialRef {
+                kind: MaterialKind::Secret,
+                object: authority.clone(),
+            });
         }
         for (name, key) in &anchor_keys {
             let entry = (ObjectRef::new(home, name), key.clone());
             if !facts.anchors.contains_key(&entry) {
                 facts.anchors.insert(entry.clone(), Read::Absent);
-                fresh.push(MaterialRef { kind: MaterialKind::ConfigMap, object: entry.0 });
+                fresh.push(MaterialRef {
+                    kind: MaterialKind::ConfigMap,
+                    object: entry.0,
+                });
             }
         }
         // Seen before it was known to hold a CA or anchors: it is read again for that.
@@ -86,8 +100,12 @@ pub fn observe(context: &Context, issuance: &Arc<ExternalCAIssuance>, now: Times
         .map(|place| &place.object.namespace)
         .chain(wanted.leaves.keys().map(|target| &target.namespace))
         .flat_map(|namespace| {
-            [WorkloadKind::Deployment, WorkloadKind::StatefulSet, WorkloadKind::DaemonSet]
-                .map(|kind| workloads_of(kind, namespace))
+            [
+                WorkloadKind::Deployment,
+                WorkloadKind::StatefulSet,
+                WorkloadKind::DaemonSet,
+            ]
+            .map(|kind| workloads_of(kind, namespace))
         })
         .collect();
     let unreadable = facts
@@ -99,7 +117,9 @@ pub fn observe(context: &Context, issuance: &Arc<ExternalCAIssuance>, now: Times
     let issuer = if context.served.contains(home) {
         issuer(facts.authorities.get(&authority), &authority, now)
     } else {
-        let message = format!("the operator is not told to serve the namespace {home}; add it to the chart's namespaces.serve");
+        let message = format!(
+            "the operator is not told to serve the namespace {home}; add it to the chart's namespaces.serve"
+        );
         Issuer::Refused(Problem::new(Reason::NamespaceNotServed, message))
     };
     Some(Observed {
@@ -110,7 +130,10 @@ pub fn observe(context: &Context, issuance: &Arc<ExternalCAIssuance>, now: Times
         anchor_config_maps: anchor_keys
             .into_iter()
             .map(|(name, key)| {
-                let read = facts.anchors.get(&(ObjectRef::new(home, &name), key.clone())).cloned();
+                let read = facts
+                    .anchors
+                    .get(&(ObjectRef::new(home, &name), key.clone()))
+                    .cloned();
                 ((name, key), read.unwrap_or(Read::Absent))
             })
             .collect(),
@@ -125,16 +148,29 @@ pub fn observe(context: &Context, issuance: &Arc<ExternalCAIssuance>, now: Times
     })
 }
 
-fn issuer(pem: Option<&Read<Arc<crate::store::CaPem>>>, secret: &ObjectRef, now: Timestamp) -> Issuer {
+fn issuer(
+    pem: Option<&Read<Arc<crate::store::CaPem>>>,
+    secret: &ObjectRef,
+    now: Timestamp,
+) -> Issuer {
     match pem {
         None | Some(Read::Absent) => Issuer::Absent,
-        Some(Read::Unknown(why)) => Issuer::Refused(Problem::new(Reason::CASecretUnreadable, format!("the CA Secret {secret}: {why}"))),
+        Some(Read::Unknown(why)) => Issuer::Refused(Problem::new(
+            Reason::CASecretUnreadable,
+            format!("the CA Secret {secret}: {why}"),
+        )),
         Some(Read::Found(pem)) => {
-            match CertificateAuthority::from_pem(&pem.certificate, &pem.key, pem.root.as_deref(), now) {
+            match CertificateAuthority::from_pem(
+                &pem.certificate,
+                &pem.key,
+                pem.root.as_deref(),
+                now,
+            ) {
                 Ok(authority) => Issuer::Ready(Arc::new(authority)),
-                Err(error) => {
-                    Issuer::Refused(Problem::new(ca_reason(&error), format!("the CA Secret {secret}: {error}")))
-                }
+                Err(error) => Issuer::Refused(Problem::new(
+                    ca_reason(&error),
+                    format!("the CA Secret {secret}: {error}"),
+                )),
             }
         }
     }
@@ -147,7 +183,11 @@ fn claims(
     planes: &[Arc<external_ca_core::observed::Plane>],
 ) -> BTreeMap<ObjectRef, String> {
     let age = |issuance: &ExternalCAIssuance| {
-        let created = issuance.metadata.creation_timestamp.as_ref().map(|time| time.0);
+        let created = issuance
+            .metadata
+            .creation_timestamp
+            .as_ref()
+            .map(|time| time.0);
         (created, issuance.metadata.uid.clone())
     };
     let mut claims = BTreeMap::new();
@@ -160,7 +200,12 @@ fn claims(
         }
         let owner = identity(&other);
         let wanted = desired(&other, planes);
-        claims.extend(wanted.leaves.into_keys().map(|target| (target, owner.clone())));
+        claims.extend(
+            wanted
+                .leaves
+                .into_keys()
+                .map(|target| (target, owner.clone())),
+        );
     }
     claims
 }

@@ -39,16 +39,40 @@ fn plane_kind(name: &str) -> Option<PlaneKind> {
 pub async fn discover(client: &Client) -> Result<Vec<ServedKind>, kube::Error> {
     let mut served: Vec<ServedKind> = Vec::new();
     for group in GROUPS {
-        let Some(description) = get(client, &format!("/apis/{group}")).await? else { continue };
-        let Some(version) = description.pointer("/preferredVersion/version").and_then(Value::as_str) else { continue };
-        let Some(list) = get(client, &format!("/apis/{group}/{version}")).await? else { continue };
-        for resource in list.get("resources").and_then(Value::as_array).into_iter().flatten() {
-            let text = |field: &str| resource.get(field).and_then(Value::as_str).unwrap_or_default();
+        let Some(description) = get(client, &format!("/apis/{group}")).await? else {
+            continue;
+        };
+        let Some(version) = description
+            .pointer("/preferredVersion/version")
+            .and_then(Value::as_str)
+        else {
+            continue;
+        };
+        let Some(list) = get(client, &format!("/apis/{group}/{version}")).await? else {
+            continue;
+        };
+        for resource in list
+            .get("resources")
+            .and_then(Value::as_array)
+            .into_iter()
+            .flatten()
+        {
+            let text = |field: &str| {
+                resource
+                    .get(field)
+                    .and_then(Value::as_str)
+                    .unwrap_or_default()
+            };
             let (name, plural) = (text("kind"), text("name"));
-            let Some(kind) = plane_kind(name).filter(|_| !plural.contains('/')) else { continue };
+            let Some(kind) = plane_kind(name).filter(|_| !plural.contains('/')) else {
+                continue;
+            };
             if !served.iter().any(|other| other.kind == kind) {
                 let gvk = GroupVersionKind::gvk(group, version, name);
-                served.push(ServedKind { kind, resource: ApiResource::from_gvk_with_plural(&gvk, plural) });
+                served.push(ServedKind {
+                    kind,
+                    resource: ApiResource::from_gvk_with_plural(&gvk, plural),
+                });
             }
         }
     }
@@ -68,12 +92,22 @@ pub async fn reference_fields(
             let document = get(client, &path).await?.unwrap_or(Value::Null);
             documents.insert(path.clone(), document);
         }
-        let schemas = documents.get(&path).and_then(|document| document.pointer("/components/schemas"));
-        let properties = schemas.and_then(Value::as_object).into_iter().flatten().find_map(|(_, schema)| {
-            let named = schema.pointer("/x-kubernetes-group-version-kind/0/kind")?.as_str()?;
-            let found = schema.pointer("/properties/spec/properties/clusterAgent/properties/clientCA/properties");
-            found.filter(|_| named == served.resource.kind)
-        });
+        let schemas = documents
+            .get(&path)
+            .and_then(|document| document.pointer("/components/schemas"));
+        let properties = schemas
+            .and_then(Value::as_object)
+            .into_iter()
+            .flatten()
+            .find_map(|(_, schema)| {
+                let named = schema
+                    .pointer("/x-kubernetes-group-version-kind/0/kind")?
+                    .as_str()?;
+                let found = schema.pointer(
+                    "/properties/spec/properties/clusterAgent/properties/clientCA/properties",
+                );
+                found.filter(|_| named == served.resource.kind)
+            });
         let field = ["secretKeyRef", "secretRef"]
             .into_iter()
             .find(|field| properties.is_some_and(|properties| properties.get(field).is_some()));
@@ -85,7 +119,9 @@ pub async fn reference_fields(
 }
 
 async fn get(client: &Client, path: &str) -> Result<Option<Value>, kube::Error> {
-    let request = http::Request::get(path).body(Vec::new()).map_err(kube::Error::HttpError)?;
+    let request = http::Request::get(path)
+        .body(Vec::new())
+        .map_err(kube::Error::HttpError)?;
     match client.request::<Value>(request).await {
         Ok(value) => Ok(Some(value)),
         Err(kube::Error::Api(status)) if status.code == 404 => Ok(None),

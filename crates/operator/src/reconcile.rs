@@ -64,7 +64,10 @@ pub struct Memory {
 }
 
 /// One turn. It does not fail: what goes wrong is a condition, and the pause grows.
-pub async fn reconcile(issuance: Arc<ExternalCAIssuance>, context: Arc<Context>) -> Result<Action, std::convert::Infallible> {
+pub async fn reconcile(
+    issuance: Arc<ExternalCAIssuance>,
+    context: Arc<Context>,
+) -> Result<Action, std::convert::Infallible> {
     let started = Instant::now();
     let uid = issuance.uid().unwrap_or_default();
     let mut memory = context.memory().get(&uid).cloned().unwrap_or_default();
@@ -74,7 +77,12 @@ pub async fn reconcile(issuance: Arc<ExternalCAIssuance>, context: Arc<Context>)
         // The store rings when the last first read is in.
         return Ok(Action::requeue(Duration::from_secs(5)));
     };
-    let Plan { steps, mut status, events, next_check } = plan(&observed, now);
+    let Plan {
+        steps,
+        mut status,
+        events,
+        next_check,
+    } = plan(&observed, now);
     let outcome = apply(&context, &observed, steps, now).await;
     let failures: Vec<(Step, Problem)> = outcome
         .failed
@@ -88,7 +96,13 @@ pub async fn reconcile(issuance: Arc<ExternalCAIssuance>, context: Arc<Context>)
         .collect();
     let failure_events = with_failures(&mut status, &failures, issuance.status.as_ref(), now);
     let written = write_status(&context, &issuance, &status, &mut memory).await;
-    publish(&context, &issuance, events.into_iter().chain(failure_events), &outcome).await;
+    publish(
+        &context,
+        &issuance,
+        events.into_iter().chain(failure_events),
+        &outcome,
+    )
+    .await;
     gauges(&context, &issuance, &status);
 
     let action = next(&mut memory, &outcome, written, next_check, now);
@@ -140,12 +154,20 @@ async fn write_status(
     if issuance.status.as_ref() == Some(status) {
         return Written::Yes;
     }
-    if let Some(wait) = memory.written.and_then(|last| STATUS_INTERVAL.checked_sub(last.elapsed())) {
+    if let Some(wait) = memory
+        .written
+        .and_then(|last| STATUS_INTERVAL.checked_sub(last.elapsed()))
+    {
         return Written::Later(wait);
     }
-    let api: Api<ExternalCAIssuance> =
-        Api::namespaced(context.client.clone(), &issuance.namespace().unwrap_or_default());
-    let params = PatchParams { field_manager: Some(MANAGER.into()), ..PatchParams::default() };
+    let api: Api<ExternalCAIssuance> = Api::namespaced(
+        context.client.clone(),
+        &issuance.namespace().unwrap_or_default(),
+    );
+    let params = PatchParams {
+        field_manager: Some(MANAGER.into()),
+        ..PatchParams::default()
+    };
     let patch = Patch::Merge(json!({"status": replacement(issuance.status.as_ref(), status)}));
     memory.written = Some(Instant::now());
     match bounded(api.patch_status(&issuance.name_any(), &params, &patch)).await {
@@ -173,8 +195,18 @@ fn replacement(old: Option<&ExternalCAIssuanceStatus>, new: &ExternalCAIssuanceS
     Value::Object(patch)
 }
 
-fn next(memory: &mut Memory, outcome: &Outcome, written: Written, next_check: Timestamp, now: Timestamp) -> Action {
-    let asked = outcome.failed.iter().filter_map(|(_, error)| error.retry_after()).max();
+fn next(
+    memory: &mut Memory,
+    outcome: &Outcome,
+    written: Written,
+    next_check: Timestamp,
+    now: Timestamp,
+) -> Action {
+    let asked = outcome
+        .failed
+        .iter()
+        .filter_map(|(_, error)| error.retry_after())
+        .max();
     let failed = !outcome.failed.is_empty() || matches!(written, Written::Failed(_));
     if failed {
         memory.attempts = memory.attempts.saturating_add(1);
@@ -182,7 +214,10 @@ fn next(memory: &mut Memory, outcome: &Outcome, written: Written, next_check: Ti
             Written::Failed(asked_for_status) => asked.max(asked_for_status),
             _ => asked,
         };
-        let backoff = BACKOFF.0.saturating_mul(1 << (memory.attempts - 1).min(16)).min(BACKOFF.1);
+        let backoff = BACKOFF
+            .0
+            .saturating_mul(1 << (memory.attempts - 1).min(16))
+            .min(BACKOFF.1);
         return Action::requeue(backoff.max(asked.unwrap_or_default()));
     }
     memory.attempts = 0;
@@ -193,7 +228,11 @@ fn next(memory: &mut Memory, outcome: &Outcome, written: Written, next_check: Ti
         return Action::requeue(Duration::ZERO);
     }
     let wait = now.duration_until(next_check);
-    Action::requeue(Duration::try_from(wait).unwrap_or_default().max(Duration::from_millis(500)))
+    Action::requeue(
+        Duration::try_from(wait)
+            .unwrap_or_default()
+            .max(Duration::from_millis(500)),
+    )
 }
 
 /// One Event for each condition that turned, and one for each kind of thing that was done.
@@ -204,14 +243,26 @@ async fn publish(
     outcome: &Outcome,
 ) {
     let mut done: Vec<(bool, Problem)> = Vec::new();
-    for reason in [Reason::Issued, Reason::TrustUpdated, Reason::PlaneWired, Reason::Restarted] {
-        let all: Vec<&Problem> = outcome.done.iter().filter(|problem| problem.reason == reason).collect();
+    for reason in [
+        Reason::Issued,
+        Reason::TrustUpdated,
+        Reason::PlaneWired,
+        Reason::Restarted,
+    ] {
+        let all: Vec<&Problem> = outcome
+            .done
+            .iter()
+            .filter(|problem| problem.reason == reason)
+            .collect();
         let Some(first) = all.first() else { continue };
         let more = match all.len() {
             1 => String::new(),
             count => format!(", and {} more", count - 1),
         };
-        done.push((false, Problem::new(reason, format!("{}{more}", first.message))));
+        done.push((
+            false,
+            Problem::new(reason, format!("{}{more}", first.message)),
+        ));
     }
     for (bad, problem) in turned.chain(done) {
         if bad {
@@ -220,35 +271,63 @@ async fn publish(
             tracing::info!(issuance = identity(issuance), reason = %problem.reason, "{}", problem.message);
         }
         let event = Event {
-            type_: if bad { EventType::Warning } else { EventType::Normal },
+            type_: if bad {
+                EventType::Warning
+            } else {
+                EventType::Normal
+            },
             reason: problem.reason.to_string(),
             note: Some(external_ca_core::status::limit(problem.message, 1000)),
             action: "Reconcile".into(),
             secondary: None,
         };
-        if let Err(error) = bounded(context.recorder.publish(&event, &issuance.object_ref(&()))).await {
+        if let Err(error) =
+            bounded(context.recorder.publish(&event, &issuance.object_ref(&()))).await
+        {
             tracing::debug!(%error, "event");
         }
     }
 }
 
 fn labels(issuance: &ExternalCAIssuance) -> Issuance {
-    Issuance { namespace: issuance.namespace().unwrap_or_default(), name: issuance.name_any() }
+    Issuance {
+        namespace: issuance.namespace().unwrap_or_default(),
+        name: issuance.name_any(),
+    }
 }
 
 fn gauges(context: &Context, issuance: &ExternalCAIssuance, status: &ExternalCAIssuanceStatus) {
     let labels = labels(issuance);
-    let ready = status.conditions.iter().any(|condition| condition.type_ == "Ready" && condition.status == "True");
-    context.metrics.ready.get_or_create(&labels).set(i64::from(ready));
+    let ready = status
+        .conditions
+        .iter()
+        .any(|condition| condition.type_ == "Ready" && condition.status == "True");
+    context
+        .metrics
+        .ready
+        .get_or_create(&labels)
+        .set(i64::from(ready));
     if let Some(issuer) = &status.issuer {
-        context.metrics.ca_expiry.get_or_create(&labels).set(issuer.not_after.0.as_second());
+        context
+            .metrics
+            .ca_expiry
+            .get_or_create(&labels)
+            .set(issuer.not_after.0.as_second());
     }
     if let Some(next) = &status.next_renewal {
-        context.metrics.next_renewal.get_or_create(&labels).set(next.0.as_second());
+        context
+            .metrics
+            .next_renewal
+            .get_or_create(&labels)
+            .set(next.0.as_second());
     }
 }
 
 /// Never called: a turn does not fail.
-pub fn on_error(_: Arc<ExternalCAIssuance>, error: &std::convert::Infallible, _: Arc<Context>) -> Action {
+pub fn on_error(
+    _: Arc<ExternalCAIssuance>,
+    error: &std::convert::Infallible,
+    _: Arc<Context>,
+) -> Action {
     match *error {}
 }

@@ -5,7 +5,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use external_ca_api::PlaneKind;
 use external_ca_core::facts;
-use external_ca_core::observed::{Material, MaterialKind, MaterialRef, ObjectRef, Plane, PlaneRef, Read, Workload, WorkloadRef};
+use external_ca_core::observed::{
+    Material, MaterialKind, MaterialRef, ObjectRef, Plane, PlaneRef, Read, Workload, WorkloadRef,
+};
 use external_ca_core::x509::Certificate;
 use k8s_openapi::api::core::v1::{ConfigMap, Secret};
 use kube::ResourceExt;
@@ -56,7 +58,13 @@ impl Store {
     /// An empty store.
     pub fn new() -> (Arc<Self>, mpsc::Receiver<()>) {
         let (bell, rings) = mpsc::channel(1);
-        (Arc::new(Self { facts: Mutex::default(), bell }), rings)
+        (
+            Arc::new(Self {
+                facts: Mutex::default(),
+                bell,
+            }),
+            rings,
+        )
     }
 
     /// Reads or changes facts without ringing.
@@ -78,8 +86,11 @@ impl Store {
 
     /// A Secret was seen, or seen to be absent, or could not be read.
     pub fn secret(&self, target: &ObjectRef, read: Read<&Secret>) {
-        let material = map(&read, |secret| facts::secret(secret));
-        let key = MaterialRef { kind: MaterialKind::Secret, object: target.clone() };
+        let material = map(&read, facts::secret);
+        let key = MaterialRef {
+            kind: MaterialKind::Secret,
+            object: target.clone(),
+        };
         self.update(|facts| {
             if facts.is_late(&key, version(&read)) {
                 return false;
@@ -96,8 +107,11 @@ impl Store {
 
     /// A ConfigMap was seen, or seen to be absent, or could not be read.
     pub fn config_map(&self, target: &ObjectRef, read: Read<&ConfigMap>) {
-        let material = map(&read, |config_map| facts::config_map(config_map));
-        let key = MaterialRef { kind: MaterialKind::ConfigMap, object: target.clone() };
+        let material = map(&read, facts::config_map);
+        let key = MaterialRef {
+            kind: MaterialKind::ConfigMap,
+            object: target.clone(),
+        };
         self.update(|facts| {
             if facts.is_late(&key, version(&read)) {
                 return false;
@@ -105,7 +119,9 @@ impl Store {
             let mut changed = facts.put(key, material);
             for ((object, key), known) in &mut facts.anchors {
                 if object == target {
-                    let new = map(&read, |config_map| facts::config_map_certificates(config_map, key));
+                    let new = map(&read, |config_map| {
+                        facts::config_map_certificates(config_map, key)
+                    });
                     changed |= *known != new;
                     *known = new;
                 }
@@ -119,7 +135,10 @@ impl Store {
         self.update(|facts| match plane {
             Ok(plane) => {
                 let same = |old: &Arc<Plane>| {
-                    Plane { resource_version: plane.resource_version.clone(), ..old.as_ref().clone() } == plane
+                    Plane {
+                        resource_version: plane.resource_version.clone(),
+                        ..old.as_ref().clone()
+                    } == plane
                 };
                 let changed = !facts.planes.get(&plane.plane).is_some_and(same);
                 facts.planes.insert(plane.plane.clone(), Arc::new(plane));
@@ -133,13 +152,20 @@ impl Store {
     pub fn workload(&self, workload: Result<Workload, WorkloadRef>) {
         self.update(|facts| match workload {
             // Most workloads mount nothing of ours; those that mount nothing at all are not kept.
-            Ok(workload) if workload.mounts.is_empty() => facts.workloads.remove(&workload.workload).is_some(),
+            Ok(workload) if workload.mounts.is_empty() => {
+                facts.workloads.remove(&workload.workload).is_some()
+            }
             Ok(workload) => {
                 let same = |old: &Arc<Workload>| {
-                    Workload { resource_version: workload.resource_version.clone(), ..old.as_ref().clone() } == workload
+                    Workload {
+                        resource_version: workload.resource_version.clone(),
+                        ..old.as_ref().clone()
+                    } == workload
                 };
                 let changed = !facts.workloads.get(&workload.workload).is_some_and(same);
-                facts.workloads.insert(workload.workload.clone(), Arc::new(workload));
+                facts
+                    .workloads
+                    .insert(workload.workload.clone(), Arc::new(workload));
                 changed
             }
             Err(gone) => facts.workloads.remove(&gone).is_some(),
@@ -193,7 +219,9 @@ impl Facts {
 }
 
 fn version<T: ResourceExt>(read: &Read<&T>) -> Option<u64> {
-    read.found().and_then(|object| object.resource_version()).and_then(|version| version.parse().ok())
+    read.found()
+        .and_then(|object| object.resource_version())
+        .and_then(|version| version.parse().ok())
 }
 
 fn map<T, U>(read: &Read<&T>, facts: impl FnOnce(&T) -> U) -> Read<U> {
@@ -205,7 +233,13 @@ fn map<T, U>(read: &Read<&T>, facts: impl FnOnce(&T) -> U) -> Read<U> {
 }
 
 fn ca_pem(secret: &Secret) -> CaPem {
-    let data = |key: &str| secret.data.as_ref().and_then(|data| data.get(key)).map(|bytes| bytes.0.clone());
+    let data = |key: &str| {
+        secret
+            .data
+            .as_ref()
+            .and_then(|data| data.get(key))
+            .map(|bytes| bytes.0.clone())
+    };
     CaPem {
         certificate: data("tls.crt").unwrap_or_default(),
         key: Zeroizing::new(data("tls.key").unwrap_or_default()),

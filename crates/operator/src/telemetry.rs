@@ -3,7 +3,9 @@
 use std::time::Duration;
 
 use prometheus_client::encoding::EncodeLabelSet;
-use prometheus_client::metrics::{counter::Counter, family::Family, gauge::Gauge, histogram::Histogram};
+use prometheus_client::metrics::{
+    counter::Counter, family::Family, gauge::Gauge, histogram::Histogram,
+};
 use prometheus_client::registry::Registry;
 use tracing_subscriber::EnvFilter;
 
@@ -12,7 +14,9 @@ use crate::cli::LogFormat;
 /// Starts logging to standard error.
 pub fn init(format: LogFormat, filter: &str) {
     let filter = EnvFilter::try_new(filter).unwrap_or_else(|_| EnvFilter::new("info"));
-    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let builder = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr);
     match format {
         LogFormat::Json => builder.json().flatten_event(true).init(),
         LogFormat::Text => builder.init(),
@@ -75,10 +79,26 @@ impl Metrics {
         };
         registry.register("reconciles", "Reconciles", metrics.reconciles.clone());
         registry.register("errors", "Failed steps by reason", metrics.errors.clone());
-        registry.register("reconcile_duration_seconds", "Time of a reconcile", metrics.duration.clone());
-        registry.register("certificates_issued", "Certificates written", metrics.issued.clone());
-        registry.register("workload_restarts", "Workloads restarted", metrics.restarts.clone());
-        registry.register("issuance_ready", "1 where the issuance is Ready", metrics.ready.clone());
+        registry.register(
+            "reconcile_duration_seconds",
+            "Time of a reconcile",
+            metrics.duration.clone(),
+        );
+        registry.register(
+            "certificates_issued",
+            "Certificates written",
+            metrics.issued.clone(),
+        );
+        registry.register(
+            "workload_restarts",
+            "Workloads restarted",
+            metrics.restarts.clone(),
+        );
+        registry.register(
+            "issuance_ready",
+            "1 where the issuance is Ready",
+            metrics.ready.clone(),
+        );
         registry.register(
             "issuer_not_after_timestamp_seconds",
             "End of the CA's validity, Unix time",
@@ -89,7 +109,10 @@ impl Metrics {
             "When the next certificate is due for renewal, Unix time",
             metrics.next_renewal.clone(),
         );
-        Self { registry, ..metrics }
+        Self {
+            registry,
+            ..metrics
+        }
     }
 
     /// Counts a reconcile.

@@ -8,14 +8,16 @@ use std::time::Duration;
 
 use external_ca_api::PlaneKind;
 use external_ca_core::facts;
-use external_ca_core::observed::{MaterialKind, MaterialRef, ObjectRef, PlaneRef, Read, WorkloadKind, WorkloadRef};
+use external_ca_core::observed::{
+    MaterialKind, MaterialRef, ObjectRef, PlaneRef, Read, WorkloadKind, WorkloadRef,
+};
 use futures::{StreamExt, TryStreamExt};
 use k8s_openapi::NamespaceResourceScope;
 use k8s_openapi::api::apps::v1::{DaemonSet, Deployment, StatefulSet};
 use k8s_openapi::api::core::v1::{ConfigMap, Secret};
 use kube::core::DynamicObject;
-use kube::runtime::watcher::{self, Event, watcher};
 use kube::runtime::WatchStreamExt;
+use kube::runtime::watcher::{self, Event, watcher};
 use kube::{Api, Client, Resource, ResourceExt};
 use serde::de::DeserializeOwned;
 use tokio::task::AbortHandle;
@@ -52,7 +54,11 @@ struct State {
 impl Watches {
     /// Nothing is watched yet.
     pub fn new(client: Client, store: Arc<Store>) -> Arc<Self> {
-        Arc::new(Self { client, store, state: Mutex::default() })
+        Arc::new(Self {
+            client,
+            store,
+            state: Mutex::default(),
+        })
     }
 
     /// Watches or reads what an issuance needs, and stops what nobody needs any more.
@@ -75,8 +81,11 @@ impl Watches {
 
     fn settle(self: &Arc<Self>, state: &mut State) {
         // Round robin over the issuances, so that each has its most important objects watched.
-        let mut order: Vec<(usize, &MaterialRef)> =
-            state.needs.values().flat_map(|needs| needs.iter().enumerate()).collect();
+        let mut order: Vec<(usize, &MaterialRef)> = state
+            .needs
+            .values()
+            .flat_map(|needs| needs.iter().enumerate())
+            .collect();
         order.sort();
         let mut wanted: Vec<MaterialRef> = Vec::new();
         let mut seen = BTreeSet::new();
@@ -97,22 +106,33 @@ impl Watches {
             keep
         });
         let mut facts = self.store.facts();
-        for material in facts.material.keys().filter(|known| !seen.contains(*known)).cloned().collect::<Vec<_>>() {
+        for material in facts
+            .material
+            .keys()
+            .filter(|known| !seen.contains(*known))
+            .cloned()
+            .collect::<Vec<_>>()
+        {
             facts.forget(&material);
         }
         drop(facts);
         for material in watch {
-            if !state.watched.contains_key(&material) {
-                let task = tokio::spawn(watch_named(self.client.clone(), Arc::clone(&self.store), material.clone()));
-                state.watched.insert(material, task.abort_handle());
-            }
+            state
+                .watched
+                .entry(material)
+                .or_insert_with_key(|material| {
+                    let (client, store) = (self.client.clone(), Arc::clone(&self.store));
+                    tokio::spawn(watch_named(client, store, material.clone())).abort_handle()
+                });
         }
         let new: Vec<MaterialRef> = read.difference(&state.reread).cloned().collect();
         state.reread = read;
         if !new.is_empty() {
             let this = Arc::clone(self);
             tokio::spawn(async move {
-                futures::stream::iter(new).for_each_concurrent(READERS, |material| this.read(material)).await;
+                futures::stream::iter(new)
+                    .for_each_concurrent(READERS, |material| this.read(material))
+                    .await;
             });
         }
     }
@@ -124,15 +144,25 @@ impl Watches {
             MaterialKind::Secret => {
                 let api: Api<Secret> = Api::namespaced(self.client.clone(), namespace);
                 match bounded(api.get_opt(name)).await {
-                    Ok(found) => self.store.secret(&material.object, found.as_ref().map_or(Read::Absent, Read::Found)),
-                    Err(error) => self.store.secret(&material.object, Read::Unknown(error.to_string())),
+                    Ok(found) => self.store.secret(
+                        &material.object,
+                        found.as_ref().map_or(Read::Absent, Read::Found),
+                    ),
+                    Err(error) => self
+                        .store
+                        .secret(&material.object, Read::Unknown(error.to_string())),
                 }
             }
             MaterialKind::ConfigMap => {
                 let api: Api<ConfigMap> = Api::namespaced(self.client.clone(), namespace);
                 match bounded(api.get_opt(name)).await {
-                    Ok(found) => self.store.config_map(&material.object, found.as_ref().map_or(Read::Absent, Read::Found)),
-                    Err(error) => self.store.config_map(&material.object, Read::Unknown(error.to_string())),
+                    Ok(found) => self.store.config_map(
+                        &material.object,
+                        found.as_ref().map_or(Read::Absent, Read::Found),
+                    ),
+                    Err(error) => self
+                        .store
+                        .config_map(&material.object, Read::Unknown(error.to_string())),
                 }
             }
         }
@@ -145,9 +175,15 @@ impl Watches {
             let (next, count) = {
                 let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
                 let after = last.as_ref().and_then(|last| {
-                    state.reread.range((std::ops::Bound::Excluded(last), std::ops::Bound::Unbounded)).next()
+                    state
+                        .reread
+                        .range((std::ops::Bound::Excluded(last), std::ops::Bound::Unbounded))
+                        .next()
                 });
-                (after.or_else(|| state.reread.first()).cloned(), state.reread.len())
+                (
+                    after.or_else(|| state.reread.first()).cloned(),
+                    state.reread.len(),
+                )
             };
             tokio::time::sleep(REREAD / u32::try_from(count.max(1)).unwrap_or(u32::MAX)).await;
             if let Some(material) = next.clone() {
@@ -161,7 +197,11 @@ impl Watches {
     pub fn watch_workloads(&self, namespaces: &BTreeSet<String>) {
         for namespace in namespaces {
             self.workloads::<Deployment>(WorkloadKind::Deployment, namespace, facts::deployment);
-            self.workloads::<StatefulSet>(WorkloadKind::StatefulSet, namespace, facts::stateful_set);
+            self.workloads::<StatefulSet>(
+                WorkloadKind::StatefulSet,
+                namespace,
+                facts::stateful_set,
+            );
             self.workloads::<DaemonSet>(WorkloadKind::DaemonSet, namespace, facts::daemon_set);
         }
     }
@@ -172,7 +212,12 @@ impl Watches {
         namespace: &str,
         facts: fn(&K) -> Option<external_ca_core::observed::Workload>,
     ) where
-        K: Resource<DynamicType = (), Scope = NamespaceResourceScope> + Clone + Debug + DeserializeOwned + Send + 'static,
+        K: Resource<DynamicType = (), Scope = NamespaceResourceScope>
+            + Clone
+            + Debug
+            + DeserializeOwned
+            + Send
+            + 'static,
     {
         let list = workloads_of(kind, namespace);
         self.store.facts().unsynced.insert(list.clone());
@@ -180,7 +225,10 @@ impl Watches {
         let api: Api<K> = Api::namespaced(self.client.clone(), &namespace);
         let reference = {
             let namespace = namespace.clone();
-            move |object: &K| WorkloadRef { kind, object: ObjectRef::new(&namespace, object.name_any()) }
+            move |object: &K| WorkloadRef {
+                kind,
+                object: ObjectRef::new(&namespace, object.name_any()),
+            }
         };
         let store = Arc::clone(&self.store);
         let apply = {
@@ -194,11 +242,15 @@ impl Watches {
         let prune = move |store: &Store, list: &str, seen: &BTreeSet<WorkloadRef>| {
             store.synced(list, |facts| {
                 facts.workloads.retain(|known, _| {
-                    known.kind != kind || known.object.namespace != namespace || seen.contains(known)
+                    known.kind != kind
+                        || known.object.namespace != namespace
+                        || seen.contains(known)
                 });
             });
         };
-        tokio::spawn(watch_list(api, list, store, reference, apply, delete, prune));
+        tokio::spawn(watch_list(
+            api, list, store, reference, apply, delete, prune,
+        ));
     }
 
     /// Keeps asking which plane kinds are served, and watches them: a kind that appears later needs no restart.
@@ -218,14 +270,21 @@ impl Watches {
                             if !keep {
                                 task.abort();
                                 let gone = kind.kind;
-                                self.store.synced(&planes_of(kind), |facts| facts.planes.retain(|plane, _| plane.kind != gone));
+                                self.store.synced(&planes_of(kind), |facts| {
+                                    facts.planes.retain(|plane, _| plane.kind != gone)
+                                });
                             }
                             keep
                         });
                         for kind in &served {
-                            running.entry(planes_of(kind)).or_insert_with(|| (kind.clone(), self.planes(kind)));
+                            running
+                                .entry(planes_of(kind))
+                                .or_insert_with(|| (kind.clone(), self.planes(kind)));
                         }
-                        self.state.lock().unwrap_or_else(PoisonError::into_inner).kinds = served.clone();
+                        self.state
+                            .lock()
+                            .unwrap_or_else(PoisonError::into_inner)
+                            .kinds = served.clone();
                         known = Some(served);
                         self.store.synced(LIST, |_| {});
                     }
@@ -240,7 +299,11 @@ impl Watches {
     /// A plane kind as it is served now.
     pub fn served(&self, kind: PlaneKind) -> Option<ServedKind> {
         let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        state.kinds.iter().find(|served| served.kind == kind).cloned()
+        state
+            .kinds
+            .iter()
+            .find(|served| served.kind == kind)
+            .cloned()
     }
 
     /// A plane as the API server returned it.
@@ -264,9 +327,16 @@ impl Watches {
             move |object: &DynamicObject| store.plane(Err(reference(object)))
         };
         let prune = move |store: &Store, list: &str, seen: &BTreeSet<PlaneRef>| {
-            store.synced(list, |facts| facts.planes.retain(|known, _| known.kind != kind || seen.contains(known)));
+            store.synced(list, |facts| {
+                facts
+                    .planes
+                    .retain(|known, _| known.kind != kind || seen.contains(known))
+            });
         };
-        tokio::spawn(watch_list(api, list, store, reference, apply, delete, prune)).abort_handle()
+        tokio::spawn(watch_list(
+            api, list, store, reference, apply, delete, prune,
+        ))
+        .abort_handle()
     }
 }
 
@@ -276,11 +346,18 @@ pub fn workloads_of(kind: WorkloadKind, namespace: &str) -> String {
 }
 
 fn planes_of(kind: &ServedKind) -> String {
-    format!("the {}s ({})", kind.resource.kind, kind.resource.api_version)
+    format!(
+        "the {}s ({})",
+        kind.resource.kind, kind.resource.api_version
+    )
 }
 
 fn plane_reference(kind: PlaneKind, object: &DynamicObject) -> PlaneRef {
-    PlaneRef { kind, namespace: object.namespace(), name: object.name_any() }
+    PlaneRef {
+        kind,
+        namespace: object.namespace(),
+        name: object.name_any(),
+    }
 }
 
 fn see_plane(store: &Store, kind: PlaneKind, object: &DynamicObject) {
@@ -291,7 +368,9 @@ fn see_plane(store: &Store, kind: PlaneKind, object: &DynamicObject) {
 
 fn unreadable(what: &str, error: &watcher::Error) -> Option<String> {
     match error {
-        watcher::Error::InitialListFailed(kube::Error::Api(status)) => Some(format!("{what} cannot be read: {}", status.message)),
+        watcher::Error::InitialListFailed(kube::Error::Api(status)) => {
+            Some(format!("{what} cannot be read: {}", status.message))
+        }
         watcher::Error::InitialListFailed(error) => Some(format!("{what} cannot be read: {error}")),
         _ => None,
     }
@@ -310,7 +389,9 @@ async fn watch_list<K, R>(
     R: Ord + Send,
 {
     let mut seen: BTreeSet<R> = BTreeSet::new();
-    let mut events = watcher(api, watcher::Config::default()).default_backoff().boxed();
+    let mut events = watcher(api, watcher::Config::default())
+        .default_backoff()
+        .boxed();
     loop {
         match events.try_next().await {
             Ok(Some(Event::Init)) => seen.clear(),
@@ -339,10 +420,20 @@ async fn watch_named(client: Client, store: Arc<Store>, material: MaterialRef) {
     let target = &material.object;
     match material.kind {
         MaterialKind::Secret => {
-            named(Api::<Secret>::namespaced(client, &target.namespace), &material, |read| store.secret(target, read)).await;
+            named(
+                Api::<Secret>::namespaced(client, &target.namespace),
+                &material,
+                |read| store.secret(target, read),
+            )
+            .await;
         }
         MaterialKind::ConfigMap => {
-            named(Api::<ConfigMap>::namespaced(client, &target.namespace), &material, |read| store.config_map(target, read)).await;
+            named(
+                Api::<ConfigMap>::namespaced(client, &target.namespace),
+                &material,
+                |read| store.config_map(target, read),
+            )
+            .await;
         }
     }
 }
@@ -355,7 +446,8 @@ fn named<K>(
 where
     K: Resource + Clone + Debug + DeserializeOwned + Send + Sync + 'static,
 {
-    let config = watcher::Config::default().fields(&format!("metadata.name={}", material.object.name));
+    let config =
+        watcher::Config::default().fields(&format!("metadata.name={}", material.object.name));
     let what = material.to_string();
     async move {
         let mut seen = false;
@@ -374,7 +466,9 @@ where
                 Err(error) => {
                     tracing::debug!(%error, what, "watch");
                     if let Some(why) = unreadable(&what, &error) {
-                        see(Read::Unknown(format!("{why}; let the chart's values name it (secrets, trust), so that its Role allows it")));
+                        see(Read::Unknown(format!(
+                            "{why}; let the chart's values name it (secrets, trust), so that its Role allows it"
+                        )));
                     }
                 }
             }

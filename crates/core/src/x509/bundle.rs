@@ -55,7 +55,9 @@ pub fn parse_bundle(text: &[u8]) -> Bundle {
             continue;
         }
         match Certificate::from_der(block.bytes.to_vec()) {
-            Ok(certificate) if seen.insert(certificate.fingerprint()) => bundle.certificates.push(certificate),
+            Ok(certificate) if seen.insert(certificate.fingerprint()) => {
+                bundle.certificates.push(certificate)
+            }
             Ok(_) => {}
             Err(_) => report(block.offset, "the block is not an X.509 certificate"),
         }

@@ -36,9 +36,16 @@ impl CertificateAuthority {
         now: Timestamp,
     ) -> Result<Self, CaError> {
         let ca_crt = ca_crt.unwrap_or_default();
-        for (part, text) in [("tls.crt", tls_crt), ("tls.key", tls_key), ("ca.crt", ca_crt)] {
+        for (part, text) in [
+            ("tls.crt", tls_crt),
+            ("tls.key", tls_key),
+            ("ca.crt", ca_crt),
+        ] {
             if text.len() > MAX_PEM {
-                return Err(CaError::TooLarge { part, bytes: text.len() });
+                return Err(CaError::TooLarge {
+                    part,
+                    bytes: text.len(),
+                });
             }
         }
         let mut pool = readable("tls.crt", tls_crt)?.certificates;
@@ -50,7 +57,10 @@ impl CertificateAuthority {
         pool.extend(readable("ca.crt", ca_crt)?.certificates);
 
         let key = load_key(tls_key, tls_crt)?;
-        let candidates: Vec<&Certificate> = presented.iter().filter(|candidate| key.matches(candidate)).collect();
+        let candidates: Vec<&Certificate> = presented
+            .iter()
+            .filter(|candidate| key.matches(candidate))
+            .collect();
         // Several have the same key where a CA was renewed or cross-signed: the first that is sound.
         let mut error = None;
         for candidate in candidates {
@@ -59,9 +69,17 @@ impl CertificateAuthority {
                     Ok(()) => {
                         let issuing = candidate.clone();
                         let above = path.iter().skip(1).copied().cloned().collect();
-                        let intermediates =
-                            path.into_iter().filter(|certificate| !certificate.is_self_signed()).cloned().collect();
-                        return Ok(Self { key, issuing, above, intermediates });
+                        let intermediates = path
+                            .into_iter()
+                            .filter(|certificate| !certificate.is_self_signed())
+                            .cloned()
+                            .collect();
+                        return Ok(Self {
+                            key,
+                            issuing,
+                            above,
+                            intermediates,
+                        });
                     }
                     Err(found) => {
                         error.get_or_insert(found);
@@ -102,31 +120,58 @@ impl CertificateAuthority {
 
     /// When the first of the chain, anchor included, ends.
     pub fn not_after(&self) -> Timestamp {
-        self.chain().map(Certificate::not_after).min().unwrap_or(Timestamp::MIN)
+        self.chain()
+            .map(Certificate::not_after)
+            .min()
+            .unwrap_or(Timestamp::MIN)
     }
 
     /// When the last of the chain, anchor included, starts.
     pub fn not_before(&self) -> Timestamp {
-        self.chain().map(Certificate::not_before).max().unwrap_or(Timestamp::MAX)
+        self.chain()
+            .map(Certificate::not_before)
+            .max()
+            .unwrap_or(Timestamp::MAX)
     }
 
     /// Whether verifiers would accept such a leaf below this chain.
     pub fn permits(&self, profile: &LeafProfile) -> Result<(), CaError> {
         for (below, certificate) in self.chain().enumerate() {
             let subject = || certificate.subject().to_owned();
-            if let Some(usage) = profile.usages.each().find(|usage| !certificate.allows(*usage)) {
-                let usage = if usage.server_auth { "serverAuth" } else { "clientAuth" };
-                return Err(CaError::UsageNotAllowed { subject: subject(), usage });
+            if let Some(usage) = profile
+                .usages
+                .each()
+                .find(|usage| !certificate.allows(*usage))
+            {
+                let usage = if usage.server_auth {
+                    "serverAuth"
+                } else {
+                    "clientAuth"
+                };
+                return Err(CaError::UsageNotAllowed {
+                    subject: subject(),
+                    usage,
+                });
             }
-            let names = Names { sans: &profile.sans, emails: &[] };
-            if let Some(problem) = certificate.name_constraints().and_then(|c| c.violation(names))
+            let names = Names {
+                sans: &profile.sans,
+                emails: &[],
+            };
+            if let Some(problem) = certificate
+                .name_constraints()
+                .and_then(|c| c.violation(names))
                 && !profile.sans.is_empty()
             {
-                return Err(CaError::NameConstraints { subject: subject(), problem });
+                return Err(CaError::NameConstraints {
+                    subject: subject(),
+                    problem,
+                });
             }
             // Counted down by each certificate below; what an anchor demands is not asked for.
             let demanded = certificate.policies().require_explicit;
-            if certificate != self.anchor() && demanded.is_some_and(|skip| skip as usize <= below + 1) {
+            if certificate != self.anchor()
+                && demanded.is_some_and(|skip| skip as usize <= below + 1)
+            {
                 return Err(CaError::PolicyConstraints { subject: subject() });
             }
         }
@@ -136,8 +181,14 @@ impl CertificateAuthority {
     /// Whether one more CA may stand below this chain.
     pub(super) fn permits_intermediate(&self) -> Result<(), CaError> {
         for (below, certificate) in self.chain().enumerate() {
-            if let Some(allowed) = certificate.path_length().filter(|allowed| *allowed as usize <= below) {
-                return Err(CaError::PathLengthExceeded { subject: certificate.subject().to_owned(), allowed });
+            if let Some(allowed) = certificate
+                .path_length()
+                .filter(|allowed| *allowed as usize <= below)
+            {
+                return Err(CaError::PathLengthExceeded {
+                    subject: certificate.subject().to_owned(),
+                    allowed,
+                });
             }
         }
         Ok(())
@@ -145,7 +196,8 @@ impl CertificateAuthority {
 
     /// Whether the whole chain is valid at that time.
     pub(super) fn check_validity(&self, now: Timestamp) -> Result<(), CaError> {
-        self.chain().try_for_each(|certificate| check_validity(certificate, now))
+        self.chain()
+            .try_for_each(|certificate| check_validity(certificate, now))
     }
 
     pub(super) fn key(&self) -> &PrivateKey {
@@ -173,11 +225,12 @@ fn readable(part: &'static str, text: &[u8]) -> Result<Bundle, CaError> {
         }
         None => return Ok(bundle),
     };
-    Err(CaError::CertificateInvalid { part: part.to_owned(), problem })
+    Err(CaError::CertificateInvalid { part, problem })
 }
 
 fn load_key(tls_key: &[u8], tls_crt: &[u8]) -> Result<PrivateKey, CaError> {
-    let load = |text: &[u8]| PrivateKey::from_pem(text.strip_prefix(b"\xef\xbb\xbf").unwrap_or(text));
+    let load =
+        |text: &[u8]| PrivateKey::from_pem(text.strip_prefix(b"\xef\xbb\xbf").unwrap_or(text));
     let loaded = match load(tls_key) {
         Err(KeyError::Missing) => load(tls_crt),
         loaded => loaded,
@@ -185,8 +238,12 @@ fn load_key(tls_key: &[u8], tls_crt: &[u8]) -> Result<PrivateKey, CaError> {
     loaded.map_err(|error| match error {
         KeyError::Missing => CaError::KeyMissing,
         KeyError::Encrypted => CaError::KeyEncrypted,
-        KeyError::Weak => CaError::WeakKey { what: "the private key in tls.key".to_owned() },
-        KeyError::Unsupported => CaError::UnsupportedKey { what: "the private key in tls.key".to_owned() },
+        KeyError::Weak => CaError::WeakKey {
+            what: "the private key in tls.key".to_owned(),
+        },
+        KeyError::Unsupported => CaError::UnsupportedKey {
+            what: "the private key in tls.key".to_owned(),
+        },
         KeyError::Invalid | KeyError::Failed => CaError::KeyInvalid,
     })
 }
@@ -218,17 +275,26 @@ fn paths<'a>(start: &'a Certificate, pool: &'a [Certificate]) -> Vec<Vec<&'a Cer
             open.push(longer);
         }
     }
-    if complete.is_empty() { partial } else { complete }
+    if complete.is_empty() {
+        partial
+    } else {
+        complete
+    }
 }
 
 fn check_path(path: &[&Certificate], now: Timestamp) -> Result<(), CaError> {
-    path.iter().enumerate().try_for_each(|(below, certificate)| check(certificate, below, now))
+    path.iter()
+        .enumerate()
+        .try_for_each(|(below, certificate)| check(certificate, below, now))
 }
 
 /// One certificate of the chain, with that many CAs below it.
 fn check(certificate: &Certificate, below: usize, now: Timestamp) -> Result<(), CaError> {
     let subject = || certificate.subject().to_owned();
-    let invalid = |problem: String| CaError::CertificateInvalid { part: subject(), problem };
+    let invalid = |problem: String| CaError::CertificateUnusable {
+        subject: subject(),
+        problem,
+    };
     if !certificate.is_ca() {
         return Err(CaError::NotACertificateAuthority { subject: subject() });
     }
@@ -238,36 +304,62 @@ fn check(certificate: &Certificate, below: usize, now: Timestamp) -> Result<(), 
     check_validity(certificate, now)?;
     let what = || format!("the key of the CA certificate {}", certificate.subject());
     match certificate.key_algorithm() {
-        Some(KeyAlgorithm::Rsa(bits)) if bits < 2048 => return Err(CaError::WeakKey { what: what() }),
-        Some(KeyAlgorithm::Rsa(bits)) if bits > 8192 => return Err(CaError::UnsupportedKey { what: what() }),
+        Some(KeyAlgorithm::Rsa(bits)) if bits < 2048 => {
+            return Err(CaError::WeakKey { what: what() });
+        }
+        Some(KeyAlgorithm::Rsa(bits)) if bits > 8192 => {
+            return Err(CaError::UnsupportedKey { what: what() });
+        }
         None => return Err(CaError::UnsupportedKey { what: what() }),
         Some(_) => {}
     }
     if let Some(hash) = certificate.weak_signature() {
-        return Err(CaError::WeakSignature { subject: subject(), hash });
+        return Err(CaError::WeakSignature {
+            subject: subject(),
+            hash,
+        });
     }
-    if let Some(allowed) = certificate.path_length().filter(|allowed| (*allowed as usize) < below) {
-        return Err(CaError::PathLengthExceeded { subject: subject(), allowed });
+    if let Some(allowed) = certificate
+        .path_length()
+        .filter(|allowed| (*allowed as usize) < below)
+    {
+        return Err(CaError::PathLengthExceeded {
+            subject: subject(),
+            allowed,
+        });
     }
     if certificate.has_unhandled_name_constraints() {
         let problem = "some are of a kind that Go does not apply, so that gateway and agents would refuse every \
                        certificate below it"
             .to_owned();
-        return Err(CaError::NameConstraints { subject: subject(), problem });
+        return Err(CaError::NameConstraints {
+            subject: subject(),
+            problem,
+        });
     }
     if let Some(extension) = certificate.unhandled_critical() {
-        return Err(invalid(format!("it has a critical extension that verifiers do not know: {extension}")));
+        return Err(invalid(format!(
+            "it has a critical extension that verifiers do not know: {extension}"
+        )));
     }
-    certificate.defect().map_or(Ok(()), |defect| Err(invalid(defect.to_owned())))
+    certificate
+        .defect()
+        .map_or(Ok(()), |defect| Err(invalid(defect.to_owned())))
 }
 
 fn check_validity(certificate: &Certificate, now: Timestamp) -> Result<(), CaError> {
     let subject = || certificate.subject().to_owned();
     if now < certificate.not_before() {
-        return Err(CaError::NotYetValid { subject: subject(), not_before: certificate.not_before() });
+        return Err(CaError::NotYetValid {
+            subject: subject(),
+            not_before: certificate.not_before(),
+        });
     }
     if now > certificate.not_after() {
-        return Err(CaError::Expired { subject: subject(), not_after: certificate.not_after() });
+        return Err(CaError::Expired {
+            subject: subject(),
+            not_after: certificate.not_after(),
+        });
     }
     Ok(())
 }

@@ -5,7 +5,9 @@ use jiff::Timestamp;
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
 pub enum CaError {
     /// More than a CA Secret has reason to hold.
-    #[error("{part} is {bytes} bytes long, and more than 65536 are not read: leave only the CA's chain in it")]
+    #[error(
+        "{part} is {bytes} bytes long, and more than 65536 are not read: leave only the CA's chain in it"
+    )]
     TooLarge {
         /// `tls.crt`, `tls.key` or `ca.crt`.
         part: &'static str,
@@ -15,11 +17,21 @@ pub enum CaError {
     /// No certificate.
     #[error("tls.crt holds no PEM certificate: put the CA's certificate there")]
     CertificateMissing,
-    /// A certificate that cannot be read or that verifiers would not read.
-    #[error("{part} holds a certificate that cannot be used ({problem}): put the CA's certificate there in PEM form")]
+    /// A block that was meant to be a certificate and is none.
+    #[error(
+        "{part} holds a certificate that cannot be read ({problem}): put whole PEM certificates there"
+    )]
     CertificateInvalid {
-        /// `tls.crt`, `ca.crt`, or whose certificate.
-        part: String,
+        /// `tls.crt` or `ca.crt`.
+        part: &'static str,
+        /// What is wrong.
+        problem: String,
+    },
+    /// A certificate that verifiers would refuse to read or to use.
+    #[error("the CA certificate {subject} cannot be used: {problem}; have it reissued")]
+    CertificateUnusable {
+        /// Whose certificate.
+        subject: String,
         /// What is wrong.
         problem: String,
     },
@@ -27,28 +39,40 @@ pub enum CaError {
     #[error("tls.key holds no PEM private key: put the CA's private key there")]
     KeyMissing,
     /// Protected by a password.
-    #[error("the private key in tls.key is encrypted: decrypt it first, for example with `openssl pkey -in ca.key -out plain.key`")]
+    #[error(
+        "the private key in tls.key is encrypted: decrypt it first, for example with `openssl pkey -in ca.key -out plain.key`"
+    )]
     KeyEncrypted,
     /// Damaged.
-    #[error("the private key in tls.key cannot be read: it must be a PEM key in PKCS#8, PKCS#1 or SEC1 form")]
+    #[error(
+        "the private key in tls.key cannot be read: it must be a PEM key in PKCS#8, PKCS#1 or SEC1 form"
+    )]
     KeyInvalid,
     /// A kind that is not used here.
-    #[error("{what} is of an unsupported kind: use RSA (2048 to 8192 bits), ECDSA (P-256, P-384, P-521) or Ed25519")]
+    #[error(
+        "{what} is of an unsupported kind: use RSA (2048 to 8192 bits), ECDSA (P-256, P-384, P-521) or Ed25519"
+    )]
     UnsupportedKey {
         /// Which key.
         what: String,
     },
     /// The key belongs to another certificate.
-    #[error("the private key in tls.key does not belong to a certificate in tls.crt: put the two that belong together there")]
+    #[error(
+        "the private key in tls.key does not belong to a certificate in tls.crt: put the two that belong together there"
+    )]
     KeyMismatch,
     /// CA:TRUE is missing.
-    #[error("the certificate {subject} is not a CA (basicConstraints CA:TRUE is missing): use a CA certificate")]
+    #[error(
+        "the certificate {subject} is not a CA (basicConstraints CA:TRUE is missing): use a CA certificate"
+    )]
     NotACertificateAuthority {
         /// Whose certificate.
         subject: String,
     },
     /// The key usage forbids signing certificates.
-    #[error("the CA certificate {subject} may not sign certificates (keyUsage lacks keyCertSign): have it reissued with keyCertSign")]
+    #[error(
+        "the CA certificate {subject} may not sign certificates (keyUsage lacks keyCertSign): have it reissued with keyCertSign"
+    )]
     KeyUsageMissing {
         /// Whose certificate.
         subject: String,
@@ -62,7 +86,9 @@ pub enum CaError {
         not_after: Timestamp,
     },
     /// Not valid yet.
-    #[error("the CA certificate {subject} is valid only from {not_before}: wait, or check the clocks")]
+    #[error(
+        "the CA certificate {subject} is valid only from {not_before}: wait, or check the clocks"
+    )]
     NotYetValid {
         /// Whose certificate.
         subject: String,
@@ -76,7 +102,9 @@ pub enum CaError {
         what: String,
     },
     /// SHA-1 or MD5.
-    #[error("the CA certificate {subject} is signed with {hash}: have it reissued with SHA-256 or better")]
+    #[error(
+        "the CA certificate {subject} is signed with {hash}: have it reissued with SHA-256 or better"
+    )]
     WeakSignature {
         /// Whose certificate.
         subject: String,
@@ -84,7 +112,9 @@ pub enum CaError {
         hash: &'static str,
     },
     /// A path length constraint.
-    #[error("the CA certificate {subject} allows fewer intermediates below it (pathlen:{allowed}): use a CA further up, or have it reissued")]
+    #[error(
+        "the CA certificate {subject} allows fewer intermediates below it (pathlen:{allowed}): use a CA further up, or have it reissued"
+    )]
     PathLengthExceeded {
         /// Whose certificate.
         subject: String,
@@ -100,7 +130,9 @@ pub enum CaError {
         problem: String,
     },
     /// An extended key usage on the CA that leaves out the leaf's.
-    #[error("the CA certificate {subject} lists extended key usages without {usage}: certificates below it cannot be used for that")]
+    #[error(
+        "the CA certificate {subject} lists extended key usages without {usage}: certificates below it cannot be used for that"
+    )]
     UsageNotAllowed {
         /// Whose certificate.
         subject: String,
@@ -108,7 +140,9 @@ pub enum CaError {
         usage: &'static str,
     },
     /// The CA demands a certificate policy of what is below it.
-    #[error("the CA certificate {subject} demands an explicit certificate policy, which the certificates issued here do not have: use another CA")]
+    #[error(
+        "the CA certificate {subject} demands an explicit certificate policy, which the certificates issued here do not have: use another CA"
+    )]
     PolicyConstraints {
         /// Whose certificate.
         subject: String,
@@ -121,7 +155,9 @@ impl CaError {
         match self {
             Self::TooLarge { .. } => "TooLarge",
             Self::CertificateMissing => "CertificateMissing",
-            Self::CertificateInvalid { .. } => "CertificateInvalid",
+            Self::CertificateInvalid { .. } | Self::CertificateUnusable { .. } => {
+                "CertificateInvalid"
+            }
             Self::KeyMissing => "KeyMissing",
             Self::KeyEncrypted => "KeyEncrypted",
             Self::KeyInvalid => "KeyInvalid",

@@ -155,7 +155,11 @@ impl Certificate {
 
     /// The serial number's bytes as lower-case hexadecimal digits, as `openssl x509 -serial` prints them.
     pub fn serial_hex(&self) -> String {
-        self.0.serial.iter().map(|byte| format!("{byte:02x}")).collect()
+        self.0
+            .serial
+            .iter()
+            .map(|byte| format!("{byte:02x}"))
+            .collect()
     }
 
     /// The start of the validity.
@@ -190,7 +194,10 @@ impl Certificate {
 
     /// How many intermediates may stand below it.
     pub fn path_length(&self) -> Option<u32> {
-        self.0.extensions.basic_constraints.and_then(|(_, length)| length)
+        self.0
+            .extensions
+            .basic_constraints
+            .and_then(|(_, length)| length)
     }
 
     /// Whether subject and issuer are the same bytes.
@@ -224,9 +231,16 @@ impl Certificate {
 
     /// The extended key usages that it lists by name; `any` counts as both, and a certificate without a list has none.
     pub fn usages(&self) -> Usages {
-        self.0.extensions.extended_key_usage.map_or(Usages::default(), |listed| {
-            if listed.any { Usages::BOTH } else { listed.usages }
-        })
+        self.0
+            .extensions
+            .extended_key_usage
+            .map_or(Usages::default(), |listed| {
+                if listed.any {
+                    Usages::BOTH
+                } else {
+                    listed.usages
+                }
+            })
     }
 
     /// The key usage, where there is one.
@@ -270,14 +284,16 @@ impl Certificate {
 
     /// Whether its key usage lets it sign certificates; one without (or with an empty one, as Go has it) does.
     pub(super) fn may_sign_certificates(&self) -> bool {
-        self.key_usage().is_none_or(|usage| usage.is_empty() || usage.key_cert_sign)
+        self.key_usage()
+            .is_none_or(|usage| usage.is_empty() || usage.key_cert_sign)
     }
 
     /// Whether its list of extended key usages, if any, lets a chain through it serve that usage.
     pub(super) fn allows(&self, wanted: Usages) -> bool {
-        self.0.extensions.extended_key_usage.is_none_or(|listed| {
-            !listed.listed || listed.any || listed.usages.covers(wanted)
-        })
+        self.0
+            .extensions
+            .extended_key_usage
+            .is_none_or(|listed| !listed.listed || listed.any || listed.usages.covers(wanted))
     }
 
     pub(super) fn policies(&self) -> &Policies {
@@ -291,7 +307,10 @@ impl Certificate {
     /// The names that constraints above it apply to; none without the extension.
     pub(super) fn constrained_names(&self) -> Option<Names<'_>> {
         let extensions = &self.0.extensions;
-        extensions.san.as_ref().map(|_| Names { sans: &extensions.sans, emails: &extensions.emails })
+        extensions.san.as_ref().map(|_| Names {
+            sans: &extensions.sans,
+            emails: &extensions.emails,
+        })
     }
 
     pub(super) fn san_extension(&self) -> Option<&[u8]> {
@@ -328,18 +347,26 @@ impl Hash for Certificate {
 
 impl fmt::Debug for Certificate {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Certificate({} {})", self.subject(), self.fingerprint().short())
+        write!(
+            f,
+            "Certificate({} {})",
+            self.subject(),
+            self.fingerprint().short()
+        )
     }
 }
 
 pub(super) fn key_id(public_key: &[u8]) -> Vec<u8> {
-    digest::digest(&digest::SHA1_FOR_LEGACY_USE_ONLY, public_key).as_ref().to_vec()
+    digest::digest(&digest::SHA1_FOR_LEGACY_USE_ONLY, public_key)
+        .as_ref()
+        .to_vec()
 }
 
 impl Facts {
     /// All facts but the bytes themselves.
     fn read(der: &[u8]) -> Result<Self, CertificateError> {
-        let (rest, parsed) = X509Certificate::from_der(der).map_err(|_| CertificateError::Malformed)?;
+        let (rest, parsed) =
+            X509Certificate::from_der(der).map_err(|_| CertificateError::Malformed)?;
         if !rest.is_empty() {
             return Err(CertificateError::TrailingData(rest.len()));
         }
@@ -347,16 +374,34 @@ impl Facts {
         let spki = &tbs.subject_pki;
         let version = tbs.version.0.saturating_add(1);
         let key_algorithm = KeyAlgorithm::of_spki(spki);
-        let (extensions, mut defect) =
-            if version == 3 { Extensions::read(tbs.extensions()) } else { (Extensions::default(), None) };
-        let negative = tbs.raw_serial().first().is_some_and(|byte| byte & 0x80 != 0);
+        let (extensions, mut defect) = if version == 3 {
+            Extensions::read(tbs.extensions())
+        } else {
+            (Extensions::default(), None)
+        };
+        let negative = tbs
+            .raw_serial()
+            .first()
+            .is_some_and(|byte| byte & 0x80 != 0);
         let faults = [
             (version > 3, "its version is unknown"),
             (negative, "its serial number is negative"),
-            (tbs.signature != parsed.signature_algorithm, "its two signature algorithms differ"),
-            (!names::readable(&tbs.issuer), "its issuer has an unreadable value"),
-            (!names::readable(&tbs.subject), "its subject has an unreadable value"),
-            (!KeyAlgorithm::is_readable(spki), "its public key is malformed or on an unknown curve"),
+            (
+                tbs.signature != parsed.signature_algorithm,
+                "its two signature algorithms differ",
+            ),
+            (
+                !names::readable(&tbs.issuer),
+                "its issuer has an unreadable value",
+            ),
+            (
+                !names::readable(&tbs.subject),
+                "its subject has an unreadable value",
+            ),
+            (
+                !KeyAlgorithm::is_readable(spki),
+                "its public key is malformed or on an unknown curve",
+            ),
             (!shape::is_certificate(der), "its DER is malformed"),
         ];
         for (faulty, fault) in faults {
@@ -395,13 +440,18 @@ impl Extensions {
         let mut read = Self::default();
         let mut defect = None;
         for (index, extension) in list.iter().enumerate() {
-            if list.iter().take(index).any(|earlier| earlier.oid == extension.oid) {
+            if list
+                .iter()
+                .take(index)
+                .any(|earlier| earlier.oid == extension.oid)
+            {
                 defect.get_or_insert("it has an extension twice");
             }
             match read.take(extension) {
                 Ok(true) => {}
                 Ok(false) if extension.critical => {
-                    read.unhandled_critical.get_or_insert_with(|| extension.oid.to_string());
+                    read.unhandled_critical
+                        .get_or_insert_with(|| extension.oid.to_string());
                 }
                 Ok(false) => {}
                 Err(fault) => {
@@ -432,14 +482,21 @@ impl Extensions {
                 });
             }
             ParsedExtension::ExtendedKeyUsage(parsed) => {
-                let usages = Usages { server_auth: parsed.server_auth, client_auth: parsed.client_auth };
+                let usages = Usages {
+                    server_auth: parsed.server_auth,
+                    client_auth: parsed.client_auth,
+                };
                 let others = parsed.code_signing
                     || parsed.email_protection
                     || parsed.time_stamping
                     || parsed.ocsp_signing
                     || !parsed.other.is_empty();
                 let listed = parsed.any || others || usages != Usages::default();
-                self.extended_key_usage = Some(ExtendedKeyUsage { any: parsed.any, usages, listed });
+                self.extended_key_usage = Some(ExtendedKeyUsage {
+                    any: parsed.any,
+                    usages,
+                    listed,
+                });
             }
             ParsedExtension::SubjectKeyIdentifier(parsed) => {
                 if extension.critical {
@@ -464,20 +521,30 @@ impl Extensions {
                 return Ok(!unhandled);
             }
             ParsedExtension::CertificatePolicies(parsed) => {
-                self.policies.asserted = parsed.iter().map(|policy| policy.policy_id.to_string()).collect();
+                self.policies.asserted = parsed
+                    .iter()
+                    .map(|policy| policy.policy_id.to_string())
+                    .collect();
             }
             ParsedExtension::PolicyMappings(parsed) => {
                 self.policies.mappings = parsed
                     .mappings
                     .iter()
-                    .map(|m| (m.issuer_domain_policy.to_string(), m.subject_domain_policy.to_string()))
+                    .map(|m| {
+                        (
+                            m.issuer_domain_policy.to_string(),
+                            m.subject_domain_policy.to_string(),
+                        )
+                    })
                     .collect();
             }
             ParsedExtension::PolicyConstraints(parsed) => {
                 self.policies.require_explicit = parsed.require_explicit_policy;
                 self.policies.inhibit_mapping = parsed.inhibit_policy_mapping;
             }
-            ParsedExtension::InhibitAnyPolicy(parsed) => self.policies.inhibit_any = Some(parsed.skip_certs),
+            ParsedExtension::InhibitAnyPolicy(parsed) => {
+                self.policies.inhibit_any = Some(parsed.skip_certs)
+            }
             ParsedExtension::CRLDistributionPoints(_) => {}
             ParsedExtension::AuthorityInfoAccess(_) if extension.critical => {
                 return Err("its authority information access is marked critical");
@@ -494,8 +561,12 @@ impl Extensions {
     fn take_names(&mut self, names: &[GeneralName<'_>]) -> Result<bool, &'static str> {
         for name in names {
             match name {
-                GeneralName::DNSName(name) if name.is_ascii() => self.sans.push(San::Dns((*name).to_owned())),
-                GeneralName::RFC822Name(name) if name.is_ascii() => self.emails.push((*name).to_owned()),
+                GeneralName::DNSName(name) if name.is_ascii() => {
+                    self.sans.push(San::Dns((*name).to_owned()))
+                }
+                GeneralName::RFC822Name(name) if name.is_ascii() => {
+                    self.emails.push((*name).to_owned())
+                }
                 GeneralName::URI(uri) if uri.is_ascii() => {
                     if uri_host(uri).is_some_and(|host| !go_domain(host, false)) {
                         return Err("it has a URI whose host is no domain");
@@ -509,7 +580,9 @@ impl Extensions {
                 GeneralName::DNSName(_)
                 | GeneralName::RFC822Name(_)
                 | GeneralName::URI(_)
-                | GeneralName::Invalid(..) => return Err("it has an alternative name that is not ASCII"),
+                | GeneralName::Invalid(..) => {
+                    return Err("it has an alternative name that is not ASCII");
+                }
                 _ => {}
             }
         }
@@ -519,8 +592,12 @@ impl Extensions {
 
 /// The extensions whose malformed content makes Go refuse a certificate.
 fn is_read_by_go(oid: &str) -> bool {
-    const READ: &[&str] = &["14", "15", "17", "19", "30", "31", "32", "33", "35", "36", "37", "54"];
-    oid.strip_prefix("2.5.29.").is_some_and(|last| READ.contains(&last)) || oid == "1.3.6.1.5.5.7.1.1"
+    const READ: &[&str] = &[
+        "14", "15", "17", "19", "30", "31", "32", "33", "35", "36", "37", "54",
+    ];
+    oid.strip_prefix("2.5.29.")
+        .is_some_and(|last| READ.contains(&last))
+        || oid == "1.3.6.1.5.5.7.1.1"
 }
 
 /// Where a part of `whole` lies in it; an empty range for anything else.
@@ -535,5 +612,9 @@ fn range_in(whole: &[u8], part: &[u8]) -> Range<usize> {
 /// jiff ends a day before year 10000 does, and RFC 5280's "no end" is that year's last second.
 fn timestamp(time: ASN1Time) -> Timestamp {
     let seconds = time.timestamp();
-    Timestamp::from_second(seconds).unwrap_or(if seconds < 0 { Timestamp::MIN } else { Timestamp::MAX })
+    Timestamp::from_second(seconds).unwrap_or(if seconds < 0 {
+        Timestamp::MIN
+    } else {
+        Timestamp::MAX
+    })
 }

@@ -38,12 +38,20 @@ impl NameConstraints {
         if parsed.permitted_subtrees.is_none() && parsed.excluded_subtrees.is_none() {
             return Err("empty name constraints");
         }
-        Ok((Self { permitted, excluded }, unhandled_permitted || unhandled_excluded))
+        Ok((
+            Self {
+                permitted,
+                excluded,
+            },
+            unhandled_permitted || unhandled_excluded,
+        ))
     }
 
     /// Why one of these names may not stand in a certificate below this CA.
     pub(super) fn violation(&self, names: Names<'_>) -> Option<String> {
-        let no_host = |uri: &String| format!("URI {uri:?} has no DNS name as its host, and the CA has name constraints");
+        let no_host = |uri: &String| {
+            format!("URI {uri:?} has no DNS name as its host, and the CA has name constraints")
+        };
         if let Some(uri) = names.sans.iter().find_map(|san| match san {
             San::Uri(uri) if constrainable_host(uri).is_none() => Some(uri),
             _ => None,
@@ -54,23 +62,32 @@ impl NameConstraints {
             let verdict = match san {
                 San::Dns(name) if !go_domain(name, false) => Some("is not a DNS name"),
                 San::Dns(name) => domain(&self.permitted.dns, &self.excluded.dns, name),
-                San::Uri(uri) => {
-                    domain(&self.permitted.uri, &self.excluded.uri, &constrainable_host(uri).unwrap_or_default())
-                }
+                San::Uri(uri) => domain(
+                    &self.permitted.uri,
+                    &self.excluded.uri,
+                    &constrainable_host(uri).unwrap_or_default(),
+                ),
                 San::Ip(address) => {
                     let bytes = ip_bytes(address);
-                    judge(&self.permitted.ip, &self.excluded.ip, |network| contains(network, &bytes))
+                    judge(&self.permitted.ip, &self.excluded.ip, |network| {
+                        contains(network, &bytes)
+                    })
                 }
             };
             verdict.map(|verdict| format!("{san} {verdict}"))
         });
         of_sans.or_else(|| {
-            names.emails.iter().find_map(|email| self.email(email).map(|verdict| format!("email:{email} {verdict}")))
+            names.emails.iter().find_map(|email| {
+                self.email(email)
+                    .map(|verdict| format!("email:{email} {verdict}"))
+            })
         })
     }
 
     fn email(&self, email: &str) -> Option<&'static str> {
-        let Some((local, host)) = email.rsplit_once('@') else { return Some("is not a mailbox") };
+        let Some((local, host)) = email.rsplit_once('@') else {
+            return Some("is not a mailbox");
+        };
         if local.is_empty() || !go_domain(host, false) {
             return Some("is not a mailbox");
         }
@@ -78,10 +95,16 @@ impl NameConstraints {
             Some((l, h)) => l == local && h.eq_ignore_ascii_case(host),
             None => domain_matches(constraint, host, excluded),
         };
-        if !self.permitted.email.is_empty() && !self.permitted.email.iter().any(|c| matches(c, false)) {
+        if !self.permitted.email.is_empty()
+            && !self.permitted.email.iter().any(|c| matches(c, false))
+        {
             return Some(NOT_PERMITTED);
         }
-        self.excluded.email.iter().any(|c| matches(c, true)).then_some(EXCLUDED)
+        self.excluded
+            .email
+            .iter()
+            .any(|c| matches(c, true))
+            .then_some(EXCLUDED)
     }
 }
 
@@ -90,7 +113,10 @@ pub(super) fn chain_violation(chain: &[&Certificate]) -> Option<String> {
     chain.iter().enumerate().find_map(|(index, certificate)| {
         let names = certificate.constrained_names()?;
         let above = chain.get(index + 1..).unwrap_or_default();
-        above.iter().filter_map(|issuer| issuer.name_constraints()).find_map(|c| c.violation(names))
+        above
+            .iter()
+            .filter_map(|issuer| issuer.name_constraints())
+            .find_map(|c| c.violation(names))
     })
 }
 
@@ -131,13 +157,21 @@ fn subtrees(list: Option<&[GeneralSubtree<'_>]>) -> Result<(Subtrees, bool), &'s
 }
 
 fn constraint(name: &str) -> Result<String, &'static str> {
-    if name.is_ascii() && go_domain(name, true) { Ok(name.to_owned()) } else { Err("an invalid name constraint") }
+    if name.is_ascii() && go_domain(name, true) {
+        Ok(name.to_owned())
+    } else {
+        Err("an invalid name constraint")
+    }
 }
 
 fn is_prefix_mask(mask: &[u8]) -> bool {
     let mut ended = false;
     mask.iter().all(|byte| {
-        let fits = if ended { *byte == 0 } else { byte.leading_ones() + byte.trailing_zeros() >= 8 };
+        let fits = if ended {
+            *byte == 0
+        } else {
+            byte.leading_ones() + byte.trailing_zeros() >= 8
+        };
         ended |= *byte != 0xff;
         fits
     })
@@ -145,7 +179,11 @@ fn is_prefix_mask(mask: &[u8]) -> bool {
 
 fn contains((address, mask): &(Vec<u8>, Vec<u8>), ip: &[u8]) -> bool {
     address.len() == ip.len()
-        && address.iter().zip(mask).zip(ip).all(|((address, mask), byte)| address & mask == byte & mask)
+        && address
+            .iter()
+            .zip(mask)
+            .zip(ip)
+            .all(|((address, mask), byte)| address & mask == byte & mask)
 }
 
 fn judge<T>(permitted: &[T], excluded: &[T], matches: impl Fn(&T) -> bool) -> Option<&'static str> {
@@ -156,10 +194,17 @@ fn judge<T>(permitted: &[T], excluded: &[T], matches: impl Fn(&T) -> bool) -> Op
 }
 
 fn domain(permitted: &[String], excluded: &[String], name: &str) -> Option<&'static str> {
-    if !permitted.is_empty() && !permitted.iter().any(|constraint| domain_matches(constraint, name, false)) {
+    if !permitted.is_empty()
+        && !permitted
+            .iter()
+            .any(|constraint| domain_matches(constraint, name, false))
+    {
         return Some(NOT_PERMITTED);
     }
-    excluded.iter().any(|constraint| domain_matches(constraint, name, true)).then_some(EXCLUDED)
+    excluded
+        .iter()
+        .any(|constraint| domain_matches(constraint, name, true))
+        .then_some(EXCLUDED)
 }
 
 /// `example.com` is itself and everything below it, `.example.com` only what is below, the empty constraint everything.
@@ -169,12 +214,20 @@ fn domain_matches(constraint: &str, name: &str, excluded: bool) -> bool {
         return true;
     }
     let below = name.strip_suffix(&constraint);
-    if below.is_some_and(|rest| rest.is_empty() || constraint.starts_with('.') || rest.ends_with('.')) {
+    if below
+        .is_some_and(|rest| rest.is_empty() || constraint.starts_with('.') || rest.ends_with('.'))
+    {
         return true;
     }
     // A wildcard could stand for the excluded name itself.
-    let parent = |name: &str| name.find('.').and_then(|dot| name.get(dot..)).map(str::to_owned);
-    excluded && name.starts_with('*') && parent(&name).is_some_and(|p| parent(&constraint) == Some(p))
+    let parent = |name: &str| {
+        name.find('.')
+            .and_then(|dot| name.get(dot..))
+            .map(str::to_owned)
+    };
+    excluded
+        && name.starts_with('*')
+        && parent(&name).is_some_and(|p| parent(&constraint) == Some(p))
 }
 
 #[cfg(test)]
@@ -199,7 +252,11 @@ mod tests {
             ("a.b.example.com", "*.example.com", true, false),
         ];
         for (constraint, name, excluded, expected) in cases {
-            assert_eq!(domain_matches(constraint, name, excluded), expected, "{constraint} {name}");
+            assert_eq!(
+                domain_matches(constraint, name, excluded),
+                expected,
+                "{constraint} {name}"
+            );
         }
     }
 
@@ -214,15 +271,27 @@ mod tests {
     }
 
     fn violates(constraints: &NameConstraints, san: San) -> bool {
-        constraints.violation(Names { sans: &[san], emails: &[] }).is_some()
+        constraints
+            .violation(Names {
+                sans: &[san],
+                emails: &[],
+            })
+            .is_some()
     }
 
     #[test]
     fn a_kind_without_constraints_is_free_and_others_are_bound() {
         let ten = (vec![10, 0, 0, 0], vec![255, 0, 0, 0]);
         let constraints = NameConstraints {
-            permitted: Subtrees { dns: vec!["svc".to_owned()], ip: vec![ten], ..Subtrees::default() },
-            excluded: Subtrees { dns: vec!["bad.svc".to_owned()], ..Subtrees::default() },
+            permitted: Subtrees {
+                dns: vec!["svc".to_owned()],
+                ip: vec![ten],
+                ..Subtrees::default()
+            },
+            excluded: Subtrees {
+                dns: vec!["bad.svc".to_owned()],
+                ..Subtrees::default()
+            },
         };
         let dns = |name: &str| San::Dns(name.to_owned());
         let ip = |address: &str| San::Ip(address.parse().unwrap());
@@ -233,18 +302,33 @@ mod tests {
         assert!(!violates(&constraints, ip("10.1.2.3")));
         assert!(violates(&constraints, ip("11.1.2.3")));
         assert!(violates(&constraints, ip("fd00::1")));
-        assert!(!violates(&constraints, San::Uri("spiffe://anything/x".to_owned())));
+        assert!(!violates(
+            &constraints,
+            San::Uri("spiffe://anything/x".to_owned())
+        ));
         assert!(violates(&constraints, San::Uri("urn:x:y".to_owned())));
     }
 
     #[test]
     fn mailboxes() {
         let constraints = NameConstraints {
-            permitted: Subtrees { email: vec!["a@b.c".to_owned(), "d.e".to_owned()], ..Subtrees::default() },
+            permitted: Subtrees {
+                email: vec!["a@b.c".to_owned(), "d.e".to_owned()],
+                ..Subtrees::default()
+            },
             excluded: Subtrees::default(),
         };
-        for (email, fine) in [("a@B.c", true), ("x@b.c", false), ("x@d.e", true), ("x@y.d.e", true), ("x", false)] {
-            let names = Names { sans: &[], emails: &[email.to_owned()] };
+        for (email, fine) in [
+            ("a@B.c", true),
+            ("x@b.c", false),
+            ("x@d.e", true),
+            ("x@y.d.e", true),
+            ("x", false),
+        ] {
+            let names = Names {
+                sans: &[],
+                emails: &[email.to_owned()],
+            };
             assert_eq!(constraints.violation(names).is_none(), fine, "{email}");
         }
     }

@@ -2,7 +2,10 @@
 
 use std::time::Duration;
 
-use der::asn1::{Any, AnyRef, BitString, GeneralizedTime, Ia5String, ObjectIdentifier, OctetString, SetOfVec, UtcTime};
+use der::asn1::{
+    Any, AnyRef, BitString, GeneralizedTime, Ia5String, ObjectIdentifier, OctetString, SetOfVec,
+    UtcTime,
+};
 use der::{Decode as _, Encode, Sequence, Tag};
 use jiff::Timestamp;
 use spki::{AlgorithmIdentifierOwned, SubjectPublicKeyInfoOwned};
@@ -11,8 +14,8 @@ use x509_cert::certificate::Version;
 use x509_cert::ext::Extension;
 use x509_cert::ext::pkix::name::GeneralName;
 use x509_cert::ext::pkix::{
-    AuthorityKeyIdentifier, BasicConstraints, ExtendedKeyUsage, KeyUsage, KeyUsages, SubjectAltName,
-    SubjectKeyIdentifier,
+    AuthorityKeyIdentifier, BasicConstraints, ExtendedKeyUsage, KeyUsage, KeyUsages,
+    SubjectAltName, SubjectKeyIdentifier,
 };
 use x509_cert::name::Name;
 use x509_cert::request::{CertReq, CertReqInfo};
@@ -96,14 +99,26 @@ impl Template<'_> {
         .to_der()?;
         let (algorithm, signature) = key.sign(&tbs)?;
         let signature = BitString::from_bytes(&signature)?;
-        Ok(Signed { content: AnyRef::from_der(&tbs)?, algorithm, signature }.to_der()?)
+        Ok(Signed {
+            content: AnyRef::from_der(&tbs)?,
+            algorithm,
+            signature,
+        }
+        .to_der()?)
     }
 }
 
 /// A certificate signing request, with the extensions that issuers elsewhere may copy.
-pub(super) fn request(key: &PrivateKey, subject: &[u8], extensions: Vec<Extension>) -> Result<Vec<u8>, EncodeError> {
+pub(super) fn request(
+    key: &PrivateKey,
+    subject: &[u8],
+    extensions: Vec<Extension>,
+) -> Result<Vec<u8>, EncodeError> {
     let extensions = Any::encode_from(&extensions)?;
-    let attribute = Attribute { oid: EXTENSION_REQUEST, values: SetOfVec::try_from(vec![extensions])? };
+    let attribute = Attribute {
+        oid: EXTENSION_REQUEST,
+        values: SetOfVec::try_from(vec![extensions])?,
+    };
     let info = CertReqInfo {
         version: x509_cert::request::Version::V1,
         subject: Name::from_der(subject)?,
@@ -111,7 +126,12 @@ pub(super) fn request(key: &PrivateKey, subject: &[u8], extensions: Vec<Extensio
         attributes: SetOfVec::try_from(vec![attribute])?,
     };
     let (algorithm, signature) = key.sign(&info.to_der()?)?;
-    Ok(CertReq { info, algorithm, signature: BitString::from_bytes(&signature)? }.to_der()?)
+    Ok(CertReq {
+        info,
+        algorithm,
+        signature: BitString::from_bytes(&signature)?,
+    }
+    .to_der()?)
 }
 
 /// A subject: the organizations, each a part of its own, then the common name, as UTF-8.
@@ -120,8 +140,10 @@ pub(super) fn subject(common_name: &str, organizations: &[String]) -> Result<Vec
         let value = Any::new(Tag::Utf8String, value.as_bytes())?;
         SetOfVec::try_from(vec![AttributeTypeAndValue { oid, value }])
     };
-    let mut parts =
-        organizations.iter().map(|organization| part(ORGANIZATION, organization)).collect::<Result<Vec<_>, _>>()?;
+    let mut parts = organizations
+        .iter()
+        .map(|organization| part(ORGANIZATION, organization))
+        .collect::<Result<Vec<_>, _>>()?;
     parts.push(part(COMMON_NAME, common_name)?);
     Ok(parts.to_der()?)
 }
@@ -138,11 +160,25 @@ pub(super) fn leaf_extensions(
     if usages.server_auth && key.is_rsa() {
         key_usage |= KeyUsages::KeyEncipherment;
     }
-    let extended = [(usages.server_auth, SERVER_AUTH), (usages.client_auth, CLIENT_AUTH)];
-    let extended = extended.into_iter().filter(|(wanted, _)| *wanted).map(|(_, oid)| oid).collect();
+    let extended = [
+        (usages.server_auth, SERVER_AUTH),
+        (usages.client_auth, CLIENT_AUTH),
+    ];
+    let extended = extended
+        .into_iter()
+        .filter(|(wanted, _)| *wanted)
+        .map(|(_, oid)| oid)
+        .collect();
 
     let mut extensions = vec![
-        extension(BASIC_CONSTRAINTS, true, &BasicConstraints { ca: false, path_len_constraint: None })?,
+        extension(
+            BASIC_CONSTRAINTS,
+            true,
+            &BasicConstraints {
+                ca: false,
+                path_len_constraint: None,
+            },
+        )?,
         extension(KEY_USAGE, true, &KeyUsage(key_usage))?,
         extension(EXTENDED_KEY_USAGE, false, &ExtendedKeyUsage(extended))?,
     ];
@@ -161,7 +197,14 @@ pub(super) fn ca_extensions(
 ) -> Result<Vec<Extension>, EncodeError> {
     let key_usage = KeyUsages::DigitalSignature | KeyUsages::KeyCertSign | KeyUsages::CRLSign;
     let mut extensions = vec![
-        extension(BASIC_CONSTRAINTS, true, &BasicConstraints { ca: true, path_len_constraint: path_length })?,
+        extension(
+            BASIC_CONSTRAINTS,
+            true,
+            &BasicConstraints {
+                ca: true,
+                path_len_constraint: path_length,
+            },
+        )?,
         extension(KEY_USAGE, true, &KeyUsage(key_usage))?,
     ];
     push_key_ids(&mut extensions, public_key, authority)?;
@@ -202,11 +245,23 @@ fn general_names(sans: &[San]) -> Result<Option<SubjectAltName>, EncodeError> {
             })
         })
         .collect::<der::Result<Vec<_>>>()?;
-    Ok(if names.is_empty() { None } else { Some(SubjectAltName(names)) })
+    Ok(if names.is_empty() {
+        None
+    } else {
+        Some(SubjectAltName(names))
+    })
 }
 
-fn extension(oid: ObjectIdentifier, critical: bool, value: &impl Encode) -> Result<Extension, EncodeError> {
-    Ok(Extension { extn_id: oid, critical, extn_value: OctetString::new(value.to_der()?)? })
+fn extension(
+    oid: ObjectIdentifier,
+    critical: bool,
+    value: &impl Encode,
+) -> Result<Extension, EncodeError> {
+    Ok(Extension {
+        extn_id: oid,
+        critical,
+        extn_value: OctetString::new(value.to_der()?)?,
+    })
 }
 
 /// RFC 5280: UTCTime through 2049, GeneralizedTime from then on.

@@ -10,7 +10,10 @@ impl Fingerprint {
     /// The fingerprint of these bytes.
     pub fn of(der: &[u8]) -> Self {
         let mut bytes = [0; 32];
-        for (to, from) in bytes.iter_mut().zip(digest::digest(&digest::SHA256, der).as_ref()) {
+        for (to, from) in bytes
+            .iter_mut()
+            .zip(digest::digest(&digest::SHA256, der).as_ref())
+        {
             *to = *from;
         }
         Self(bytes)
@@ -18,8 +21,10 @@ impl Fingerprint {
 
     /// Reads the lower-case (or upper-case) hexadecimal form that `Display` writes.
     pub fn parse(text: &str) -> Option<Self> {
-        let digits: Vec<u8> =
-            text.chars().map(|c| c.to_digit(16).and_then(|d| u8::try_from(d).ok())).collect::<Option<_>>()?;
+        let digits: Vec<u8> = text
+            .chars()
+            .map(|c| c.to_digit(16).and_then(|d| u8::try_from(d).ok()))
+            .collect::<Option<_>>()?;
         if digits.len() != 64 {
             return None;
         }

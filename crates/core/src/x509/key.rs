@@ -24,9 +24,18 @@ const ECDSA_WITH_SHA384: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.84
 const ECDSA_WITH_SHA512: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.10045.4.3.4");
 
 const CURVES: [(KeyAlgorithm, &EcdsaSigningAlgorithm); 3] = [
-    (KeyAlgorithm::EcdsaP256, &signature::ECDSA_P256_SHA256_ASN1_SIGNING),
-    (KeyAlgorithm::EcdsaP384, &signature::ECDSA_P384_SHA384_ASN1_SIGNING),
-    (KeyAlgorithm::EcdsaP521, &signature::ECDSA_P521_SHA512_ASN1_SIGNING),
+    (
+        KeyAlgorithm::EcdsaP256,
+        &signature::ECDSA_P256_SHA256_ASN1_SIGNING,
+    ),
+    (
+        KeyAlgorithm::EcdsaP384,
+        &signature::ECDSA_P384_SHA384_ASN1_SIGNING,
+    ),
+    (
+        KeyAlgorithm::EcdsaP521,
+        &signature::ECDSA_P521_SHA512_ASN1_SIGNING,
+    ),
 ];
 
 /// Why a text holds no usable private key. Never says a byte of it.
@@ -36,13 +45,17 @@ pub enum KeyError {
     #[error("there is no PEM private key in it")]
     Missing,
     /// Protected by a password.
-    #[error("the private key is encrypted: decrypt it first, for example with `openssl pkey -in … -out …`")]
+    #[error(
+        "the private key is encrypted: decrypt it first, for example with `openssl pkey -in … -out …`"
+    )]
     Encrypted,
     /// RSA below 2048 bits.
     #[error("the private key is RSA with fewer than 2048 bits")]
     Weak,
     /// A kind that is not used here.
-    #[error("private keys of this kind are not supported: take RSA (2048 to 8192 bits), ECDSA (P-256, P-384, P-521) or Ed25519")]
+    #[error(
+        "private keys of this kind are not supported: take RSA (2048 to 8192 bits), ECDSA (P-256, P-384, P-521) or Ed25519"
+    )]
     Unsupported,
     /// Damaged.
     #[error("the private key cannot be read: it is damaged or not in PKCS#8, PKCS#1 or SEC1 form")]
@@ -79,10 +92,19 @@ pub fn generate(algorithm: KeyAlgorithm) -> Result<PrivateKey, KeyError> {
         0..2048 => Err(KeyError::Weak),
         _ => Err(KeyError::Unsupported),
     };
-    let curve = |wanted| CURVES.into_iter().find(|(algorithm, _)| *algorithm == wanted).map(|(_, curve)| curve);
+    let curve = |wanted| {
+        CURVES
+            .into_iter()
+            .find(|(algorithm, _)| *algorithm == wanted)
+            .map(|(_, curve)| curve)
+    };
     let pair = match algorithm {
-        KeyAlgorithm::Rsa(bits) => Pair::Rsa(Box::new(RsaKeyPair::generate(size(bits)?).map_err(failed)?)),
-        KeyAlgorithm::Ed25519 => Pair::Ed25519(Box::new(Ed25519KeyPair::generate().map_err(failed)?)),
+        KeyAlgorithm::Rsa(bits) => {
+            Pair::Rsa(Box::new(RsaKeyPair::generate(size(bits)?).map_err(failed)?))
+        }
+        KeyAlgorithm::Ed25519 => {
+            Pair::Ed25519(Box::new(Ed25519KeyPair::generate().map_err(failed)?))
+        }
         KeyAlgorithm::EcdsaP256 | KeyAlgorithm::EcdsaP384 | KeyAlgorithm::EcdsaP521 => {
             let curve = curve(algorithm).ok_or(KeyError::Unsupported)?;
             Pair::Ecdsa(Box::new(EcdsaKeyPair::generate(curve).map_err(failed)?))
@@ -102,10 +124,16 @@ impl PrivateKey {
         let mut first_error = None;
         for block in pem::blocks(text).filter(|block| block.label.ends_with("PRIVATE KEY")) {
             let encrypted = block.label.starts_with("ENCRYPTED")
-                || block.headers.iter().any(|(key, value)| key == "Proc-Type" && value.contains("ENCRYPTED"));
+                || block
+                    .headers
+                    .iter()
+                    .any(|(key, value)| key == "Proc-Type" && value.contains("ENCRYPTED"));
             let read = if encrypted {
                 Err(KeyError::Encrypted)
-            } else if matches!(block.label.as_str(), "PRIVATE KEY" | "RSA PRIVATE KEY" | "EC PRIVATE KEY") {
+            } else if matches!(
+                block.label.as_str(),
+                "PRIVATE KEY" | "RSA PRIVATE KEY" | "EC PRIVATE KEY"
+            ) {
                 Self::from_der(&block.bytes)
             } else {
                 Err(KeyError::Unsupported)
@@ -119,7 +147,13 @@ impl PrivateKey {
         }
         // A key block that is cut short is no block, and "there is none" would send people looking for it.
         let begun = || pem::find(text, b"PRIVATE KEY-----").is_some();
-        Err(first_error.unwrap_or_else(|| if begun() { KeyError::Invalid } else { KeyError::Missing }))
+        Err(first_error.unwrap_or_else(|| {
+            if begun() {
+                KeyError::Invalid
+            } else {
+                KeyError::Missing
+            }
+        }))
     }
 
     /// PKCS#8 v1 with the label `PRIVATE KEY`, the form that everything reads, whatever form it was loaded from.
@@ -134,7 +168,8 @@ impl PrivateKey {
 
     /// Whether the certificate certifies this key.
     pub fn matches(&self, certificate: &Certificate) -> bool {
-        certificate.key_algorithm() == Some(self.algorithm) && certificate.public_key() == self.public_key
+        certificate.key_algorithm() == Some(self.algorithm)
+            && certificate.public_key() == self.public_key
     }
 
     /// The SubjectPublicKeyInfo's bytes.
@@ -144,12 +179,21 @@ impl PrivateKey {
 
     /// Signs a TBSCertificate or a CSR's info. The hash goes with the key, not with the certificate of the key: a
     /// P-384 CA may well be signed with SHA-256.
-    pub(super) fn sign(&self, message: &[u8]) -> Result<(AlgorithmIdentifierOwned, Vec<u8>), KeyError> {
+    pub(super) fn sign(
+        &self,
+        message: &[u8],
+    ) -> Result<(AlgorithmIdentifierOwned, Vec<u8>), KeyError> {
         let random = SystemRandom::new();
         let (oid, parameters, signature) = match &self.pair {
             Pair::Rsa(pair) => {
                 let mut signature = vec![0; pair.public_modulus_len()];
-                pair.sign(&signature::RSA_PKCS1_SHA256, &random, message, &mut signature).map_err(failed)?;
+                pair.sign(
+                    &signature::RSA_PKCS1_SHA256,
+                    &random,
+                    message,
+                    &mut signature,
+                )
+                .map_err(failed)?;
                 (SHA256_WITH_RSA, Some(AnyRef::NULL.into()), signature)
             }
             Pair::Ecdsa(pair) => {
@@ -158,9 +202,20 @@ impl PrivateKey {
                     KeyAlgorithm::EcdsaP521 => ECDSA_WITH_SHA512,
                     _ => ECDSA_WITH_SHA256,
                 };
-                (oid, None, pair.sign(&random, message).map_err(failed)?.as_ref().to_vec())
+                (
+                    oid,
+                    None,
+                    pair.sign(&random, message)
+                        .map_err(failed)?
+                        .as_ref()
+                        .to_vec(),
+                )
             }
-            Pair::Ed25519(pair) => (ED25519, None, pair.try_sign(message).map_err(failed)?.as_ref().to_vec()),
+            Pair::Ed25519(pair) => (
+                ED25519,
+                None,
+                pair.try_sign(message).map_err(failed)?.as_ref().to_vec(),
+            ),
         };
         Ok((AlgorithmIdentifierOwned { oid, parameters }, signature))
     }
@@ -168,7 +223,11 @@ impl PrivateKey {
     /// The form is told from the content: tools write PKCS#1 under the label of PKCS#8.
     fn from_der(der: &[u8]) -> Result<Self, KeyError> {
         let rsa = RsaKeyPair::from_pkcs8(der).or_else(|error| {
-            if is_too_small(&error) { Err(error) } else { RsaKeyPair::from_der(der) }
+            if is_too_small(&error) {
+                Err(error)
+            } else {
+                RsaKeyPair::from_der(der)
+            }
         });
         match rsa {
             Ok(pair) => return Self::new(Pair::Rsa(Box::new(pair))),
@@ -176,7 +235,8 @@ impl PrivateKey {
             Err(_) => {}
         }
         for (_, curve) in CURVES {
-            let read = EcdsaKeyPair::from_pkcs8(curve, der).or_else(|_| EcdsaKeyPair::from_private_key_der(curve, der));
+            let read = EcdsaKeyPair::from_pkcs8(curve, der)
+                .or_else(|_| EcdsaKeyPair::from_private_key_der(curve, der));
             if let Ok(pair) = read {
                 return Self::new(Pair::Ecdsa(Box::new(pair)));
             }
@@ -203,11 +263,21 @@ impl PrivateKey {
                 let der: Pkcs8V1Der<'_> = pair.as_der().map_err(failed)?;
                 pem::encode("PRIVATE KEY", der.as_ref())
             }
-            Pair::Ecdsa(pair) => pem::encode("PRIVATE KEY", pair.to_pkcs8v1().map_err(failed)?.as_ref()),
+            Pair::Ecdsa(pair) => {
+                pem::encode("PRIVATE KEY", pair.to_pkcs8v1().map_err(failed)?.as_ref())
+            }
             // Version 1: OpenSSL 3.0, Node and Python do not read version 2.
-            Pair::Ed25519(pair) => pem::encode("PRIVATE KEY", pair.to_pkcs8v1().map_err(failed)?.as_ref()),
+            Pair::Ed25519(pair) => {
+                pem::encode("PRIVATE KEY", pair.to_pkcs8v1().map_err(failed)?.as_ref())
+            }
         };
-        Ok(Self { pair, algorithm, spki, public_key, pem })
+        Ok(Self {
+            pair,
+            algorithm,
+            spki,
+            public_key,
+            pem,
+        })
     }
 }
 
@@ -244,11 +314,14 @@ fn why_not(der: &[u8]) -> KeyError {
         ObjectIdentifier::from_der(curve.value())
     };
     let known_curve = |curve: ObjectIdentifier| {
-        ["1.2.840.10045.3.1.7", "1.3.132.0.34", "1.3.132.0.35"].contains(&curve.to_string().as_str())
+        ["1.2.840.10045.3.1.7", "1.3.132.0.34", "1.3.132.0.35"]
+            .contains(&curve.to_string().as_str())
     };
     match (pkcs8_algorithm(), sec1_curve()) {
         (Ok((RSA_ENCRYPTION | ED25519, _)), _) => KeyError::Invalid,
-        (Ok((EC_PUBLIC_KEY, Some(curve))), _) | (_, Ok(curve)) if known_curve(curve) => KeyError::Invalid,
+        (Ok((EC_PUBLIC_KEY, Some(curve))), _) | (_, Ok(curve)) if known_curve(curve) => {
+            KeyError::Invalid
+        }
         (Ok(_), _) | (_, Ok(_)) => KeyError::Unsupported,
         _ => KeyError::Invalid,
     }

@@ -2,8 +2,8 @@ use std::fmt;
 
 use x509_parser::asn1_rs::{Oid, oid};
 use x509_parser::oid_registry::{
-    OID_EC_P256, OID_KEY_TYPE_EC_PUBLIC_KEY, OID_NIST_EC_P384, OID_NIST_EC_P521, OID_PKCS1_RSAENCRYPTION,
-    OID_SIG_ED25519,
+    OID_EC_P256, OID_KEY_TYPE_EC_PUBLIC_KEY, OID_NIST_EC_P384, OID_NIST_EC_P521,
+    OID_PKCS1_RSAENCRYPTION, OID_SIG_ED25519,
 };
 use x509_parser::public_key::PublicKey;
 use x509_parser::x509::SubjectPublicKeyInfo;
@@ -41,8 +41,17 @@ impl KeyAlgorithm {
     /// knows must be well-formed. (P-224 is one that it knows and that is not used here.)
     pub(super) fn is_readable(spki: &SubjectPublicKeyInfo<'_>) -> bool {
         let algorithm = &spki.algorithm.algorithm;
-        let curve = || spki.algorithm.parameters.as_ref().and_then(|parameters| parameters.as_oid().ok());
-        let known = [OID_PKCS1_RSAENCRYPTION, OID_KEY_TYPE_EC_PUBLIC_KEY, OID_SIG_ED25519];
+        let curve = || {
+            spki.algorithm
+                .parameters
+                .as_ref()
+                .and_then(|parameters| parameters.as_oid().ok())
+        };
+        let known = [
+            OID_PKCS1_RSAENCRYPTION,
+            OID_KEY_TYPE_EC_PUBLIC_KEY,
+            OID_SIG_ED25519,
+        ];
         let well_formed = spki.subject_public_key.unused_bits == 0
             && (Self::of_spki(spki).is_some()
                 || (spki.subject_public_key.data.len() == 57 && curve() == Some(OID_P224)));
@@ -61,14 +70,23 @@ impl KeyAlgorithm {
             _ => None,
         };
         if *algorithm == OID_PKCS1_RSAENCRYPTION {
-            if !parameters.is_some_and(|any| any.header.raw_tag() == Some(&[5]) && any.data.is_empty()) {
+            if !parameters
+                .is_some_and(|any| any.header.raw_tag() == Some(&[5]) && any.data.is_empty())
+            {
                 return None;
             }
-            let Ok(PublicKey::RSA(key)) = spki.parsed() else { return None };
+            let Ok(PublicKey::RSA(key)) = spki.parsed() else {
+                return None;
+            };
             let modulus: &[u8] = key.modulus;
-            let digits = modulus.iter().position(|byte| *byte != 0).and_then(|start| modulus.get(start..))?;
+            let digits = modulus
+                .iter()
+                .position(|byte| *byte != 0)
+                .and_then(|start| modulus.get(start..))?;
             let bits = u32::try_from(digits.len()).ok()?.checked_mul(8)?;
-            Some(Self::Rsa(bits.checked_sub(digits.first()?.leading_zeros())?))
+            Some(Self::Rsa(
+                bits.checked_sub(digits.first()?.leading_zeros())?,
+            ))
         } else if *algorithm == OID_KEY_TYPE_EC_PUBLIC_KEY {
             let curve = parameters?.as_oid().ok()?;
             match point_length()? {
@@ -78,7 +96,8 @@ impl KeyAlgorithm {
                 _ => None,
             }
         } else if *algorithm == OID_SIG_ED25519 {
-            (parameters.is_none() && spki.subject_public_key.data.len() == 32).then_some(Self::Ed25519)
+            (parameters.is_none() && spki.subject_public_key.data.len() == 32)
+                .then_some(Self::Ed25519)
         } else {
             None
         }

@@ -7,8 +7,8 @@ use super::encode::{self, EncodeError, Template};
 use super::profile::{validate_duration, validate_subject};
 use super::signature::SignatureScheme;
 use super::{
-    CaError, Certificate, CertificateAuthority, KeyAlgorithm, LeafProfile, PrivateKey, ProfileError, Usages,
-    VerifyError, pem, shape, verify,
+    CaError, Certificate, CertificateAuthority, KeyAlgorithm, LeafProfile, PrivateKey,
+    ProfileError, Usages, VerifyError, pem, shape, verify,
 };
 
 /// How far before now a certificate starts, for clocks that are behind.
@@ -99,12 +99,20 @@ pub struct CaProfile {
 pub fn request(key: &PrivateKey, profile: &LeafProfile) -> Result<Csr, MintError> {
     profile.validate()?;
     if key.algorithm() != profile.key {
-        return Err(MintError::KeyAlgorithm { wanted: profile.key, actual: key.algorithm() });
+        return Err(MintError::KeyAlgorithm {
+            wanted: profile.key,
+            actual: key.algorithm(),
+        });
     }
     let subject = encode::subject(&profile.common_name, &profile.organizations)?;
     let requested = read_spki(key)?;
-    let extensions =
-        encode::leaf_extensions(profile.usages, &profile.sans, key.algorithm(), &requested.public_key, None)?;
+    let extensions = encode::leaf_extensions(
+        profile.usages,
+        &profile.sans,
+        key.algorithm(),
+        &requested.public_key,
+        None,
+    )?;
     Ok(Csr(encode::request(key, &subject, extensions)?))
 }
 
@@ -123,7 +131,10 @@ pub fn sign_request(
     ca.permits(profile)?;
     let requested = read_request(csr_der)?;
     if requested.algorithm != profile.key {
-        return Err(MintError::KeyAlgorithm { wanted: profile.key, actual: requested.algorithm });
+        return Err(MintError::KeyAlgorithm {
+            wanted: profile.key,
+            actual: requested.algorithm,
+        });
     }
     let extensions = encode::leaf_extensions(
         profile.usages,
@@ -133,7 +144,14 @@ pub fn sign_request(
         Some(&authority_key_id(ca)),
     )?;
     let subject = encode::subject(&profile.common_name, &profile.organizations)?;
-    issue(ca, &requested, &subject, extensions, (serial, profile.duration, now), profile.usages)
+    issue(
+        ca,
+        &requested,
+        &subject,
+        extensions,
+        (serial, profile.duration, now),
+        profile.usages,
+    )
 }
 
 /// Signs an intermediate CA: the CA first, then the intermediates above it, without the root.
@@ -147,10 +165,20 @@ pub fn sign_intermediate(
     profile.validate()?;
     ca.permits_intermediate()?;
     let requested = read_request(csr_der)?;
-    let extensions =
-        encode::ca_extensions(profile.path_length, &requested.public_key, Some(&authority_key_id(ca)))?;
+    let extensions = encode::ca_extensions(
+        profile.path_length,
+        &requested.public_key,
+        Some(&authority_key_id(ca)),
+    )?;
     let subject = encode::subject(&profile.common_name, &profile.organizations)?;
-    issue(ca, &requested, &subject, extensions, (serial, profile.duration, now), Usages::default())
+    issue(
+        ca,
+        &requested,
+        &subject,
+        extensions,
+        (serial, profile.duration, now),
+        Usages::default(),
+    )
 }
 
 /// Makes a root: where there is no CA yet, and one is to be made here.
@@ -167,7 +195,9 @@ pub fn self_signed_ca(
         serial: positive(serial)?,
         issuer: &subject,
         not_before: now.saturating_sub(BACKDATE).unwrap_or(now),
-        not_after: now.saturating_add(profile.duration).unwrap_or(Timestamp::MAX),
+        not_after: now
+            .saturating_add(profile.duration)
+            .unwrap_or(Timestamp::MAX),
         subject: &subject,
         spki: &requested.spki,
         extensions: encode::ca_extensions(profile.path_length, &requested.public_key, None)?,
@@ -184,7 +214,8 @@ impl CaProfile {
     pub fn request(&self, key: &PrivateKey) -> Result<Csr, MintError> {
         self.validate()?;
         let subject = encode::subject(&self.common_name, &self.organizations)?;
-        let extensions = encode::ca_extensions(self.path_length, &read_spki(key)?.public_key, None)?;
+        let extensions =
+            encode::ca_extensions(self.path_length, &read_spki(key)?.public_key, None)?;
         Ok(Csr(encode::request(key, &subject, extensions)?))
     }
 
@@ -201,11 +232,17 @@ struct Requested {
 }
 
 fn read_request(csr_der: &[u8]) -> Result<Requested, MintError> {
-    let (rest, csr) = X509CertificationRequest::from_der(csr_der).map_err(|_| MintError::Request)?;
+    let (rest, csr) =
+        X509CertificationRequest::from_der(csr_der).map_err(|_| MintError::Request)?;
     let info = &csr.certification_request_info;
     let requested = requested(&info.subject_pki).ok_or(MintError::Request)?;
     let scheme = SignatureScheme::of(&csr.signature_algorithm, &csr.signature_value);
-    let signed = scheme.verifies(requested.algorithm, &requested.public_key, info.raw, &csr.signature_value.data);
+    let signed = scheme.verifies(
+        requested.algorithm,
+        &requested.public_key,
+        info.raw,
+        &csr.signature_value.data,
+    );
     let whole = rest.is_empty() && shape::is_request(csr_der);
     if !whole || !signed || scheme.weakness().is_some() {
         return Err(MintError::Request);
@@ -214,8 +251,8 @@ fn read_request(csr_der: &[u8]) -> Result<Requested, MintError> {
 }
 
 fn read_spki(key: &PrivateKey) -> Result<Requested, MintError> {
-    let (_, spki) =
-        x509_parser::x509::SubjectPublicKeyInfo::from_der(key.spki_der()).map_err(|_| MintError::Encoding)?;
+    let (_, spki) = x509_parser::x509::SubjectPublicKeyInfo::from_der(key.spki_der())
+        .map_err(|_| MintError::Encoding)?;
     requested(&spki).ok_or(MintError::Encoding)
 }
 
@@ -230,7 +267,9 @@ fn requested(spki: &x509_parser::x509::SubjectPublicKeyInfo<'_>) -> Option<Reque
 /// The CA's own key identifier, whatever its form; OpenSSL chains by it.
 fn authority_key_id(ca: &CertificateAuthority) -> Vec<u8> {
     let certificate = ca.certificate();
-    certificate.subject_key_id().map_or_else(|| certificate.derived_key_id(), <[u8]>::to_vec)
+    certificate
+        .subject_key_id()
+        .map_or_else(|| certificate.derived_key_id(), <[u8]>::to_vec)
 }
 
 fn issue(
@@ -253,8 +292,11 @@ fn issue(
         spki: &requested.spki,
         extensions,
     };
-    let certificate = Certificate::from_der(template.sign(ca.key())?).map_err(|_| MintError::Encoding)?;
-    if certificate.issuer_der() != ca.certificate().subject_der() || certificate.spki_der() != requested.spki {
+    let certificate =
+        Certificate::from_der(template.sign(ca.key())?).map_err(|_| MintError::Encoding)?;
+    if certificate.issuer_der() != ca.certificate().subject_der()
+        || certificate.spki_der() != requested.spki
+    {
         return Err(MintError::Encoding);
     }
     let mut chain = vec![certificate];
@@ -267,8 +309,15 @@ fn issue(
 fn positive(serial: [u8; 16]) -> Result<[u8; 16], MintError> {
     let [first, rest @ ..] = serial;
     let mut positive = [0; 16];
-    for (to, from) in positive.iter_mut().zip(std::iter::once(first & 0x7f).chain(rest)) {
+    for (to, from) in positive
+        .iter_mut()
+        .zip(std::iter::once(first & 0x7f).chain(rest))
+    {
         *to = from;
     }
-    if positive == [0; 16] { Err(MintError::Serial) } else { Ok(positive) }
+    if positive == [0; 16] {
+        Err(MintError::Serial)
+    } else {
+        Ok(positive)
+    }
 }

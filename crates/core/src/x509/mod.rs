@@ -31,7 +31,7 @@ pub use fingerprint::Fingerprint;
 pub use key::{KeyError, PrivateKey, generate, key_pair_matches};
 pub use key_algorithm::KeyAlgorithm;
 pub use mint::{
-    BACKDATE, Csr, CaProfile, MintError, request, self_signed_ca, sign_intermediate, sign_request,
+    BACKDATE, CaProfile, Csr, MintError, request, self_signed_ca, sign_intermediate, sign_request,
 };
 pub use profile::{LeafProfile, MAX_COMMON_NAME, ProfileError, Usages};
 pub use san::San;

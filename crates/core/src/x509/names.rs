@@ -25,7 +25,10 @@ const DESCRIPTORS: &[(Oid<'static>, &str)] = &[
 
 /// The values of one attribute, in the order of the name.
 pub(super) fn values(name: &X509Name<'_>, attribute: &Oid<'_>) -> Vec<String> {
-    name.iter_attributes().filter(|a| a.attr_type() == attribute).map(|a| display(a.attr_value())).collect()
+    name.iter_attributes()
+        .filter(|a| a.attr_type() == attribute)
+        .map(|a| display(a.attr_value()))
+        .collect()
 }
 
 /// The name as RFC 4514 writes it: most specific part first.
@@ -37,7 +40,8 @@ pub(super) fn rfc4514(name: &X509Name<'_>) -> String {
                 .iter()
                 .map(|a| {
                     let descriptor = DESCRIPTORS.iter().find(|(oid, _)| oid == a.attr_type());
-                    let value = text(a.attr_value()).map_or_else(|| hex(a.attr_value()), |text| escape(&text));
+                    let value = text(a.attr_value())
+                        .map_or_else(|| hex(a.attr_value()), |text| escape(&text));
                     match descriptor {
                         Some((_, descriptor)) => format!("{descriptor}={value}"),
                         None => format!("{}={value}", a.attr_type()),
@@ -53,7 +57,8 @@ pub(super) fn rfc4514(name: &X509Name<'_>) -> String {
 
 /// Whether Go can read every value; it refuses the whole certificate where it cannot.
 pub(super) fn readable(name: &X509Name<'_>) -> bool {
-    name.iter_attributes().all(|a| text(a.attr_value()).is_some())
+    name.iter_attributes()
+        .all(|a| text(a.attr_value()).is_some())
 }
 
 fn display(value: &Any<'_>) -> String {
@@ -67,7 +72,10 @@ fn text(value: &Any<'_>) -> Option<String> {
     }
     let bytes: &[u8] = value.data;
     let ascii = |permitted: fn(u8) -> bool| {
-        bytes.iter().all(|byte| permitted(*byte)).then(|| bytes.iter().copied().map(char::from).collect())
+        bytes
+            .iter()
+            .all(|byte| permitted(*byte))
+            .then(|| bytes.iter().copied().map(char::from).collect())
     };
     match value.tag().0 {
         12 => std::str::from_utf8(bytes).ok().map(str::to_owned),
@@ -85,7 +93,9 @@ fn bmp(bytes: &[u8]) -> Option<String> {
     let mut text: String = units
         .by_ref()
         .map(|unit| {
-            let code = unit.iter().fold(0_u32, |code, byte| (code << 8) | u32::from(*byte));
+            let code = unit
+                .iter()
+                .fold(0_u32, |code, byte| (code << 8) | u32::from(*byte));
             // Surrogates are no characters, and these code points never will be.
             char::from_u32(code).filter(|_| !matches!(code, 0xfffe | 0xffff | 0xfdd0..=0xfdef))
         })
@@ -157,7 +167,11 @@ mod tests {
         let cases: &[(u8, &[u8], &str)] = &[
             (12, "Grüße".as_bytes(), "CN=Grüße"),
             (12, b"", "CN="),
-            (12, b"a,b+c;d<e>f\"g\\h", "CN=a\\,b\\+c\\;d\\<e\\>f\\\"g\\\\h"),
+            (
+                12,
+                b"a,b+c;d<e>f\"g\\h",
+                "CN=a\\,b\\+c\\;d\\<e\\>f\\\"g\\\\h",
+            ),
             (12, b" #x ", "CN=\\ #x\\ "),
             (12, b"#x", "CN=\\#x"),
             (12, b" ", "CN=\\ "),

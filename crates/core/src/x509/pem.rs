@@ -46,12 +46,16 @@ fn next_block(text: &[u8], mut position: usize) -> Option<(Block, usize)> {
         let start = position;
         position = after_end;
 
-        let Some(begin) = rfind(text.get(start..end)?, BEGIN).map(|found| start + found) else { continue };
+        let Some(begin) = rfind(text.get(start..end)?, BEGIN).map(|found| start + found) else {
+            continue;
+        };
         if begin > start && text.get(begin - 1) != Some(&b'\n') {
             continue;
         }
         let (type_line, mut cursor) = line(text, begin + BEGIN.len());
-        let Some(label) = type_line.strip_suffix(DASHES) else { continue };
+        let Some(label) = type_line.strip_suffix(DASHES) else {
+            continue;
+        };
 
         let mut headers = Vec::new();
         loop {
@@ -59,7 +63,9 @@ fn next_block(text: &[u8], mut position: usize) -> Option<(Block, usize)> {
                 return None;
             }
             let (header, next) = line(text, cursor);
-            let Some(colon) = header.iter().position(|byte| *byte == b':') else { break };
+            let Some(colon) = header.iter().position(|byte| *byte == b':') else {
+                break;
+            };
             let (key, value) = header.split_at(colon);
             headers.push((trimmed(key), trimmed(value.get(1..).unwrap_or_default())));
             cursor = next;
@@ -71,24 +77,47 @@ fn next_block(text: &[u8], mut position: usize) -> Option<(Block, usize)> {
             continue;
         }
 
-        let Some(trailer) = text.get(after_end..).and_then(|rest| rest.strip_prefix(label)) else { continue };
-        let Some(rest) = trailer.strip_prefix(DASHES) else { continue };
+        let Some(trailer) = text
+            .get(after_end..)
+            .and_then(|rest| rest.strip_prefix(label))
+        else {
+            continue;
+        };
+        let Some(rest) = trailer.strip_prefix(DASHES) else {
+            continue;
+        };
         if !line(rest, 0).0.is_empty() {
             continue;
         }
 
-        let Some(bytes) = decode(text.get(cursor..end).unwrap_or_default()) else { continue };
+        let Some(bytes) = decode(text.get(cursor..end).unwrap_or_default()) else {
+            continue;
+        };
         let (_, next) = line(text, end + 1);
         let label = String::from_utf8_lossy(label).into_owned();
-        return Some((Block { offset: begin, label, headers, bytes }, next));
+        return Some((
+            Block {
+                offset: begin,
+                label,
+                headers,
+                bytes,
+            },
+            next,
+        ));
     }
 }
 
 fn decode(body: &[u8]) -> Option<Zeroizing<Vec<u8>>> {
-    let compact: Zeroizing<Vec<u8>> =
-        Zeroizing::new(body.iter().copied().filter(|byte| !matches!(byte, b' ' | b'\t' | b'\r' | b'\n')).collect());
+    let compact: Zeroizing<Vec<u8>> = Zeroizing::new(
+        body.iter()
+            .copied()
+            .filter(|byte| !matches!(byte, b' ' | b'\t' | b'\r' | b'\n'))
+            .collect(),
+    );
     let mut bytes = Zeroizing::new(vec![0; compact.len() / 4 * 3 + 3]);
-    let length = BASE64.decode_slice(compact.as_slice(), bytes.as_mut_slice()).ok()?;
+    let length = BASE64
+        .decode_slice(compact.as_slice(), bytes.as_mut_slice())
+        .ok()?;
     bytes.truncate(length);
     Some(bytes)
 }
@@ -96,9 +125,13 @@ fn decode(body: &[u8]) -> Option<Zeroizing<Vec<u8>>> {
 /// One PEM block with lines of 64 characters. Wiped when dropped, for it may hold a private key.
 pub(super) fn encode(label: &str, der: &[u8]) -> Zeroizing<String> {
     let mut body = Zeroizing::new(vec![0; der.len().div_ceil(3) * 4]);
-    let length = BASE64.encode_slice(der, body.as_mut_slice()).unwrap_or_default();
+    let length = BASE64
+        .encode_slice(der, body.as_mut_slice())
+        .unwrap_or_default();
     // Sized beforehand: a buffer that grows leaves copies of a key behind.
-    let mut text = Zeroizing::new(String::with_capacity(length + length / 64 + 2 * label.len() + 40));
+    let mut text = Zeroizing::new(String::with_capacity(
+        length + length / 64 + 2 * label.len() + 40,
+    ));
     text.push_str("-----BEGIN ");
     text.push_str(label);
     text.push_str("-----\n");
@@ -118,11 +151,17 @@ fn line(text: &[u8], start: usize) -> (&[u8], usize) {
     let (mut content, next) = match rest.iter().position(|byte| *byte == b'\n') {
         Some(end) => {
             let content = rest.get(..end).unwrap_or_default();
-            (content.strip_suffix(b"\r").unwrap_or(content), start + end + 1)
+            (
+                content.strip_suffix(b"\r").unwrap_or(content),
+                start + end + 1,
+            )
         }
         None => (rest, text.len()),
     };
-    while let Some(shorter) = content.strip_suffix(b" ").or_else(|| content.strip_suffix(b"\t")) {
+    while let Some(shorter) = content
+        .strip_suffix(b" ")
+        .or_else(|| content.strip_suffix(b"\t"))
+    {
         content = shorter;
     }
     (content, next)
@@ -133,11 +172,13 @@ fn trimmed(bytes: &[u8]) -> String {
 }
 
 pub(super) fn find(text: &[u8], needle: &[u8]) -> Option<usize> {
-    text.windows(needle.len()).position(|window| window == needle)
+    text.windows(needle.len())
+        .position(|window| window == needle)
 }
 
 fn rfind(text: &[u8], needle: &[u8]) -> Option<usize> {
-    text.windows(needle.len()).rposition(|window| window == needle)
+    text.windows(needle.len())
+        .rposition(|window| window == needle)
 }
 
 #[cfg(test)]
@@ -163,19 +204,34 @@ mod tests {
             ("-----BEGIN A-----  \n  AA AA\t\n-----END A----- \n", &["A"]),
             ("-----BEGIN A-----\n-----END A-----\n", &["A"]),
             ("-----BEGIN -----\nAAAA\n-----END -----\n", &[""]),
-            ("text\n-----BEGIN A-----\nAAAA\n-----END A-----\nmore", &["A"]),
+            (
+                "text\n-----BEGIN A-----\nAAAA\n-----END A-----\nmore",
+                &["A"],
+            ),
             ("text -----BEGIN A-----\nAAAA\n-----END A-----\n", &[]),
             ("\u{feff}-----BEGIN A-----\nAAAA\n-----END A-----\n", &[]),
             ("  -----BEGIN A-----\n  AAAA\n  -----END A-----\n", &[]),
             ("-----BEGIN A-----\nAAAA\n-----END B-----\n", &[]),
-            ("-----BEGIN A-----\nAA!A\n-----END A-----\n-----BEGIN B-----\nAAAA\n-----END B-----\n", &["B"]),
+            (
+                "-----BEGIN A-----\nAA!A\n-----END A-----\n-----BEGIN B-----\nAAAA\n-----END B-----\n",
+                &["B"],
+            ),
             ("-----BEGIN A-----\nAAA\n-----END A-----\n", &[]),
-            ("-----BEGIN A-----\nAAAA\n-----BEGIN B-----\nAAAA\n-----END B-----\n", &["B"]),
+            (
+                "-----BEGIN A-----\nAAAA\n-----BEGIN B-----\nAAAA\n-----END B-----\n",
+                &["B"],
+            ),
             ("-----BEGIN A-----\nK: v\n\nAAAA\n-----END A-----\n", &["A"]),
-            ("-----BEGIN A-----\nAAAA\n-----END A-----x\n-----BEGIN B-----\nAAAA\n-----END B-----\n", &["B"]),
+            (
+                "-----BEGIN A-----\nAAAA\n-----END A-----x\n-----BEGIN B-----\nAAAA\n-----END B-----\n",
+                &["B"],
+            ),
             ("-----BEGIN A-----\nAAAA-----END A-----\n", &[]),
             ("-----BEGIN A-----\rAAAA\r-----END A-----\r", &[]),
-            ("-----END A-----\n-----BEGIN A-----\nAAAA\n-----END A-----\n", &["A"]),
+            (
+                "-----END A-----\n-----BEGIN A-----\nAAAA\n-----END A-----\n",
+                &["A"],
+            ),
             ("-----BEGIN A----\nAAAA\n-----END A-----\n", &[]),
         ];
         for (text, expected) in cases {
@@ -188,7 +244,10 @@ mod tests {
         let text = "hello\n-----BEGIN A-----\nProc-Type: 4,ENCRYPTED\nDEK-Info: x\n\nAAAA\n-----END A-----\n";
         let block = blocks(text.as_bytes()).next().unwrap();
         assert_eq!(block.offset, 6);
-        assert_eq!(block.headers[0], ("Proc-Type".to_owned(), "4,ENCRYPTED".to_owned()));
+        assert_eq!(
+            block.headers[0],
+            ("Proc-Type".to_owned(), "4,ENCRYPTED".to_owned())
+        );
         assert_eq!(block.bytes.as_slice(), [0, 0, 0]);
     }
 

@@ -21,11 +21,15 @@ pub(super) struct Policies {
 /// The graph is kept as the set of policies expected of the next certificate: which path led to each of them matters
 /// only to a user who wants a certain policy.
 pub(super) fn valid(chain: &[&Certificate]) -> bool {
-    let Some((_anchor, path)) = chain.split_last() else { return true };
+    let Some((_anchor, path)) = chain.split_last() else {
+        return true;
+    };
     if path.is_empty() {
         return true;
     }
-    let infinite = u32::try_from(path.len()).unwrap_or(u32::MAX).saturating_add(1);
+    let infinite = u32::try_from(path.len())
+        .unwrap_or(u32::MAX)
+        .saturating_add(1);
     let (mut explicit, mut mapping, mut any) = (infinite, infinite, infinite);
     let mut expected: Option<BTreeSet<&str>> = Some(BTreeSet::from([ANY_POLICY]));
 
@@ -34,20 +38,22 @@ pub(super) fn valid(chain: &[&Certificate]) -> bool {
         let self_issued = certificate.is_self_issued();
         let is_leaf = index == 0;
 
-        expected = expected.filter(|_| !policies.asserted.is_empty()).map(|expected| {
-            let any_counts = any > 0 || (!is_leaf && self_issued);
-            let mut next: BTreeSet<&str> = policies
-                .asserted
-                .iter()
-                .map(String::as_str)
-                .filter(|policy| *policy != ANY_POLICY)
-                .filter(|policy| expected.contains(policy) || expected.contains(ANY_POLICY))
-                .collect();
-            if any_counts && policies.asserted.iter().any(|policy| policy == ANY_POLICY) {
-                next.extend(expected);
-            }
-            next
-        });
+        expected = expected
+            .filter(|_| !policies.asserted.is_empty())
+            .map(|expected| {
+                let any_counts = any > 0 || (!is_leaf && self_issued);
+                let mut next: BTreeSet<&str> = policies
+                    .asserted
+                    .iter()
+                    .map(String::as_str)
+                    .filter(|policy| *policy != ANY_POLICY)
+                    .filter(|policy| expected.contains(policy) || expected.contains(ANY_POLICY))
+                    .collect();
+                if any_counts && policies.asserted.iter().any(|policy| policy == ANY_POLICY) {
+                    next.extend(expected);
+                }
+                next
+            });
         if explicit == 0 && expected.is_none() {
             return false;
         }
@@ -56,7 +62,12 @@ pub(super) fn valid(chain: &[&Certificate]) -> bool {
         }
 
         if let Some(set) = &mut expected {
-            if mapping > 0 && policies.mappings.iter().any(|(from, to)| from == ANY_POLICY || to == ANY_POLICY) {
+            if mapping > 0
+                && policies
+                    .mappings
+                    .iter()
+                    .any(|(from, to)| from == ANY_POLICY || to == ANY_POLICY)
+            {
                 return false;
             }
             let mut mapped = BTreeSet::new();
@@ -78,7 +89,9 @@ pub(super) fn valid(chain: &[&Certificate]) -> bool {
         any = policies.inhibit_any.unwrap_or(any).min(any);
     }
 
-    let leaf_demands = path.first().is_some_and(|leaf| leaf.policies().require_explicit == Some(0));
+    let leaf_demands = path
+        .first()
+        .is_some_and(|leaf| leaf.policies().require_explicit == Some(0));
     let required = explicit.saturating_sub(1) == 0 || leaf_demands;
     !required || expected.is_some_and(|set| !set.is_empty())
 }

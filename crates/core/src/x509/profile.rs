@@ -23,11 +23,20 @@ pub struct Usages {
 
 impl Usages {
     /// A server's.
-    pub const SERVER: Self = Self { server_auth: true, client_auth: false };
+    pub const SERVER: Self = Self {
+        server_auth: true,
+        client_auth: false,
+    };
     /// A client's.
-    pub const CLIENT: Self = Self { server_auth: false, client_auth: true };
+    pub const CLIENT: Self = Self {
+        server_auth: false,
+        client_auth: true,
+    };
     /// Both.
-    pub const BOTH: Self = Self { server_auth: true, client_auth: true };
+    pub const BOTH: Self = Self {
+        server_auth: true,
+        client_auth: true,
+    };
 
     /// Whether every wanted usage is among these.
     pub fn covers(self, wanted: Self) -> bool {
@@ -36,7 +45,9 @@ impl Usages {
 
     /// Each usage by itself.
     pub(super) fn each(self) -> impl Iterator<Item = Self> {
-        [Self::SERVER, Self::CLIENT].into_iter().filter(move |usage| self.covers(*usage))
+        [Self::SERVER, Self::CLIENT]
+            .into_iter()
+            .filter(move |usage| self.covers(*usage))
     }
 }
 
@@ -94,7 +105,9 @@ pub enum ProfileError {
     #[error("the certificate is for nothing: name server auth, client auth or both as its usages")]
     NoUsage,
     /// A key that is not made.
-    #[error("keys of the kind {0} are not made: take RSA 2048, 3072, 4096 or 8192, ECDSA P-256, P-384 or P-521, or Ed25519")]
+    #[error(
+        "keys of the kind {0} are not made: take RSA 2048, 3072, 4096 or 8192, ECDSA P-256, P-384 or P-521, or Ed25519"
+    )]
     Key(KeyAlgorithm),
     /// No time to be valid in.
     #[error("the duration must be longer than nothing")]
@@ -106,7 +119,9 @@ impl ProfileError {
     pub fn reason(&self) -> &'static str {
         match self {
             Self::CommonName { .. } | Self::Organization { .. } => "SubjectInvalid",
-            Self::SubjectAlternativeName { .. } | Self::NoServerName | Self::TooManyNames(_) => "NamesInvalid",
+            Self::SubjectAlternativeName { .. } | Self::NoServerName | Self::TooManyNames(_) => {
+                "NamesInvalid"
+            }
             Self::NoUsage => "UsageMissing",
             Self::Key(_) => "KeyAlgorithmUnsupported",
             Self::Duration => "DurationInvalid",
@@ -125,13 +140,21 @@ impl LeafProfile {
                 San::Uri(uri) => uri_defect(uri),
             };
             if let Some(defect) = defect {
-                return Err(ProfileError::SubjectAlternativeName { san: san.clone(), defect });
+                return Err(ProfileError::SubjectAlternativeName {
+                    san: san.clone(),
+                    defect,
+                });
             }
         }
         if self.sans.len() > MAX_SANS {
             return Err(ProfileError::TooManyNames(self.sans.len()));
         }
-        if self.usages.server_auth && !self.sans.iter().any(|san| matches!(san, San::Dns(_) | San::Ip(_))) {
+        if self.usages.server_auth
+            && !self
+                .sans
+                .iter()
+                .any(|san| matches!(san, San::Dns(_) | San::Ip(_)))
+        {
             return Err(ProfileError::NoServerName);
         }
         if self.usages == Usages::default() {
@@ -146,20 +169,33 @@ impl LeafProfile {
     }
 }
 
-pub(super) fn validate_subject(common_name: &str, organizations: &[String]) -> Result<(), ProfileError> {
+pub(super) fn validate_subject(
+    common_name: &str,
+    organizations: &[String],
+) -> Result<(), ProfileError> {
     if let Some(defect) = text_defect(common_name, MAX_COMMON_NAME) {
-        return Err(ProfileError::CommonName { name: common_name.to_owned(), defect });
+        return Err(ProfileError::CommonName {
+            name: common_name.to_owned(),
+            defect,
+        });
     }
     for organization in organizations {
         if let Some(defect) = text_defect(organization, MAX_ORGANIZATION) {
-            return Err(ProfileError::Organization { name: organization.clone(), defect });
+            return Err(ProfileError::Organization {
+                name: organization.clone(),
+                defect,
+            });
         }
     }
     Ok(())
 }
 
 pub(super) fn validate_duration(duration: SignedDuration) -> Result<(), ProfileError> {
-    if duration.as_secs() < 1 { Err(ProfileError::Duration) } else { Ok(()) }
+    if duration.as_secs() < 1 {
+        Err(ProfileError::Duration)
+    } else {
+        Ok(())
+    }
 }
 
 fn text_defect(text: &str, limit: usize) -> Option<&'static str> {
@@ -195,7 +231,11 @@ mod tests {
     #[test]
     fn the_guides_profiles_pass() {
         assert_eq!(server().validate(), Ok(()));
-        let client = LeafProfile { usages: Usages::CLIENT, sans: Vec::new(), ..server() };
+        let client = LeafProfile {
+            usages: Usages::CLIENT,
+            sans: Vec::new(),
+            ..server()
+        };
         assert_eq!(client.validate(), Ok(()));
     }
 
@@ -203,29 +243,144 @@ mod tests {
     fn each_fault_has_its_reason() {
         let dns = |name: &str| vec![San::Dns(name.to_owned())];
         let cases: Vec<(LeafProfile, &str)> = vec![
-            (LeafProfile { common_name: String::new(), ..server() }, "SubjectInvalid"),
-            (LeafProfile { common_name: " a".to_owned(), ..server() }, "SubjectInvalid"),
-            (LeafProfile { common_name: "a".repeat(65), ..server() }, "SubjectInvalid"),
-            (LeafProfile { common_name: "a\0b".to_owned(), ..server() }, "SubjectInvalid"),
-            (LeafProfile { organizations: vec![String::new()], ..server() }, "SubjectInvalid"),
-            (LeafProfile { organizations: vec!["ä".repeat(65)], ..server() }, "SubjectInvalid"),
-            (LeafProfile { sans: dns("a..b"), ..server() }, "NamesInvalid"),
-            (LeafProfile { sans: dns("10.0.0.1/8"), ..server() }, "NamesInvalid"),
-            (LeafProfile { sans: vec![San::Ip("0.0.0.0".parse().unwrap())], ..server() }, "NamesInvalid"),
-            (LeafProfile { sans: vec![San::Uri("a b".to_owned())], ..server() }, "NamesInvalid"),
-            (LeafProfile { sans: vec![San::Uri("spiffe://a/b".to_owned())], ..server() }, "NamesInvalid"),
-            (LeafProfile { sans: Vec::new(), ..server() }, "NamesInvalid"),
-            (LeafProfile { sans: vec![San::Dns("a".to_owned()); 257], ..server() }, "NamesInvalid"),
-            (LeafProfile { usages: Usages::default(), ..server() }, "UsageMissing"),
-            (LeafProfile { key: KeyAlgorithm::Rsa(1024), ..server() }, "KeyAlgorithmUnsupported"),
-            (LeafProfile { key: KeyAlgorithm::Rsa(2047), ..server() }, "KeyAlgorithmUnsupported"),
-            (LeafProfile { duration: SignedDuration::ZERO, ..server() }, "DurationInvalid"),
-            (LeafProfile { duration: SignedDuration::from_secs(-1), ..server() }, "DurationInvalid"),
+            (
+                LeafProfile {
+                    common_name: String::new(),
+                    ..server()
+                },
+                "SubjectInvalid",
+            ),
+            (
+                LeafProfile {
+                    common_name: " a".to_owned(),
+                    ..server()
+                },
+                "SubjectInvalid",
+            ),
+            (
+                LeafProfile {
+                    common_name: "a".repeat(65),
+                    ..server()
+                },
+                "SubjectInvalid",
+            ),
+            (
+                LeafProfile {
+                    common_name: "a\0b".to_owned(),
+                    ..server()
+                },
+                "SubjectInvalid",
+            ),
+            (
+                LeafProfile {
+                    organizations: vec![String::new()],
+                    ..server()
+                },
+                "SubjectInvalid",
+            ),
+            (
+                LeafProfile {
+                    organizations: vec!["ä".repeat(65)],
+                    ..server()
+                },
+                "SubjectInvalid",
+            ),
+            (
+                LeafProfile {
+                    sans: dns("a..b"),
+                    ..server()
+                },
+                "NamesInvalid",
+            ),
+            (
+                LeafProfile {
+                    sans: dns("10.0.0.1/8"),
+                    ..server()
+                },
+                "NamesInvalid",
+            ),
+            (
+                LeafProfile {
+                    sans: vec![San::Ip("0.0.0.0".parse().unwrap())],
+                    ..server()
+                },
+                "NamesInvalid",
+            ),
+            (
+                LeafProfile {
+                    sans: vec![San::Uri("a b".to_owned())],
+                    ..server()
+                },
+                "NamesInvalid",
+            ),
+            (
+                LeafProfile {
+                    sans: vec![San::Uri("spiffe://a/b".to_owned())],
+                    ..server()
+                },
+                "NamesInvalid",
+            ),
+            (
+                LeafProfile {
+                    sans: Vec::new(),
+                    ..server()
+                },
+                "NamesInvalid",
+            ),
+            (
+                LeafProfile {
+                    sans: vec![San::Dns("a".to_owned()); 257],
+                    ..server()
+                },
+                "NamesInvalid",
+            ),
+            (
+                LeafProfile {
+                    usages: Usages::default(),
+                    ..server()
+                },
+                "UsageMissing",
+            ),
+            (
+                LeafProfile {
+                    key: KeyAlgorithm::Rsa(1024),
+                    ..server()
+                },
+                "KeyAlgorithmUnsupported",
+            ),
+            (
+                LeafProfile {
+                    key: KeyAlgorithm::Rsa(2047),
+                    ..server()
+                },
+                "KeyAlgorithmUnsupported",
+            ),
+            (
+                LeafProfile {
+                    duration: SignedDuration::ZERO,
+                    ..server()
+                },
+                "DurationInvalid",
+            ),
+            (
+                LeafProfile {
+                    duration: SignedDuration::from_secs(-1),
+                    ..server()
+                },
+                "DurationInvalid",
+            ),
         ];
         for (profile, reason) in cases {
             let error = profile.validate().unwrap_err();
             assert_eq!(error.reason(), reason, "{error}");
         }
-        assert_eq!(LeafProfile { common_name: "ä".repeat(64), ..server() }.validate(), Ok(()));
+        assert_eq!(
+            LeafProfile {
+                common_name: "ä".repeat(64),
+                ..server()
+            }
+            .validate(),
+            Ok(())
+        );
     }
 }

@@ -56,9 +56,15 @@ pub(super) fn uri_host(uri: &str) -> Option<&str> {
     {
         return None;
     }
-    let Some(rest) = rest.strip_prefix("//") else { return Some("") };
+    let Some(rest) = rest.strip_prefix("//") else {
+        return Some("");
+    };
     let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
-    Some(authority.rsplit_once('@').map_or(authority, |(_, host)| host))
+    Some(
+        authority
+            .rsplit_once('@')
+            .map_or(authority, |(_, host)| host),
+    )
 }
 
 /// The host without its port, in lower case, where name constraints can be applied to it.
@@ -80,8 +86,14 @@ pub(super) fn go_domain(name: &str, constraint: bool) -> bool {
     if name.is_empty() {
         return true;
     }
-    let labels = if constraint { name.strip_prefix('.').unwrap_or(name) } else { name };
-    labels.split('.').all(|label| !label.is_empty() && label.bytes().all(|byte| (33..=126).contains(&byte)))
+    let labels = if constraint {
+        name.strip_prefix('.').unwrap_or(name)
+    } else {
+        name
+    };
+    labels
+        .split('.')
+        .all(|label| !label.is_empty() && label.bytes().all(|byte| (33..=126).contains(&byte)))
 }
 
 /// Why this is no DNS name to put into a certificate (RFC 1123; a wildcard only as the whole leftmost label).
@@ -109,7 +121,10 @@ pub(super) fn dns_defect(name: &str) -> Option<&'static str> {
         if label.len() > 63 {
             return Some("has a label longer than 63 characters");
         }
-        if !label.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-') {
+        if !label
+            .bytes()
+            .all(|byte| byte.is_ascii_alphanumeric() || byte == b'-')
+        {
             return Some("has characters other than letters, digits, hyphens and dots");
         }
         if label.starts_with('-') || label.ends_with('-') {
@@ -117,7 +132,10 @@ pub(super) fn dns_defect(name: &str) -> Option<&'static str> {
         }
     }
     // No top-level domain is a number; what ends in one is a mistyped address.
-    if labels.last().is_some_and(|label| label.bytes().all(|byte| byte.is_ascii_digit())) {
+    if labels
+        .last()
+        .is_some_and(|label| label.bytes().all(|byte| byte.is_ascii_digit()))
+    {
         return Some("ends in a number");
     }
     None
@@ -134,7 +152,10 @@ pub(super) fn uri_defect(uri: &str) -> Option<&'static str> {
     if !uri.is_ascii() {
         return Some("has characters other than ASCII: percent-encode them");
     }
-    if uri.bytes().any(|byte| !byte.is_ascii_graphic() || b"\"<>\\^`{|}".contains(&byte)) {
+    if uri
+        .bytes()
+        .any(|byte| !byte.is_ascii_graphic() || b"\"<>\\^`{|}".contains(&byte))
+    {
         return Some("has blanks, control characters or others that a URI cannot hold");
     }
     let mut escapes = uri.split('%');
@@ -142,16 +163,24 @@ pub(super) fn uri_defect(uri: &str) -> Option<&'static str> {
     if escapes.any(|rest| rest.bytes().take(2).filter(u8::is_ascii_hexdigit).count() != 2) {
         return Some("has a percent sign that two hexadecimal digits do not follow");
     }
-    let Some(host) = uri_host(uri) else { return Some("is not absolute: it has no scheme") };
+    let Some(host) = uri_host(uri) else {
+        return Some("is not absolute: it has no scheme");
+    };
     let (_, rest) = uri.split_once(':').unwrap_or_default();
     if rest.is_empty() || rest == "//" {
         return Some("has nothing after its scheme");
     }
     if rest.starts_with("//") {
         let name = host.rsplit_once(':').map_or(host, |(name, port)| {
-            if port.bytes().all(|byte| byte.is_ascii_digit()) { name } else { host }
+            if port.bytes().all(|byte| byte.is_ascii_digit()) {
+                name
+            } else {
+                host
+            }
         });
-        let bracketed = name.strip_prefix('[').and_then(|rest| rest.strip_suffix(']'));
+        let bracketed = name
+            .strip_prefix('[')
+            .and_then(|rest| rest.strip_suffix(']'));
         let address = bracketed.is_some_and(|inner| inner.parse::<Ipv6Addr>().is_ok());
         if !address && name.parse::<IpAddr>().is_err() && dns_defect(name).is_some() {
             return Some("has a host that is neither a DNS name nor an IP address");
@@ -176,13 +205,25 @@ pub(super) fn ip_defect(address: &IpAddr) -> Option<&'static str> {
 mod tests {
     use proptest::prelude::*;
 
-    use super::{San, constrainable_host, dns_defect, go_domain, ip_defect, ip_from_bytes, uri_defect, uri_host};
+    use super::{
+        San, constrainable_host, dns_defect, go_domain, ip_defect, ip_from_bytes, uri_defect,
+        uri_host,
+    };
 
     #[test]
     fn dns_names() {
         let good = [
-            "a", "cluster-gateway", "cluster-gateway.ns.svc", "cluster-gateway.ns.svc.cluster.local", "1a.example",
-            "*.example.com", "*.svc", "xn--bcher-kva.example", "EXAMPLE.com", "3com.com", "0.a",
+            "a",
+            "cluster-gateway",
+            "cluster-gateway.ns.svc",
+            "cluster-gateway.ns.svc.cluster.local",
+            "1a.example",
+            "*.example.com",
+            "*.svc",
+            "xn--bcher-kva.example",
+            "EXAMPLE.com",
+            "3com.com",
+            "0.a",
         ];
         for name in good {
             assert_eq!(dns_defect(name), None, "{name}");
@@ -190,9 +231,33 @@ mod tests {
         let long_label = "a".repeat(64);
         let long_name = ["a"; 128].join(".");
         let bad = [
-            "", "a b", "a..b", "10.0.0.1/8", "10.0.0.1", "::1", ".a", "a.", "a.*.b", "*", "*a.b", "**.b", "-a", "a-",
-            "a.-b", "a_b", "bücher.example", "a\nb", "a,b", "http://a", "a:443", "256.1.1.1", "a.1", &long_label,
-            &long_name, "*.", "\u{0}",
+            "",
+            "a b",
+            "a..b",
+            "10.0.0.1/8",
+            "10.0.0.1",
+            "::1",
+            ".a",
+            "a.",
+            "a.*.b",
+            "*",
+            "*a.b",
+            "**.b",
+            "-a",
+            "a-",
+            "a.-b",
+            "a_b",
+            "bücher.example",
+            "a\nb",
+            "a,b",
+            "http://a",
+            "a:443",
+            "256.1.1.1",
+            "a.1",
+            &long_label,
+            &long_name,
+            "*.",
+            "\u{0}",
         ];
         for name in bad {
             assert!(dns_defect(name).is_some(), "{name:?}");
@@ -204,16 +269,36 @@ mod tests {
     #[test]
     fn uris() {
         let good = [
-            "spiffe://example.org/ns/a/sa/b", "https://a.example:8443/x?y#z", "urn:uuid:f81d4fae", "https://[::1]/",
-            "https://10.0.0.1:80", "https://user@host.example/", "https://a/%20",
+            "spiffe://example.org/ns/a/sa/b",
+            "https://a.example:8443/x?y#z",
+            "urn:uuid:f81d4fae",
+            "https://[::1]/",
+            "https://10.0.0.1:80",
+            "https://user@host.example/",
+            "https://a/%20",
         ];
         for uri in good {
             assert_eq!(uri_defect(uri), None, "{uri}");
         }
         let bad = [
-            "", "a", "/path", "//host/x", "1a://b", "a b://c", "https://a b/", "https://ä.example/", "https://",
-            "https:///x", "urn:", "https://a..b/", "https://a/%2", "https://a/%zz", "https://a\n/", "https://a_b:x/",
-            "https://[::1/", "https://a/<x>",
+            "",
+            "a",
+            "/path",
+            "//host/x",
+            "1a://b",
+            "a b://c",
+            "https://a b/",
+            "https://ä.example/",
+            "https://",
+            "https:///x",
+            "urn:",
+            "https://a..b/",
+            "https://a/%2",
+            "https://a/%zz",
+            "https://a\n/",
+            "https://a_b:x/",
+            "https://[::1/",
+            "https://a/<x>",
         ];
         for uri in bad {
             assert!(uri_defect(uri).is_some(), "{uri:?}");
@@ -223,8 +308,16 @@ mod tests {
     #[test]
     fn hosts_that_constraints_apply_to() {
         assert_eq!(uri_host("spiffe://Example.org:1/x"), Some("Example.org:1"));
-        assert_eq!(constrainable_host("spiffe://Example.org:1/x").as_deref(), Some("example.org"));
-        for uri in ["urn:a:b", "https://10.0.0.1/", "https://[::1]:8/", "no scheme"] {
+        assert_eq!(
+            constrainable_host("spiffe://Example.org:1/x").as_deref(),
+            Some("example.org")
+        );
+        for uri in [
+            "urn:a:b",
+            "https://10.0.0.1/",
+            "https://[::1]:8/",
+            "no scheme",
+        ] {
             assert_eq!(constrainable_host(uri), None, "{uri}");
         }
     }

@@ -14,7 +14,8 @@ const SET: u8 = 0x31;
 /// A certificate, down to its names, algorithms and extensions.
 pub(super) fn is_certificate(der: &[u8]) -> bool {
     signed(der, |mut tbs| {
-        tbs.optional(0xa0).map_or(Some(()), |version| Der(version).take(INTEGER).map(drop))?;
+        tbs.optional(0xa0)
+            .map_or(Some(()), |version| Der(version).take(INTEGER).map(drop))?;
         tbs.take(INTEGER)?;
         algorithm(tbs.take(SEQUENCE)?)?;
         name(tbs.take(SEQUENCE)?)?;
@@ -75,7 +76,11 @@ fn extension_value(oid: &[u8], value: &[u8]) -> Option<()> {
 fn algorithm(content: &[u8]) -> Option<()> {
     let mut content = Der(content);
     content.take(OBJECT_IDENTIFIER)?;
-    if content.0.is_empty() { Some(()) } else { content.any().map(drop) }
+    if content.0.is_empty() {
+        Some(())
+    } else {
+        content.any().map(drop)
+    }
 }
 
 fn name(content: &[u8]) -> Option<()> {
@@ -120,7 +125,9 @@ impl<'a> Der<'a> {
             // Longer than four bytes nothing is; zero would be an indefinite length.
             long @ 0x81..=0x84 => {
                 let (bytes, rest) = rest.split_at_checked(long - 0x80)?;
-                let length = bytes.iter().fold(0, |length, byte| (length << 8) | usize::from(*byte));
+                let length = bytes
+                    .iter()
+                    .fold(0, |length, byte| (length << 8) | usize::from(*byte));
                 let minimal = length > 0x7f && bytes.first() != Some(&0);
                 (minimal.then_some(length)?, rest)
             }
@@ -142,11 +149,17 @@ impl<'a> Der<'a> {
     }
 
     fn take(&mut self, wanted: u8) -> Option<&'a [u8]> {
-        self.any().filter(|(tag, _)| *tag == wanted).map(|(_, content)| content)
+        self.any()
+            .filter(|(tag, _)| *tag == wanted)
+            .map(|(_, content)| content)
     }
 
     fn optional(&mut self, wanted: u8) -> Option<&'a [u8]> {
-        if self.0.first() == Some(&wanted) { self.take(wanted) } else { None }
+        if self.0.first() == Some(&wanted) {
+            self.take(wanted)
+        } else {
+            None
+        }
     }
 }
 
@@ -164,7 +177,9 @@ fn is_bit_string(content: &[u8]) -> bool {
     match content {
         [] => false,
         [unused] => *unused == 0,
-        [unused, .., last] => *unused <= 7 && u32::from(*last).trailing_zeros() >= u32::from(*unused),
+        [unused, .., last] => {
+            *unused <= 7 && u32::from(*last).trailing_zeros() >= u32::from(*unused)
+        }
     }
 }
 

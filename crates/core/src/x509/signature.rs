@@ -1,10 +1,10 @@
 use aws_lc_rs::signature::{self, UnparsedPublicKey, VerificationAlgorithm};
 use x509_parser::asn1_rs::{BitString, Oid, oid};
 use x509_parser::oid_registry::{
-    OID_HASH_SHA1, OID_NIST_HASH_SHA256, OID_NIST_HASH_SHA384, OID_NIST_HASH_SHA512, OID_PKCS1_MD5WITHRSAENC,
-    OID_PKCS1_RSASSAPSS, OID_PKCS1_SHA1WITHRSA, OID_PKCS1_SHA256WITHRSA, OID_PKCS1_SHA384WITHRSA,
-    OID_PKCS1_SHA512WITHRSA, OID_SHA1_WITH_RSA, OID_SIG_ECDSA_WITH_SHA256, OID_SIG_ECDSA_WITH_SHA384,
-    OID_SIG_ECDSA_WITH_SHA512, OID_SIG_ED25519,
+    OID_HASH_SHA1, OID_NIST_HASH_SHA256, OID_NIST_HASH_SHA384, OID_NIST_HASH_SHA512,
+    OID_PKCS1_MD5WITHRSAENC, OID_PKCS1_RSASSAPSS, OID_PKCS1_SHA1WITHRSA, OID_PKCS1_SHA256WITHRSA,
+    OID_PKCS1_SHA384WITHRSA, OID_PKCS1_SHA512WITHRSA, OID_SHA1_WITH_RSA, OID_SIG_ECDSA_WITH_SHA256,
+    OID_SIG_ECDSA_WITH_SHA384, OID_SIG_ECDSA_WITH_SHA512, OID_SIG_ED25519,
 };
 use x509_parser::signature_algorithm::RsaSsaPssParams;
 use x509_parser::x509::AlgorithmIdentifier;
@@ -57,7 +57,11 @@ impl SignatureScheme {
             return pss_hash(identifier).map_or(Self::Unknown, Self::RsaPss);
         }
         if identifier.algorithm == OID_SIG_ED25519 {
-            return if identifier.parameters.is_none() { Self::Ed25519 } else { Self::Unknown };
+            return if identifier.parameters.is_none() {
+                Self::Ed25519
+            } else {
+                Self::Unknown
+            };
         }
         schemes
             .into_iter()
@@ -121,9 +125,18 @@ impl SignatureScheme {
     }
 
     /// Whether this is that key's signature over the message, weak hashes included.
-    pub(super) fn verifies(self, key: KeyAlgorithm, public_key: &[u8], message: &[u8], signature: &[u8]) -> bool {
-        self.verifier(key)
-            .is_some_and(|algorithm| UnparsedPublicKey::new(algorithm, public_key).verify(message, signature).is_ok())
+    pub(super) fn verifies(
+        self,
+        key: KeyAlgorithm,
+        public_key: &[u8],
+        message: &[u8],
+        signature: &[u8],
+    ) -> bool {
+        self.verifier(key).is_some_and(|algorithm| {
+            UnparsedPublicKey::new(algorithm, public_key)
+                .verify(message, signature)
+                .is_ok()
+        })
     }
 }
 

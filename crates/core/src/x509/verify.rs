@@ -21,7 +21,9 @@ pub enum VerifyError {
         defect: &'static str,
     },
     /// A critical extension that verifiers do not know.
-    #[error("the certificate {subject} has a critical extension that verifiers do not know: {extension}")]
+    #[error(
+        "the certificate {subject} has a critical extension that verifiers do not know: {extension}"
+    )]
     UnhandledCriticalExtension {
         /// Whose certificate.
         subject: String,
@@ -65,7 +67,9 @@ pub enum VerifyError {
         hash: &'static str,
     },
     /// No chain leads to an anchor.
-    #[error("the certificate {subject} is signed by an unknown authority: no trusted certificate leads to {issuer}")]
+    #[error(
+        "the certificate {subject} is signed by an unknown authority: no trusted certificate leads to {issuer}"
+    )]
     UnknownAuthority {
         /// The last certificate that was reached.
         subject: String,
@@ -123,17 +127,29 @@ pub fn verify(
     usages: Usages,
     now: Timestamp,
 ) -> Result<(), VerifyError> {
-    let Some((leaf, intermediates)) = chain.split_first() else { return Err(VerifyError::EmptyChain) };
+    let Some((leaf, intermediates)) = chain.split_first() else {
+        return Err(VerifyError::EmptyChain);
+    };
     for certificate in chain {
         if let Some(defect) = certificate.defect() {
-            return Err(VerifyError::Malformed { subject: certificate.subject().to_owned(), defect });
+            return Err(VerifyError::Malformed {
+                subject: certificate.subject().to_owned(),
+                defect,
+            });
         }
     }
     check(leaf, Role::Leaf, 0, now)?;
     let paths = if anchors.contains(leaf) {
         vec![vec![leaf]]
     } else {
-        let mut search = Search { anchors, intermediates, now, checks: 0, hint: None, paths: Vec::new() };
+        let mut search = Search {
+            anchors,
+            intermediates,
+            now,
+            checks: 0,
+            hint: None,
+            paths: Vec::new(),
+        };
         search.extend(&mut vec![leaf]);
         search.result(leaf)?
     };
@@ -161,11 +177,24 @@ fn judge(path: &[&Certificate], usage: Usages) -> Result<(), VerifyError> {
     if !policy::valid(path) {
         return Err(VerifyError::Policies);
     }
-    if let Some(certificate) = path.iter().rev().find(|certificate| !certificate.allows(usage)) {
-        let usage = if usage.server_auth { "server auth" } else { "client auth" };
-        return Err(VerifyError::IncompatibleUsage { subject: certificate.subject().to_owned(), usage });
+    if let Some(certificate) = path
+        .iter()
+        .rev()
+        .find(|certificate| !certificate.allows(usage))
+    {
+        let usage = if usage.server_auth {
+            "server auth"
+        } else {
+            "client auth"
+        };
+        return Err(VerifyError::IncompatibleUsage {
+            subject: certificate.subject().to_owned(),
+            usage,
+        });
     }
-    chain_violation(path).map_or(Ok(()), |violation| Err(VerifyError::NameConstraints(violation)))
+    chain_violation(path).map_or(Ok(()), |violation| {
+        Err(VerifyError::NameConstraints(violation))
+    })
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -176,21 +205,39 @@ enum Role {
 }
 
 /// What a certificate must be by itself to stand where it stands, `below` intermediates above the leaf.
-fn check(certificate: &Certificate, role: Role, below: usize, now: Timestamp) -> Result<(), VerifyError> {
+fn check(
+    certificate: &Certificate,
+    role: Role,
+    below: usize,
+    now: Timestamp,
+) -> Result<(), VerifyError> {
     let subject = || certificate.subject().to_owned();
     if let Some(extension) = certificate.unhandled_critical() {
-        return Err(VerifyError::UnhandledCriticalExtension { subject: subject(), extension: extension.to_owned() });
+        return Err(VerifyError::UnhandledCriticalExtension {
+            subject: subject(),
+            extension: extension.to_owned(),
+        });
     }
     if now < certificate.not_before() {
-        return Err(VerifyError::NotYetValid { subject: subject(), not_before: certificate.not_before() });
+        return Err(VerifyError::NotYetValid {
+            subject: subject(),
+            not_before: certificate.not_before(),
+        });
     }
     if now > certificate.not_after() {
-        return Err(VerifyError::Expired { subject: subject(), not_after: certificate.not_after() });
+        return Err(VerifyError::Expired {
+            subject: subject(),
+            not_after: certificate.not_after(),
+        });
     }
     if role == Role::Intermediate && !certificate.is_ca() {
         return Err(VerifyError::NotAuthorizedToSign { subject: subject() });
     }
-    if role != Role::Leaf && certificate.path_length().is_some_and(|length| below > length as usize) {
+    if role != Role::Leaf
+        && certificate
+            .path_length()
+            .is_some_and(|length| below > length as usize)
+    {
         return Err(VerifyError::TooManyIntermediates { subject: subject() });
     }
     Ok(())
@@ -201,10 +248,15 @@ fn check_signature(child: &Certificate, issuer: &Certificate) -> Option<Result<(
     // A version 1 root has no basic constraints, and is taken; one of version 3 without is not.
     let unfit = (issuer.version() == 3 || issuer.has_basic_constraints()) && !issuer.is_ca();
     if unfit || !issuer.may_sign_certificates() {
-        return Some(Err(VerifyError::NotAuthorizedToSign { subject: issuer.subject().to_owned() }));
+        return Some(Err(VerifyError::NotAuthorizedToSign {
+            subject: issuer.subject().to_owned(),
+        }));
     }
     if let Some(hash) = child.weak_signature() {
-        return Some(Err(VerifyError::WeakSignature { subject: child.subject().to_owned(), hash }));
+        return Some(Err(VerifyError::WeakSignature {
+            subject: child.subject().to_owned(),
+            hash,
+        }));
     }
     child.signed_by(issuer).then_some(Ok(()))
 }
@@ -221,8 +273,13 @@ struct Search<'a> {
 
 impl<'a> Search<'a> {
     fn extend(&mut self, path: &mut Vec<&'a Certificate>) {
-        let Some(child) = path.last().copied() else { return };
-        for (role, pool) in [(Role::Anchor, self.anchors), (Role::Intermediate, self.intermediates)] {
+        let Some(child) = path.last().copied() else {
+            return;
+        };
+        for (role, pool) in [
+            (Role::Anchor, self.anchors),
+            (Role::Intermediate, self.intermediates),
+        ] {
             for candidate in candidates(pool, child) {
                 self.checks = self.checks.saturating_add(1);
                 if self.checks > MAX_SIGNATURE_CHECKS {
@@ -260,19 +317,26 @@ impl<'a> Search<'a> {
         }
         Err(self.hint.unwrap_or_else(|| {
             let last = last_reached(leaf, self.intermediates);
-            VerifyError::UnknownAuthority { subject: last.subject().to_owned(), issuer: last.issuer().to_owned() }
+            VerifyError::UnknownAuthority {
+                subject: last.subject().to_owned(),
+                issuer: last.issuer().to_owned(),
+            }
         }))
     }
 }
 
 /// Those whose subject is the child's issuer; the ones whose key identifier fits come first.
 fn candidates<'a>(pool: &'a [Certificate], child: &Certificate) -> Vec<&'a Certificate> {
-    let mut found: Vec<&Certificate> =
-        pool.iter().filter(|certificate| certificate.subject_der() == child.issuer_der()).collect();
-    found.sort_by_key(|certificate| match (certificate.subject_key_id(), child.authority_key_id()) {
-        (ours, theirs) if ours == theirs => 0,
-        (None, Some(_)) | (Some(_), None) => 1,
-        _ => 2,
+    let mut found: Vec<&Certificate> = pool
+        .iter()
+        .filter(|certificate| certificate.subject_der() == child.issuer_der())
+        .collect();
+    found.sort_by_key(|certificate| {
+        match (certificate.subject_key_id(), child.authority_key_id()) {
+            (ours, theirs) if ours == theirs => 0,
+            (None, Some(_)) | (Some(_), None) => 1,
+            _ => 2,
+        }
     });
     found
 }
@@ -290,7 +354,9 @@ fn is_in(path: &[&Certificate], candidate: &Certificate) -> bool {
 fn last_reached<'a>(leaf: &'a Certificate, intermediates: &'a [Certificate]) -> &'a Certificate {
     let mut last = leaf;
     for _ in intermediates {
-        let issuer = intermediates.iter().find(|issuer| !issuer.is_self_issued() && last.signed_by(issuer));
+        let issuer = intermediates
+            .iter()
+            .find(|issuer| !issuer.is_self_issued() && last.signed_by(issuer));
         match issuer {
             Some(issuer) => last = issuer,
             None => break,

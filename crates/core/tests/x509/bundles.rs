@@ -21,7 +21,13 @@ fn certificates() -> Vec<Certificate> {
 
 #[test]
 fn comments_alone_are_an_empty_bundle() {
-    for text in ["", "\n", "# filled in by the operator\n# later\n", "not PEM at all", "-----"] {
+    for text in [
+        "",
+        "\n",
+        "# filled in by the operator\n# later\n",
+        "not PEM at all",
+        "-----",
+    ] {
         assert_eq!(parse_bundle(text.as_bytes()), Bundle::default(), "{text:?}");
         assert!(parse_bundle(text.as_bytes()).is_empty());
     }
@@ -47,7 +53,11 @@ fn text_between_blocks_and_repetitions_do_not_matter() {
 fn what_was_meant_to_be_a_certificate_is_reported_with_its_line() {
     let good = certificates()[0].to_pem();
     let lines = good.lines().count();
-    let cut: String = good.lines().take(3).map(|line| format!("{line}\n")).collect();
+    let cut: String = good
+        .lines()
+        .take(3)
+        .map(|line| format!("{line}\n"))
+        .collect();
     let garbage = "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n";
     let cases = [
         (format!("{good}{cut}"), vec![lines + 1]),
@@ -55,11 +65,18 @@ fn what_was_meant_to_be_a_certificate_is_reported_with_its_line() {
         (format!("# x\n{garbage}{good}{garbage}"), vec![2, lines + 5]),
         (format!("{good}  {good}"), vec![lines + 1]),
         (good.replace("CERTIFICATE", "TRUSTED CERTIFICATE"), vec![1]),
-        (good.replace("CERTIFICATE-----\nM", "CERTIFICATE-----\nK: v\n\nM"), vec![1]),
+        (
+            good.replace("CERTIFICATE-----\nM", "CERTIFICATE-----\nK: v\n\nM"),
+            vec![1],
+        ),
     ];
     for (text, expected) in cases {
         let bundle = parse_bundle(text.as_bytes());
-        let found: Vec<usize> = bundle.unreadable.iter().map(|unreadable| unreadable.line).collect();
+        let found: Vec<usize> = bundle
+            .unreadable
+            .iter()
+            .map(|unreadable| unreadable.line)
+            .collect();
         assert_eq!(found, expected, "{:?}\n{text}", bundle.unreadable);
         assert!(!bundle.is_empty());
     }
@@ -70,25 +87,48 @@ fn der_is_read_whole_or_not_at_all() {
     let certificate = &certificates()[0];
     let der = certificate.der().to_vec();
     assert_eq!(Certificate::from_der(der.clone()).as_ref(), Ok(certificate));
-    assert_eq!(Certificate::from_der([der.clone(), vec![0, 0]].concat()), Err(CertificateError::TrailingData(2)));
+    assert_eq!(
+        Certificate::from_der([der.clone(), vec![0, 0]].concat()),
+        Err(CertificateError::TrailingData(2))
+    );
     for length in 0..der.len() {
-        assert_eq!(Certificate::from_der(der[..length].to_vec()), Err(CertificateError::Malformed));
+        assert_eq!(
+            Certificate::from_der(der[..length].to_vec()),
+            Err(CertificateError::Malformed)
+        );
     }
 }
 
 #[test]
 fn a_flipped_bit_never_panics_and_never_verifies() {
     // One of each kind of key: checking a signature of RSA for every byte takes its time.
-    for name in ["key-rsa2048", "key-p256", "key-p521", "key-ed25519", "signed-pss"] {
-        let certificate = load(&odd_cas().join("good").join(name), now()).unwrap().certificate().clone();
+    for name in [
+        "key-rsa2048",
+        "key-p256",
+        "key-p521",
+        "key-ed25519",
+        "signed-pss",
+    ] {
+        let certificate = load(&odd_cas().join("good").join(name), now())
+            .unwrap()
+            .certificate()
+            .clone();
         for index in 0..certificate.der().len() {
             let mut der = certificate.der().to_vec();
             der[index] ^= 1 << (index % 8);
             if let Ok(flipped) = Certificate::from_der(der) {
-                let _ = (flipped.subject(), flipped.serial_hex(), flipped.sans(), flipped.defect());
+                let _ = (
+                    flipped.subject(),
+                    flipped.serial_hex(),
+                    flipped.sans(),
+                    flipped.defect(),
+                );
                 assert_ne!(flipped, certificate);
                 // RSA's signature algorithm stands twice; the outer one is not signed, and a difference is a defect.
-                assert!(!flipped.is_self_signed() || flipped.defect().is_some(), "{certificate:?} at {index}");
+                assert!(
+                    !flipped.is_self_signed() || flipped.defect().is_some(),
+                    "{certificate:?} at {index}"
+                );
             }
         }
     }

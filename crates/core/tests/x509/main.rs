@@ -1,6 +1,11 @@
 //! Certificates, cross-checked with OpenSSL and with Go's `crypto/x509`.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing
+)]
 
 mod agreement;
 mod bundles;

@@ -14,7 +14,10 @@ fn printed(profile: &LeafProfile) -> String {
     let extensions = "basicConstraints,keyUsage,extendedKeyUsage,subjectAltName";
     let text = openssl(
         directory.path(),
-        &["x509", "-in", "leaf.pem", "-noout", "-subject", "-nameopt", "RFC2253", "-ext", extensions],
+        &[
+            "x509", "-in", "leaf.pem", "-noout", "-subject", "-nameopt", "RFC2253", "-ext",
+            extensions,
+        ],
     )
     .unwrap();
     text.lines().map(str::trim).collect::<Vec<_>>().join("\n")
@@ -35,8 +38,16 @@ fn the_server_leaf() {
 
 #[test]
 fn only_rsa_keys_encipher() {
-    for key in [KeyAlgorithm::EcdsaP256, KeyAlgorithm::EcdsaP384, KeyAlgorithm::EcdsaP521, KeyAlgorithm::Ed25519] {
-        assert!(printed(&server(key)).contains("Key Usage: critical\nDigital Signature\n"), "{key}");
+    for key in [
+        KeyAlgorithm::EcdsaP256,
+        KeyAlgorithm::EcdsaP384,
+        KeyAlgorithm::EcdsaP521,
+        KeyAlgorithm::Ed25519,
+    ] {
+        assert!(
+            printed(&server(key)).contains("Key Usage: critical\nDigital Signature\n"),
+            "{key}"
+        );
     }
 }
 

@@ -13,11 +13,20 @@ fn each_is_refused_with_its_reason() {
     assert!(refused.len() >= 50, "only {} cases", refused.len());
     for (name, path) in refused {
         let (reason, _) = name.split_once('-').unwrap();
-        let error = load(&path, now()).err().unwrap_or_else(|| panic!("{name} was accepted"));
+        let error = load(&path, now())
+            .err()
+            .unwrap_or_else(|| panic!("{name} was accepted"));
         assert_eq!(error.reason(), reason, "{name}: {error}");
-        for text in [error.to_string(), format!("{error:?}"), format!("{error:#?}")] {
+        for text in [
+            error.to_string(),
+            format!("{error:?}"),
+            format!("{error:#?}"),
+        ] {
             assert!(!shows_key(&text, &path), "{name}: {text}");
-            assert!(!text.contains('\n') || text.contains("{\n"), "{name}: {text}");
+            assert!(
+                !text.contains('\n') || text.contains("{\n"),
+                "{name}: {text}"
+            );
         }
     }
 }
@@ -30,8 +39,16 @@ fn each_that_forbids_the_server_leaf_says_why_and_verifiers_agree() {
     for (name, path) in cases("forbids") {
         let (reason, _) = name.split_once('-').unwrap();
         let ca = load(&path, now).unwrap();
-        assert_eq!(ca.permits(&server(key)).unwrap_err().reason(), reason, "{name}");
-        assert_eq!(mint(&ca, &server(key), now).unwrap_err().reason(), reason, "{name}");
+        assert_eq!(
+            ca.permits(&server(key)).unwrap_err().reason(),
+            reason,
+            "{name}"
+        );
+        assert_eq!(
+            mint(&ca, &server(key), now).unwrap_err().reason(),
+            reason,
+            "{name}"
+        );
         // The client has no names and another usage: only a policy is in its way.
         let client = mint(&ca, &client(key), now);
         assert_eq!(client.is_ok(), reason != "PolicyConstraints", "{name}");
@@ -59,11 +76,18 @@ fn expiry_is_judged_at_the_time_given() {
     let second = jiff::SignedDuration::from_secs(1);
     let reason = |at| load(&path, at).err().map(|error| error.reason());
     assert_eq!(reason(certificate.not_before()), None);
-    assert_eq!(reason(certificate.not_before() - second), Some("NotYetValid"));
+    assert_eq!(
+        reason(certificate.not_before() - second),
+        Some("NotYetValid")
+    );
     assert_eq!(reason(certificate.not_after()), None);
     assert_eq!(reason(certificate.not_after() + second), Some("Expired"));
     // A CA that was loaded in time does not sign once it has ended.
-    let late = mint(&ca, &server(KeyAlgorithm::EcdsaP256), certificate.not_after() + second);
+    let late = mint(
+        &ca,
+        &server(KeyAlgorithm::EcdsaP256),
+        certificate.not_after() + second,
+    );
     assert_eq!(late.unwrap_err().reason(), "Expired");
 }
 
@@ -85,11 +109,24 @@ fn shows_key(text: &str, directory: &Path) -> bool {
     let mut pieces: Vec<String> = plain
         .lines()
         .filter(|line| line.len() >= 16 && !line.contains(' ') && !line.starts_with('-'))
-        .flat_map(|line| line.as_bytes().chunks_exact(8).map(|piece| String::from_utf8_lossy(piece).into_owned()).collect::<Vec<_>>())
+        .flat_map(|line| {
+            line.as_bytes()
+                .chunks_exact(8)
+                .map(|piece| String::from_utf8_lossy(piece).into_owned())
+                .collect::<Vec<_>>()
+        })
         .collect();
     if let Ok(key) = PrivateKey::from_pem(&pem) {
-        let body: String = key.to_pem().lines().filter(|line| !line.starts_with('-')).collect();
-        pieces.extend(body.as_bytes().chunks_exact(8).map(|piece| String::from_utf8_lossy(piece).into_owned()));
+        let body: String = key
+            .to_pem()
+            .lines()
+            .filter(|line| !line.starts_with('-'))
+            .collect();
+        pieces.extend(
+            body.as_bytes()
+                .chunks_exact(8)
+                .map(|piece| String::from_utf8_lossy(piece).into_owned()),
+        );
     }
     for block in pem.windows(6) {
         pieces.push(format!("{block:?}").trim_matches(['[', ']']).to_owned());

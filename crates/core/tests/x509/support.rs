@@ -8,8 +8,8 @@ use std::process::{Command, Stdio};
 use std::sync::{Arc, LazyLock, Mutex};
 
 use external_ca_core::x509::{
-    CaError, Certificate, CertificateAuthority, KeyAlgorithm, LeafProfile, PrivateKey, San, Usages, generate,
-    parse_bundle, request, sign_request,
+    CaError, Certificate, CertificateAuthority, KeyAlgorithm, LeafProfile, PrivateKey, San, Usages,
+    generate, parse_bundle, request, sign_request,
 };
 use jiff::{SignedDuration, Timestamp};
 
@@ -18,10 +18,16 @@ pub fn odd_cas() -> &'static Path {
     static MADE: LazyLock<tempfile::TempDir> = LazyLock::new(|| {
         let directory = tempfile::tempdir().unwrap();
         let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/x509/odd-cas.sh");
-        let status = Command::new(script).arg(directory.path()).status().expect("odd-cas.sh must run");
+        let status = Command::new(script)
+            .arg(directory.path())
+            .status()
+            .expect("odd-cas.sh must run");
         let log = fs::read_to_string(directory.path().join("openssl.log")).unwrap_or_default();
         let end: Vec<&str> = log.lines().rev().take(20).collect();
-        assert!(status.success(), "odd-cas.sh needs openssl 3; its last lines, last first: {end:#?}");
+        assert!(
+            status.success(),
+            "odd-cas.sh needs openssl 3; its last lines, last first: {end:#?}"
+        );
         directory
     });
     MADE.path()
@@ -32,7 +38,12 @@ pub fn cases(kind: &str) -> Vec<(String, PathBuf)> {
     let mut cases: Vec<_> = fs::read_dir(odd_cas().join(kind))
         .unwrap()
         .map(|entry| entry.unwrap().path())
-        .map(|path| (path.file_name().unwrap().to_string_lossy().into_owned(), path))
+        .map(|path| {
+            (
+                path.file_name().unwrap().to_string_lossy().into_owned(),
+                path,
+            )
+        })
         .collect();
     cases.sort();
     cases
@@ -55,9 +66,12 @@ pub fn hours(hours: i64) -> SignedDuration {
 
 /// One key of each kind for the whole run: making RSA keys is what takes time.
 pub fn key(algorithm: KeyAlgorithm) -> Arc<PrivateKey> {
-    static KEYS: LazyLock<Mutex<HashMap<KeyAlgorithm, Arc<PrivateKey>>>> = LazyLock::new(Mutex::default);
+    static KEYS: LazyLock<Mutex<HashMap<KeyAlgorithm, Arc<PrivateKey>>>> =
+        LazyLock::new(Mutex::default);
     let mut keys = KEYS.lock().unwrap();
-    keys.entry(algorithm).or_insert_with(|| Arc::new(generate(algorithm).unwrap())).clone()
+    keys.entry(algorithm)
+        .or_insert_with(|| Arc::new(generate(algorithm).unwrap()))
+        .clone()
 }
 
 pub fn serial(number: u8) -> [u8; 16] {
@@ -74,7 +88,10 @@ pub fn server(key: KeyAlgorithm) -> LeafProfile {
     LeafProfile {
         common_name: "cluster-gateway".to_owned(),
         organizations: vec!["OpenChoreo".to_owned()],
-        sans: vec![dns("cluster-gateway.ns.svc"), dns("cluster-gateway.ns.svc.cluster.local")],
+        sans: vec![
+            dns("cluster-gateway.ns.svc"),
+            dns("cluster-gateway.ns.svc.cluster.local"),
+        ],
         usages: Usages::SERVER,
         key,
         duration: hours(8760),
@@ -82,7 +99,12 @@ pub fn server(key: KeyAlgorithm) -> LeafProfile {
 }
 
 pub fn client(key: KeyAlgorithm) -> LeafProfile {
-    LeafProfile { common_name: "eu-1".to_owned(), sans: Vec::new(), usages: Usages::CLIENT, ..server(key) }
+    LeafProfile {
+        common_name: "eu-1".to_owned(),
+        sans: Vec::new(),
+        usages: Usages::CLIENT,
+        ..server(key)
+    }
 }
 
 /// Request and signature in one.
@@ -103,10 +125,17 @@ pub fn certificate(pem: &[u8]) -> Certificate {
 
 /// Runs openssl in a directory; its output if it succeeds, else what it said.
 pub fn openssl(directory: &Path, arguments: &[&str]) -> Result<String, String> {
-    let output =
-        Command::new("openssl").current_dir(directory).args(arguments).output().expect("openssl must be installed");
+    let output = Command::new("openssl")
+        .current_dir(directory)
+        .args(arguments)
+        .output()
+        .expect("openssl must be installed");
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-    if output.status.success() { Ok(text(&output.stdout)) } else { Err(text(&output.stdout) + &text(&output.stderr)) }
+    if output.status.success() {
+        Ok(text(&output.stdout))
+    } else {
+        Err(text(&output.stdout) + &text(&output.stderr))
+    }
 }
 
 /// What Go is asked: does this chain verify?
@@ -131,7 +160,10 @@ pub struct Answer {
 pub fn ask_go(questions: &[Question]) -> Vec<Answer> {
     static PEERS: LazyLock<PathBuf> = LazyLock::new(|| {
         let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/peers/build.sh");
-        let output = Command::new(script).stderr(Stdio::inherit()).output().expect("tests/peers/build.sh must run");
+        let output = Command::new(script)
+            .stderr(Stdio::inherit())
+            .output()
+            .expect("tests/peers/build.sh must run");
         assert!(output.status.success(), "tests/peers/build.sh needs Go");
         Path::new(String::from_utf8_lossy(&output.stdout).trim()).join("peers")
     });
@@ -142,7 +174,10 @@ pub fn ask_go(questions: &[Question]) -> Vec<Answer> {
         .spawn()
         .expect("the Go peers must start");
     let mut input = peers.stdin.take().unwrap();
-    let lines: String = questions.iter().map(|q| serde_json::to_string(q).unwrap() + "\n").collect();
+    let lines: String = questions
+        .iter()
+        .map(|q| serde_json::to_string(q).unwrap() + "\n")
+        .collect();
     let writer = std::thread::spawn(move || input.write_all(lines.as_bytes()).unwrap());
     let output = peers.wait_with_output().unwrap();
     writer.join().unwrap();

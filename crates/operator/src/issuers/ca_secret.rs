@@ -8,6 +8,12 @@ pub(super) fn sign(
     ca: &CertificateAuthority,
     request: &SigningRequest<'_>,
 ) -> Result<Vec<Certificate>, IssuerError> {
-    sign_request(ca, request.csr.der(), request.profile, request.serial, request.now)
-        .map_err(|error| IssuerError::Rejected(error.to_string()))
+    sign_request(
+        ca,
+        request.csr.der(),
+        request.profile,
+        request.serial,
+        request.now,
+    )
+    .map_err(|error| IssuerError::Rejected(error.to_string()))
 }

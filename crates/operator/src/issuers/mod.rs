@@ -36,7 +36,10 @@ pub enum Issuer {
 
 impl Issuer {
     /// Signs: leaf first, then the intermediates, without the root.
-    pub async fn sign(&self, request: &SigningRequest<'_>) -> Result<Vec<Certificate>, IssuerError> {
+    pub async fn sign(
+        &self,
+        request: &SigningRequest<'_>,
+    ) -> Result<Vec<Certificate>, IssuerError> {
         match self {
             Self::CaSecret(ca) => ca_secret::sign(ca, request),
         }

@@ -1,0 +1,84 @@
+//! `make bench`: what an issuance of N planes costs against a real API server, beside what its keys alone cost.
+//!
+//! Wall time, memory and processor time are measured without a proxy between operator and API server; requests are
+//! counted in a second run, on a control plane of its own, through the proxy.
+//!
+//!     bench [--quick] [--no-steady] [--no-counts] [SIZE...]      by default 100 500 1000, and five minutes of steady state
+
+mod budget;
+mod counts;
+mod issuing;
+mod keys;
+mod planes;
+mod steady;
+
+use budget::{Budget, table};
+use external_ca_tests::Result;
+use std::time::Duration;
+
+/// How many planes the steady state has.
+const STEADY_PLANES: usize = 50;
+
+struct Options {
+    sizes: Vec<usize>,
+    counts: bool,
+    steady: Option<Duration>,
+}
+
+impl Options {
+    fn read(args: impl Iterator<Item = String>) -> Result<Self> {
+        let mut options = Self {
+            sizes: Vec::new(),
+            counts: true,
+            steady: Some(Duration::from_secs(300)),
+        };
+        for arg in args {
+            match arg.as_str() {
+                "--quick" => options.steady = options.steady.map(|_| Duration::from_secs(30)),
+                "--no-steady" => options.steady = None,
+                "--no-counts" => options.counts = false,
+                size => options
+                    .sizes
+                    .push(size.parse().map_err(|_| format!("{size}: not a size"))?),
+            }
+        }
+        if options.sizes.is_empty() {
+            options.sizes = vec![100, 500, 1000];
+        }
+        Ok(options)
+    }
+}
+
+#[tokio::main]
+async fn main() -> Result<()> {
+    let options = Options::read(std::env::args().skip(1))?;
+    let cores = std::thread::available_parallelism()?;
+    println!("{cores} cores, shared by operator, API server and etcd; RSA-2048; release build\n");
+    let mut budgets = vec![budget::binary()?];
+    for &size in &options.sizes {
+        let issued = issuing::run(size).await?;
+        table(
+            &format!("{size} planes, {} leaves, no proxy", size + 1),
+            &issued.rows(),
+        );
+        budgets.extend(issued.budgets());
+        if options.counts {
+            let counted = counts::run(size).await?;
+            table(
+                &format!("{size} planes, requests, through the proxy"),
+                &counted.rows(),
+            );
+            budgets.extend(counted.budgets());
+        }
+    }
+    if let Some(time) = options.steady {
+        let steady = steady::run(STEADY_PLANES, time).await?;
+        table(
+            &format!("steady state: {STEADY_PLANES} planes for {time:?}, through the proxy"),
+            &steady.rows(),
+        );
+        budgets.extend(steady.budgets());
+    }
+    Budget::print(&budgets);
+    Ok(())
+}
