@@ -51,7 +51,7 @@ pub async fn put(world: &World, planes: usize) -> Result<()> {
             apply_yaml(&world.admin, &text).await.map(drop)
         })
         .buffer_unordered(CREATORS)
-        .try_collect()
+        .try_collect::<()>()
         .await
 }
 
@@ -89,7 +89,7 @@ pub async fn put_unrelated(world: &World, count: usize) -> Result<()> {
             api.create(&PostParams::default(), &secret).await.map(drop)
         })
         .buffer_unordered(CREATORS)
-        .try_collect()
+        .try_collect::<()>()
         .await?;
     Ok(())
 }

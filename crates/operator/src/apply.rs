@@ -41,6 +41,8 @@ const SLICE: Duration = Duration::from_secs(2);
 pub struct Outcome {
     /// What was done.
     pub done: Vec<Problem>,
+    /// Which objects were written.
+    pub written: Vec<String>,
     /// What failed.
     pub failed: Vec<(Step, Error)>,
     /// Whether anything is left to do, or must be looked at again.
@@ -100,7 +102,10 @@ impl Outcome {
     fn add(&mut self, result: Result<Option<Problem>, Error>, step: Step) {
         self.unfinished = true;
         match result {
-            Ok(done) => self.done.extend(done),
+            Ok(done) => {
+                self.written.push(step.object());
+                self.done.extend(done);
+            }
             Err(Error::Changed) => {}
             Err(error) => self.failed.push((step, error)),
         }

@@ -8,6 +8,7 @@ mod http;
 mod issuers;
 mod lease;
 mod observe;
+mod pace;
 mod planes;
 mod reconcile;
 mod store;

@@ -82,7 +82,7 @@ pub fn observe(
         // Seen before it was known to hold a CA or anchors: it is read again for that.
         for stale in fresh {
             if facts.material.contains_key(&stale) {
-                facts.forget(&stale);
+                facts.unsee(&stale);
                 let watches = Arc::clone(&context.watches);
                 tokio::spawn(async move { watches.read(stale).await });
             }

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use external_ca_api::{ExternalCAIssuance, ExternalCAIssuanceStatus, MANAGER};
 use external_ca_core::desired::identity;
-use external_ca_core::plan::{Plan, Step, plan, with_failures};
+use external_ca_core::plan::{Plan, plan, with_failures};
 use external_ca_core::{Problem, Reason};
 use jiff::Timestamp;
 use kube::api::{Patch, PatchParams};
@@ -20,15 +20,13 @@ use tokio::sync::Semaphore;
 use crate::apply::{Outcome, apply};
 use crate::error::bounded;
 use crate::observe::observe;
+use crate::pace::{Pace, backoff};
 use crate::store::Store;
 use crate::telemetry::{Issuance, Metrics, Word};
 use crate::watches::Watches;
 
 /// The status of one issuance is written at most this often.
 const STATUS_INTERVAL: Duration = Duration::from_secs(1);
-/// The first and the longest pause after a failure.
-const BACKOFF: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(300));
-
 /// What every reconcile shares.
 pub struct Context {
     /// The API server.
@@ -58,9 +56,10 @@ pub struct Context {
 /// What is remembered of an issuance between two turns: for speed and manners only, never for decisions about trust.
 #[derive(Default, Clone)]
 pub struct Memory {
-    attempts: u32,
+    pace: Pace,
     status: Option<Arc<ExternalCAIssuanceStatus>>,
     written: Option<Instant>,
+    status_failures: u32,
 }
 
 /// One turn. It does not fail: what goes wrong is a condition, and the pause grows.
@@ -83,17 +82,22 @@ pub async fn reconcile(
         events,
         next_check,
     } = plan(&observed, now);
+    let (steps, mut failures) = memory.pace.admit(steps, started);
     let outcome = apply(&context, &observed, steps, now).await;
-    let failures: Vec<(Step, Problem)> = outcome
-        .failed
-        .iter()
-        .map(|(step, error)| {
-            let problem = error.problem(step.object());
-            context.metrics.errors.get_or_create(&Word { reason: problem.reason.as_str() }).inc();
-            tracing::warn!(issuance = identity(&issuance), reason = %problem.reason, "{}", problem.message);
-            (step.clone(), problem)
-        })
-        .collect();
+    for (step, error) in &outcome.failed {
+        let problem = error.problem(step.object());
+        context
+            .metrics
+            .errors
+            .get_or_create(&Word {
+                reason: problem.reason.as_str(),
+            })
+            .inc();
+        tracing::warn!(issuance = identity(&issuance), reason = %problem.reason, "{}", problem.message);
+        memory.pace.failed(step, &problem, error.retry_after());
+        failures.push((step.clone(), problem));
+    }
+    memory.pace.wrote(&outcome.written);
     let failure_events = with_failures(&mut status, &failures, issuance.status.as_ref(), now);
     let written = write_status(&context, &issuance, &status, &mut memory).await;
     publish(
@@ -202,37 +206,28 @@ fn next(
     next_check: Timestamp,
     now: Timestamp,
 ) -> Action {
-    let asked = outcome
-        .failed
-        .iter()
-        .filter_map(|(_, error)| error.retry_after())
-        .max();
-    let failed = !outcome.failed.is_empty() || matches!(written, Written::Failed(_));
-    if failed {
-        memory.attempts = memory.attempts.saturating_add(1);
-        let asked = match written {
-            Written::Failed(asked_for_status) => asked.max(asked_for_status),
-            _ => asked,
-        };
-        let backoff = BACKOFF
-            .0
-            .saturating_mul(1 << (memory.attempts - 1).min(16))
-            .min(BACKOFF.1);
-        return Action::requeue(backoff.max(asked.unwrap_or_default()));
-    }
-    memory.attempts = 0;
-    if let Written::Later(wait) = written {
-        return Action::requeue(wait);
+    let planned = Duration::try_from(now.duration_until(next_check)).unwrap_or_default();
+    let mut wait = planned.max(Duration::from_millis(500));
+    if let Some(retry) = memory.pace.next_retry() {
+        wait = wait.min(retry);
     }
     if outcome.unfinished {
-        return Action::requeue(Duration::ZERO);
+        // Somebody else's write may still be on its way to us.
+        wait = if outcome.written.is_empty() {
+            wait.min(Duration::from_millis(200))
+        } else {
+            Duration::ZERO
+        };
     }
-    let wait = now.duration_until(next_check);
-    Action::requeue(
-        Duration::try_from(wait)
-            .unwrap_or_default()
-            .max(Duration::from_millis(500)),
-    )
+    match written {
+        Written::Yes => memory.status_failures = 0,
+        Written::Later(rest) => wait = wait.min(rest),
+        Written::Failed(asked) => {
+            memory.status_failures = memory.status_failures.saturating_add(1);
+            wait = backoff(memory.status_failures).max(asked.unwrap_or_default());
+        }
+    }
+    Action::requeue(wait)
 }
 
 /// One Event for each condition that turned, and one for each kind of thing that was done.

@@ -205,10 +205,19 @@ impl Facts {
         }
     }
 
-    /// Forgets what no issuance has to do with any more.
-    pub fn forget(&mut self, key: &MaterialRef) {
+    /// An object must be read again before anything is concluded from it.
+    pub fn unsee(&mut self, key: &MaterialRef) {
         self.material.remove(key);
         self.versions.remove(key);
+    }
+
+    /// Forgets what no issuance has to do with any more, a CA's key first of all.
+    pub fn forget(&mut self, key: &MaterialRef) {
+        self.unsee(key);
+        match key.kind {
+            MaterialKind::Secret => drop(self.authorities.remove(&key.object)),
+            MaterialKind::ConfigMap => self.anchors.retain(|(object, _), _| *object != key.object),
+        }
     }
 
     fn put(&mut self, key: MaterialRef, value: Read<Material>) -> bool {
