@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use external_ca_tests::apply::{apply_documents, apply_yaml, documents};
+use external_ca_tests::apply::{apply_documents, documents};
 use external_ca_tests::openchoreo::{self, CONTROL_PLANE};
 use external_ca_tests::openssl::{Ca, Purpose, key_matches, verify};
 use external_ca_tests::proxy::When;

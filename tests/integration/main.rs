@@ -3,3 +3,4 @@
 mod guide;
 mod kill;
 mod quiet;
+mod refusals;

@@ -15,19 +15,43 @@ use std::process::Command;
 /// The first word of a directory that `odd-cas.sh` makes, the condition's word, and a word of the fix.
 const REASONS: [(&str, &str, &str); 18] = [
     ("KeyEncrypted", "CAKeyEncrypted", "decrypt it first"),
-    ("KeyMismatch", "CAKeyMismatch", "put the two that belong together there"),
+    (
+        "KeyMismatch",
+        "CAKeyMismatch",
+        "put the two that belong together there",
+    ),
     ("NotACertificateAuthority", "NotACA", "use a CA certificate"),
-    ("KeyUsageMissing", "CAKeyUsageMissing", "reissued with keyCertSign"),
+    (
+        "KeyUsageMissing",
+        "CAKeyUsageMissing",
+        "reissued with keyCertSign",
+    ),
     ("Expired", "CAExpired", "put a renewed one there"),
     ("NotYetValid", "CANotYetValid", "check the clocks"),
     ("WeakKey", "CAWeakKey", "use a CA with a longer key"),
     ("WeakSignature", "CAWeakSignature", "reissued with SHA-256"),
-    ("PathLengthExceeded", "CAPathLengthExceeded", "use a CA further up"),
+    (
+        "PathLengthExceeded",
+        "CAPathLengthExceeded",
+        "use a CA further up",
+    ),
     ("NameConstraints", "CANameConstraints", "name constraints"),
     ("UnsupportedKey", "CAUnsupportedKey", "use RSA"),
-    ("CertificateInvalid", "CACertificateInvalid", "put the CA's certificate there in PEM form"),
-    ("CertificateMissing", "CACertificateInvalid", "put the CA's certificate there"),
-    ("KeyMissing", "CAKeyInvalid", "put the CA's private key there"),
+    (
+        "CertificateInvalid",
+        "CACertificateInvalid",
+        "put the CA's certificate there in PEM form",
+    ),
+    (
+        "CertificateMissing",
+        "CACertificateInvalid",
+        "put the CA's certificate there",
+    ),
+    (
+        "KeyMissing",
+        "CAKeyInvalid",
+        "put the CA's private key there",
+    ),
     ("KeyInvalid", "CAKeyInvalid", "it must be a PEM key"),
     ("TooLarge", "CATooLarge", "leave only the CA's chain in it"),
     ("UsageNotAllowed", "CAUsageNotAllowed", ""),
@@ -42,16 +66,31 @@ struct Case {
 
 /// At most two CAs of each kind, so ordered that neighbours differ in their reason where that can be.
 fn cases(dir: &Path) -> Vec<Case> {
-    let mut dirs: Vec<PathBuf> = fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().path()).collect();
+    let mut dirs: Vec<PathBuf> = fs::read_dir(dir)
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .collect();
     dirs.sort();
     let mut by_kind: BTreeMap<&str, VecDeque<Case>> = BTreeMap::new();
     for dir in dirs {
         let name = dir.file_name().unwrap().to_str().unwrap().to_owned();
         let kind = name.split('-').next().unwrap();
-        let (kind, reason, fix) = *REASONS.iter().find(|(known, ..)| *known == kind).expect("a known reason");
-        by_kind.entry(kind).or_default().push_back(Case { dir, reason, fix });
+        let (kind, reason, fix) = *REASONS
+            .iter()
+            .find(|(known, ..)| *known == kind)
+            .expect("a known reason");
+        by_kind
+            .entry(kind)
+            .or_default()
+            .push_back(Case { dir, reason, fix });
     }
-    let rounds = (0..2).flat_map(|round| by_kind.values_mut().filter_map(VecDeque::pop_front).map(move |case| (round, case)).collect::<Vec<_>>());
+    let rounds = (0..2).flat_map(|round| {
+        by_kind
+            .values_mut()
+            .filter_map(VecDeque::pop_front)
+            .map(move |case| (round, case))
+            .collect::<Vec<_>>()
+    });
     rounds.map(|(_, case)| case).collect()
 }
 
@@ -82,15 +121,26 @@ async fn put_data(world: &World, data: Value) -> Result<()> {
         "metadata": {"name": CA_SECRET, "namespace": CONTROL_PLANE}, "data": data,
     });
     let params = PatchParams::apply("test").force();
-    world.secrets(CONTROL_PLANE).patch(CA_SECRET, &params, &Patch::Apply(secret)).await?;
+    world
+        .secrets(CONTROL_PLANE)
+        .patch(CA_SECRET, &params, &Patch::Apply(secret))
+        .await?;
     Ok(())
 }
 
 async fn remove(world: &World) -> Result<()> {
-    world.secrets(CONTROL_PLANE).delete(CA_SECRET, &DeleteParams::default()).await?;
-    let status = world.condition("IssuerReady", "False", "CASecretNotFound").await;
+    world
+        .secrets(CONTROL_PLANE)
+        .delete(CA_SECRET, &DeleteParams::default())
+        .await?;
+    let status = world
+        .condition("IssuerReady", "False", "CASecretNotFound")
+        .await;
     let message = message(&status, "IssuerReady");
-    assert!(message.contains(CA_SECRET) && message.contains("create it with tls.crt and tls.key"), "{message}");
+    assert!(
+        message.contains(CA_SECRET) && message.contains("create it with tls.crt and tls.key"),
+        "{message}"
+    );
     Ok(())
 }
 
@@ -102,7 +152,9 @@ async fn nothing_is_written_with_a_refused_ca() -> Result<()> {
     let operator = world.operator(None).await?;
     let before = world.snapshot().await?;
     world.issue().await?;
-    world.condition("IssuerReady", "False", "CASecretNotFound").await;
+    world
+        .condition("IssuerReady", "False", "CASecretNotFound")
+        .await;
     let made = making.await?;
     let made = made.path().join("made");
 
@@ -116,7 +168,11 @@ async fn nothing_is_written_with_a_refused_ca() -> Result<()> {
             put(&world, &case.dir).await?;
             let status = world.condition(kind, "False", case.reason).await;
             let text = message(&status, kind);
-            let named = if kind == "IssuerReady" { CA_SECRET } else { "cluster-gateway-tls" };
+            let named = if kind == "IssuerReady" {
+                CA_SECRET
+            } else {
+                "cluster-gateway-tls"
+            };
             assert!(text.contains(named), "{}: {text}", case.dir.display());
             assert!(text.contains(case.fix), "{}: {text}", case.dir.display());
             covered.push(case.reason);

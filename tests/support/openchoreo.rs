@@ -64,9 +64,8 @@ pub fn control_plane(namespace: &str) -> String {
     control_plane_of(Release::V0_17, namespace)
 }
 
-/// The control plane of a release. From v1.0 the gateway and the controller-manager also mount certificates of an internal
-/// API, and so does openchoreo-api: Secrets cluster-gateway-internal-ca, controller-manager-cluster-gateway-client-tls,
-/// openchoreo-api-cluster-gateway-client-tls, which are not made here.
+/// The control plane of a release. From v1.0 the gateway, the controller-manager and openchoreo-api also mount
+/// certificates of an internal API: stand-ins for those Secrets are part of it, for pods wait for their mounts.
 pub fn control_plane_of(release: Release, namespace: &str) -> String {
     let internal = release == Release::V1_2;
     let labels = |component: &str| {
@@ -151,6 +150,17 @@ pub fn control_plane_of(release: Release, namespace: &str) -> String {
         }),
     ];
     if internal {
+        for name in [
+            "cluster-gateway-internal-ca",
+            "controller-manager-cluster-gateway-client-tls",
+            "openchoreo-api-cluster-gateway-client-tls",
+        ] {
+            objects.push(json!({
+                "apiVersion": "v1", "kind": "Secret",
+                "metadata": {"name": name, "namespace": namespace},
+                "stringData": {"ca.crt": placeholder},
+            }));
+        }
         objects.push(service_account("openchoreo-api", namespace));
         objects.push(deployment(&Workload {
             name: "openchoreo-api",
