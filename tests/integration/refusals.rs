@@ -40,7 +40,7 @@ const REASONS: [(&str, &str, &str); 18] = [
     (
         "CertificateInvalid",
         "CACertificateInvalid",
-        "put the CA's certificate there in PEM form",
+        "PEM",
     ),
     (
         "CertificateMissing",
