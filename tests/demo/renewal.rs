@@ -178,8 +178,11 @@ impl Restarts {
 
     /// Looks, and says what is new.
     async fn look(&mut self, screen: &Screen, stage: &Stage) -> Result<()> {
-        for deployment in deployments(stage).await? {
-            let (key, now) = (key(&deployment), self.start.elapsed());
+        let deployments = deployments(stage).await?;
+        // One look is one moment.
+        let now = self.start.elapsed();
+        for deployment in deployments {
+            let key = key(&deployment);
             if self.before.get(&key) == Some(&stamp(&deployment)) {
                 continue;
             }

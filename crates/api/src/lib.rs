@@ -23,8 +23,11 @@ pub const ADOPT_ANNOTATION: &str = "pki.openchoreo.dev/adopt";
 /// Annotation on a Secret or ConfigMap: the issuance (`<namespace>/<name>`) that manages it.
 pub const ISSUANCE_ANNOTATION: &str = "pki.openchoreo.dev/issuance";
 
+/// Annotation on a leaf's Secret: the request for a renewal that it was issued for, so that none is granted twice.
+pub const RENEWAL_ANNOTATION: &str = "pki.openchoreo.dev/renewal";
+
 /// Annotation on a pod template: what its pods load at start, as `<kind>/<name>=<hash>` entries, comma separated.
 pub const MATERIAL_HASH_ANNOTATION: &str = "pki.openchoreo.dev/material-hash";
 
-/// Value of `app.kubernetes.io/managed-by`, and the field manager of every server-side apply.
+/// The field manager of every write.
 pub const MANAGER: &str = "external-ca-operator";

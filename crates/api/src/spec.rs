@@ -22,7 +22,7 @@ use crate::{Duration, ExternalCAIssuanceStatus};
     doc = "An ExternalCAIssuance issues, distributes, renews and wires the mutual-TLS material of OpenChoreo's cluster gateway and cluster agents from a CA that the platform team brings.",
     printcolumn = r#"{"name":"Ready","type":"string","jsonPath":".status.conditions[?(@.type=='Ready')].status"}"#,
     printcolumn = r#"{"name":"Status","type":"string","jsonPath":".status.conditions[?(@.type=='Ready')].reason"}"#,
-    printcolumn = r#"{"name":"CA-Expiry","type":"date","jsonPath":".status.issuer.notAfter"}"#,
+    printcolumn = r#"{"name":"CA-Expiry","type":"string","jsonPath":".status.issuer.notAfter"}"#,
     printcolumn = r#"{"name":"Next-Renewal","type":"string","jsonPath":".status.nextRenewal"}"#,
     printcolumn = r#"{"name":"Certificates","type":"string","jsonPath":".status.certificatesReady"}"#,
     printcolumn = r#"{"name":"Age","type":"date","jsonPath":".metadata.creationTimestamp"}"#,

@@ -26,8 +26,8 @@ pub struct LeafContext<'a> {
     pub served: bool,
     /// Whether the issuance allows it to replace a Secret that holds another identity.
     pub adopt: bool,
-    /// Whether somebody asked for a renewal.
-    pub renew: bool,
+    /// The request for a renewal of this leaf, if there is one.
+    pub renew: Option<&'a str>,
     /// Now.
     pub now: Timestamp,
 }
@@ -357,11 +357,12 @@ fn renewal_helps(context: &LeafContext<'_>, certificate: &Certificate) -> bool {
 }
 
 fn requested(context: &LeafContext<'_>) -> Option<Problem> {
-    if context.renew {
-        problem(context, Reason::RenewRequested, "a renewal was asked for")
-    } else {
-        None
+    let request = context.renew?;
+    let granted = context.stored.found()?.renewal.as_deref() == Some(request);
+    if granted {
+        return None;
     }
+    problem(context, Reason::RenewRequested, "a renewal was asked for")
 }
 
 /// A Secret that is not ours and holds another identity than the wanted one is not overwritten unasked.

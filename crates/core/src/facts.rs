@@ -3,7 +3,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use aws_lc_rs::digest;
-use external_ca_api::{ISSUANCE_ANNOTATION, MATERIAL_HASH_ANNOTATION, PlaneKind};
+use external_ca_api::{
+    ExternalCAIssuance, ISSUANCE_ANNOTATION, MATERIAL_HASH_ANNOTATION, PlaneKind, RENEW_ANNOTATION,
+    RENEWAL_ANNOTATION,
+};
 use jiff::Timestamp;
 use k8s_openapi::api::apps::v1::{DaemonSet, Deployment, StatefulSet};
 use k8s_openapi::api::core::v1::{ConfigMap, PodTemplateSpec, Secret};
@@ -16,7 +19,7 @@ use crate::observed::{
 };
 use crate::x509::{self, Certificate};
 
-/// A PEM file larger than this is not read: RFC 5280 chains are a few KiB.
+/// A `tls.crt` larger than this is not read: RFC 5280 chains are a few KiB.
 pub const MAX_PEM: usize = 64 * 1024;
 
 const TLS_CRT: &str = "tls.crt";
@@ -62,13 +65,12 @@ pub fn config_map_certificates(config_map: &ConfigMap, key: &str) -> Vec<Certifi
 
 fn material(metadata: &ObjectMeta, ca: &[u8], parts: &[&[u8]]) -> Material {
     let (manager, changed) = last_change(metadata, "f:data");
+    let annotation = |name: &str| metadata.annotations.as_ref()?.get(name).cloned();
     Material {
+        resource_version: metadata.resource_version.clone().unwrap_or_default(),
         secret_type: String::new(),
-        issuance: metadata
-            .annotations
-            .as_ref()
-            .and_then(|all| all.get(ISSUANCE_ANNOTATION))
-            .cloned(),
+        issuance: annotation(ISSUANCE_ANNOTATION),
+        renewal: annotation(RENEWAL_ANNOTATION),
         controller: metadata
             .owner_references
             .iter()
@@ -103,11 +105,7 @@ pub fn hash(parts: &[&[u8]]) -> String {
 }
 
 fn certificates(pem: &[u8]) -> Vec<Certificate> {
-    if pem.len() > MAX_PEM {
-        Vec::new()
-    } else {
-        x509::parse_bundle(pem).certificates
-    }
+    x509::parse_bundle(pem).certificates
 }
 
 fn leaf(crt: &[u8], key: &[u8]) -> Leaf {
@@ -381,12 +379,34 @@ fn workload(
         resource_version: metadata.resource_version.clone().unwrap_or_default(),
         created: stamp(&metadata.creation_timestamp),
         available_since: None,
+        restarted: restarted(metadata),
         mounts,
         loaded,
         rollout,
         rollout_since: None,
         agent: agent(template),
         workload: WorkloadRef { kind, object },
+    })
+}
+
+/// When `kubectl rollout restart` was last run, by the API server's clock.
+fn restarted(metadata: &ObjectMeta) -> Option<Timestamp> {
+    const FIELD: &str =
+        "/f:spec/f:template/f:metadata/f:annotations/f:kubectl.kubernetes.io~1restartedAt";
+    let entries = metadata.managed_fields.as_deref().unwrap_or_default();
+    last_manager(entries, |fields| fields.pointer(FIELD).is_some()).1
+}
+
+/// Which request for a renewal stands on an issuance: the annotation's value, and when it was put there.
+pub fn renewal_request(issuance: &ExternalCAIssuance) -> Option<String> {
+    const FIELD: &str = "/f:metadata/f:annotations/f:pki.openchoreo.dev~1renew";
+    let metadata = &issuance.metadata;
+    let value = metadata.annotations.as_ref()?.get(RENEW_ANNOTATION)?;
+    let entries = metadata.managed_fields.as_deref().unwrap_or_default();
+    let time = last_manager(entries, |fields| fields.pointer(FIELD).is_some()).1;
+    Some(match time {
+        Some(time) => format!("{value} {time}"),
+        None => value.clone(),
     })
 }
 

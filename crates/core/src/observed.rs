@@ -92,10 +92,14 @@ impl<T> Read<T> {
 /// What is known of a Secret or ConfigMap that the issuance has to do with. Holds no private key.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Material {
+    /// For a conditional write.
+    pub resource_version: String,
     /// The Secret's type; empty for a ConfigMap.
     pub secret_type: String,
     /// The issuance that manages it, as its annotation says.
     pub issuance: Option<String>,
+    /// The request for a renewal that it was issued for, as its annotation says.
+    pub renewal: Option<String>,
     /// The object that controls it (`<Kind> <name>`), if an ownerReference says so.
     pub controller: Option<String>,
     /// The field manager that last wrote the certificate or bundle.
@@ -232,6 +236,8 @@ pub struct Workload {
     pub created: Option<Timestamp>,
     /// Since when it is available, where its kind says so.
     pub available_since: Option<Timestamp>,
+    /// When somebody last restarted it with `kubectl rollout restart`.
+    pub restarted: Option<Timestamp>,
     /// What its pod template mounts or takes into its environment.
     pub mounts: BTreeSet<MaterialRef>,
     /// What its pod template says was loaded: hash by object.
@@ -242,6 +248,15 @@ pub struct Workload {
     pub rollout_since: Option<Timestamp>,
     /// `--plane-type` and `--plane-id` of its containers' arguments.
     pub agent: Option<(String, String)>,
+}
+
+/// What older issuances own, with the owner's `<namespace>/<name>`: nothing has two owners.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Claims {
+    /// Leaves and bundles.
+    pub material: BTreeMap<MaterialRef, String>,
+    /// Planes whose clientCA it writes.
+    pub planes: BTreeMap<PlaneRef, String>,
 }
 
 /// All that a plan reads.
@@ -265,6 +280,6 @@ pub struct Observed {
     pub workloads: Vec<Arc<Workload>>,
     /// Kinds or namespaces that could not be read, with the reason: what they hold is not known.
     pub unreadable: Vec<String>,
-    /// Secrets that another, older issuance owns: its `<namespace>/<name>`.
-    pub claims: BTreeMap<ObjectRef, String>,
+    /// What another, older issuance owns: its `<namespace>/<name>`.
+    pub claims: Claims,
 }

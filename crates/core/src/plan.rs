@@ -13,9 +13,9 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use crate::checks::{self, LeafContext, Verdict};
 use crate::desired::{
-    Desired, DesiredLeaf, ca_secret, desired, identity, renew_before, trust_secret,
+    Desired, DesiredLeaf, Role, ca_secret, desired, identity, renew_before, trust_secret,
 };
-use crate::facts::encode_loaded;
+use crate::facts::{encode_loaded, renewal_request};
 use crate::observed::{
     Issuer, MaterialKind, MaterialRef, ObjectRef, Observed, Plane, PlaneRef, Read, RolloutState,
     WorkloadRef,
@@ -49,6 +49,8 @@ pub enum Step {
     WriteBundle {
         /// The ConfigMap or Secret.
         target: MaterialRef,
+        /// Only if it is still as it was seen; none where it did not exist.
+        resource_version: Option<String>,
         /// What it is to hold.
         anchors: Vec<Certificate>,
     },
@@ -71,6 +73,8 @@ pub enum Step {
         reuse_key: bool,
         /// Why.
         why: Problem,
+        /// The request for a renewal that it grants.
+        renewal: Option<String>,
     },
     /// Restart a workload by naming what it will load in its pod template.
     Restart {
@@ -246,22 +250,52 @@ impl Draft<'_> {
         for (_, problem) in std::mem::take(&mut self.desired.problems) {
             self.problem(Area::Certificates, problem);
         }
-        let additional = self.additional_anchors();
+        let (additional, unknown) = self.additional_anchors();
         let issuer = self.observed.issuer.clone();
         match issuer {
-            Issuer::Ready(ca) => self.with_issuer(&ca, &additional),
+            Issuer::Ready(ca) => match self.unfit(&ca) {
+                Some(problem) => self.refuse(problem),
+                None => self.with_issuer(&ca, &additional, &unknown),
+            },
             Issuer::Absent => self.without_issuer(),
-            Issuer::Refused(problem) => {
-                if problem.reason == Reason::CASecretUnreadable {
-                    self.wake_in(RETRY);
-                }
-                self.problem(Area::Issuer, problem);
-                self.keep_status();
-            }
+            Issuer::Refused(problem) => self.refuse(problem),
         }
         if !self.observed.unreadable.is_empty() {
             self.wake_in(RETRY);
         }
+    }
+
+    /// A CA that may not sign what the gateway or every agent needs would end in half a setup: it is no CA for this.
+    fn unfit(&self, ca: &CertificateAuthority) -> Option<Problem> {
+        let forbidden = |role: Role| {
+            let mut leaves = self
+                .desired
+                .leaves
+                .values()
+                .filter(move |leaf| leaf.role == role)
+                .map(|leaf| ca.permits(&leaf.profile).err().map(|error| (leaf, error)));
+            let first = leaves.next()??;
+            leaves.all(|error| error.is_some()).then_some(first)
+        };
+        let (leaf, error) = forbidden(Role::Gateway).or_else(|| forbidden(Role::Agent))?;
+        let message = format!(
+            "the CA Secret {} cannot sign Secret {}: {error}",
+            ca_secret(&self.observed.issuance),
+            leaf.target
+        );
+        Some(Problem::new(checks::ca_reason(&error), message))
+    }
+
+    fn refuse(&mut self, problem: Problem) {
+        // Time alone may mend these.
+        if matches!(
+            problem.reason,
+            Reason::CASecretUnreadable | Reason::CANotYetValid
+        ) {
+            self.wake_in(RETRY);
+        }
+        self.problem(Area::Issuer, problem);
+        self.keep_status();
     }
 
     fn without_issuer(&mut self) {
@@ -300,6 +334,7 @@ impl Draft<'_> {
     /// Without an issuer nothing is judged, so what was said of certificates and anchors stays.
     fn keep_status(&mut self) {
         if let Some(previous) = self.observed.issuance.status.clone() {
+            self.status.issuer = previous.issuer;
             self.status.trust = previous.trust;
             self.status.certificates = previous.certificates;
             self.status.certificates_ready = previous.certificates_ready;
@@ -315,8 +350,9 @@ impl Draft<'_> {
         }
     }
 
-    fn additional_anchors(&mut self) -> Vec<Certificate> {
-        let mut anchors = Vec::new();
+    /// The additional anchors, and the entries that cannot be read: guard 3 counts those.
+    fn additional_anchors(&mut self) -> (Vec<Certificate>, Vec<String>) {
+        let (mut anchors, mut unknown) = (Vec::new(), Vec::new());
         for (index, entry) in self
             .observed
             .issuance
@@ -351,11 +387,17 @@ impl Draft<'_> {
             };
             let message = format!("{origin}: {problem}; correct it or remove the entry");
             self.problem(Area::Trust, Problem::new(Reason::AnchorUnreadable, message));
+            unknown.push(origin);
         }
-        anchors
+        (anchors, unknown)
     }
 
-    fn with_issuer(&mut self, ca: &CertificateAuthority, additional: &[Certificate]) {
+    fn with_issuer(
+        &mut self,
+        ca: &CertificateAuthority,
+        additional: &[Certificate],
+        unknown_anchors: &[String],
+    ) {
         let issuance = Arc::clone(&self.observed.issuance);
         let trust_secret = trust_secret(&issuance);
         let desired = self.desired.clone();
@@ -377,6 +419,7 @@ impl Draft<'_> {
             desired: &desired,
             ca,
             additional,
+            unknown_anchors,
             consumers: &consumers,
             known: &known,
             trust_secret: &trust_secret,
@@ -430,6 +473,13 @@ impl Draft<'_> {
                 );
                 continue;
             }
+            if let Some(owner) = self.observed.claims.material.get(target) {
+                let message = format!(
+                    "{target}: the older issuance {owner} owns it; name another in spec.trust, or give this issuance other namespaces"
+                );
+                self.problem(Area::Trust, Problem::new(Reason::Conflict, message));
+                continue;
+            }
             let stored = self.observed.material.get(target).map(AsRef::as_ref);
             if let Some(Read::Unknown(why)) = stored {
                 self.problem(
@@ -464,22 +514,21 @@ impl Draft<'_> {
                 found.issuance.as_ref() == Some(&issuance) && found.has_ca_crt
             });
             let manager = found.and_then(|found| found.manager.clone());
-            if self.may_repair(
-                Area::Trust,
-                &target.to_string(),
-                "data[\"ca.crt\"]",
-                ours,
-                manager,
-            ) {
-                self.waiting.push((
-                    Area::Trust,
-                    Problem::new(Reason::Progressing, format!("writing {target}")),
-                ));
-                self.steps.push(Step::WriteBundle {
-                    target: target.clone(),
-                    anchors: wanted,
-                });
+            if let Err(problem) =
+                self.may_repair(&target.to_string(), "data[\"ca.crt\"]", ours, manager)
+            {
+                self.problem(Area::Trust, problem);
+                continue;
             }
+            self.waiting.push((
+                Area::Trust,
+                Problem::new(Reason::Progressing, format!("writing {target}")),
+            ));
+            self.steps.push(Step::WriteBundle {
+                target: target.clone(),
+                resource_version: found.map(|found| found.resource_version.clone()),
+                anchors: wanted,
+            });
         }
     }
 
@@ -502,15 +551,14 @@ impl Draft<'_> {
     /// Never fight: a field that another manager puts back is repaired twice within the hour, then left alone.
     fn may_repair(
         &mut self,
-        area: Area,
         object: &str,
         field: &str,
         ours: bool,
         manager: Option<String>,
-    ) -> bool {
+    ) -> Result<(), Problem> {
         let ours = ours || self.contested().iter().any(|entry| entry.object == object);
         let Some(manager) = manager.filter(|manager| ours && manager != MANAGER) else {
-            return true;
+            return Ok(());
         };
         let previous = self
             .contested()
@@ -520,12 +568,11 @@ impl Draft<'_> {
         let count = previous.as_ref().map_or(0, |entry| entry.count);
         if count >= CONTEST_LIMIT {
             let message = format!(
-                "{object}: the field manager \"{manager}\" keeps putting back {field}; let it leave the field to {MANAGER}, or \
-                 let planes refer to the trust Secret (planes.clientCA: SecretRef)"
+                "{object}: the field manager \"{manager}\" keeps putting back {field}; let it leave the field to {MANAGER} (planes may \
+                 refer to the trust Secret instead: planes.clientCA: SecretRef)"
             );
-            self.problem(area, Problem::new(Reason::FieldConflict, message));
             self.status.contested.extend(previous);
-            return false;
+            return Err(Problem::new(Reason::FieldConflict, message));
         }
         self.status.contested.push(Contested {
             object: object.to_owned(),
@@ -533,7 +580,7 @@ impl Draft<'_> {
             count: count + 1,
             last_time: Time(self.now),
         });
-        true
+        Ok(())
     }
 
     fn planes(&mut self, trust: &Trust<'_>, retiring: &[Certificate]) {
@@ -613,6 +660,14 @@ impl Draft<'_> {
                 ))
             };
         }
+        if let Some(owner) = self.observed.claims.planes.get(name) {
+            return Err(Problem::new(
+                Reason::Conflict,
+                format!(
+                    "{name}: the older issuance {owner} writes its clientCA; exclude the plane from one of the two by planes.selector"
+                ),
+            ));
+        }
         let served = name.namespace.as_ref().is_none_or(|namespace| {
             self.observed.served.contains(namespace)
                 || self.observed.plane_namespaces.contains(namespace)
@@ -680,20 +735,13 @@ impl Draft<'_> {
         });
         let lacks_ours = !plane.anchors.contains(anchor);
         let object = name.to_string();
-        if self.may_repair(
-            Area::Planes,
+        self.may_repair(
             &object,
             "spec.clusterAgent.clientCA",
             was_wired && lacks_ours,
             plane.manager.clone(),
-        ) {
-            Ok(Some(wiring))
-        } else {
-            Err(Problem::new(
-                Reason::FieldConflict,
-                format!("{object}: see contested"),
-            ))
-        }
+        )?;
+        Ok(Some(wiring))
     }
 
     fn leaves(&mut self, trust: &Trust<'_>, retiring: &[Certificate]) {
@@ -710,6 +758,7 @@ impl Draft<'_> {
                     .any(|word| word == "all" || word == target.to_string() || word == target.name)
             })
         };
+        let request = renewal_request(&issuance);
         let owner = identity(&issuance);
         let before = renew_before(&issuance.spec);
         let policy: RotationPolicy = issuance
@@ -719,22 +768,28 @@ impl Draft<'_> {
             .rotation_policy;
         let (mut ready, mut renewals) = (0, Vec::new());
         for leaf in trust.desired.leaves.values() {
-            let Some(stored) = self.observed.material.get(&leaf.material()) else {
-                continue;
-            };
+            // Objects of namespaces that are not served are not read.
+            let unread = Read::Unknown("it was not read".into());
+            let stored = self.observed.material.get(&leaf.material());
+            let stored = stored.map_or(&unread, AsRef::as_ref);
             let context = LeafContext {
                 leaf,
                 stored,
                 ca: trust.ca,
                 renew_before: before,
                 issuance: &owner,
-                claimed_by: self.observed.claims.get(&leaf.target).map(String::as_str),
+                claimed_by: self
+                    .observed
+                    .claims
+                    .material
+                    .get(&leaf.material())
+                    .map(String::as_str),
                 served: self.observed.served.contains(&leaf.target.namespace),
                 adopt: named(adopt, &leaf.target),
-                renew: named(renew, &leaf.target),
+                renew: request.as_deref().filter(|_| named(renew, &leaf.target)),
                 now: self.now,
             };
-            let (state, reason) = match checks::judge(&context) {
+            let (state, reason) = match self.contest(checks::judge(&context), leaf, stored) {
                 Verdict::Fit => {
                     ready += 1;
                     (CertificateState::Ready, None)
@@ -757,6 +812,7 @@ impl Draft<'_> {
                             profile: leaf.profile.clone(),
                             reuse_key: checks::reuses_key(policy, &context),
                             why,
+                            renewal: request.clone(),
                         });
                         (CertificateState::Pending, Some(reason))
                     } else {
@@ -788,6 +844,25 @@ impl Draft<'_> {
             self.wake(next);
         }
         self.status.next_renewal = next.map(Time);
+    }
+
+    /// A leaf that somebody else keeps replacing is no better off when it is issued again and again.
+    fn contest(
+        &mut self,
+        verdict: Verdict,
+        leaf: &DesiredLeaf,
+        stored: &Read<crate::observed::Material>,
+    ) -> Verdict {
+        let (Verdict::Issue(_), Some(found)) = (&verdict, stored.found()) else {
+            return verdict;
+        };
+        let ours = found.issuance.as_deref() == Some(identity(&self.observed.issuance).as_str());
+        let object = leaf.material().to_string();
+        let manager = found.manager.clone();
+        match self.may_repair(&object, "data[\"tls.crt\"]", ours, manager) {
+            Ok(()) => verdict,
+            Err(problem) => Verdict::Blocked(problem),
+        }
     }
 
     fn certificate_status(
@@ -1030,7 +1105,9 @@ impl Draft<'_> {
                 "certificates, trust, planes and workloads are as wanted",
             ),
         };
-        let progress = waiting.filter(|_| !paused);
+        // kstatus calls it in progress while Reconciling is True: what only waits for a person is not.
+        let moving = stalled.is_none() || !self.steps.is_empty();
+        let progress = waiting.filter(|_| !paused && moving);
         let mut all = vec![
             finding("Ready", ready, overall.reason, overall.message),
             match &progress {
@@ -1081,7 +1158,8 @@ impl Draft<'_> {
         let previous = self
             .previous()
             .map_or(&[][..], |status| status.conditions.as_slice());
-        let events = transitions(previous, &all);
+        let mut events = transitions(previous, &all);
+        events.extend(self.dropped());
         self.status.conditions = merge(
             previous,
             all,
@@ -1094,6 +1172,27 @@ impl Draft<'_> {
             events,
             next_check: self.next_check,
         }
+    }
+
+    /// Anchors that were on their way out and have left every trust place.
+    fn dropped(&self) -> Vec<(bool, Problem)> {
+        let anchors = |status: Option<&ExternalCAIssuanceStatus>| {
+            let trust = status.and_then(|status| status.trust.clone());
+            trust.map_or_else(Vec::new, |trust| trust.anchors)
+        };
+        let left = anchors(Some(&self.status));
+        anchors(self.previous())
+            .into_iter()
+            .filter(|old| old.state == AnchorState::Retiring)
+            .filter(|old| left.iter().all(|new| new.fingerprint != old.fingerprint))
+            .map(|old| {
+                let message = format!(
+                    "{} ({}) is no longer trusted anywhere: nobody depends on it",
+                    old.subject, old.fingerprint
+                );
+                (false, Problem::new(Reason::AnchorDropped, message))
+            })
+            .collect()
     }
 
     fn is_rotating(&self) -> bool {

@@ -28,8 +28,8 @@ pub fn load(workload: &Workload, material: &MaterialRef, stored: &Read<Material>
         return Load::Unknown;
     };
     let loaded = match workload.loaded.get(material) {
-        Some(hash) => *hash == stored.hash,
-        None if started_after(workload, stored) => true,
+        Some(hash) => *hash == stored.hash || restarted_after(workload, stored),
+        None if restarted_after(workload, stored) || started_after(workload, stored) => true,
         None if stored.issuance.is_some() => false,
         None => return Load::Unknown,
     };
@@ -40,13 +40,16 @@ pub fn load(workload: &Workload, material: &MaterialRef, stored: &Read<Material>
     }
 }
 
+/// Somebody else restarted it, or made it anew.
+fn restarted_after(workload: &Workload, stored: &Material) -> bool {
+    let newest = workload.restarted.max(workload.created);
+    stored.changed.is_some_and(|changed| newest > Some(changed))
+}
+
 fn started_after(workload: &Workload, stored: &Material) -> bool {
     let (Some(created), Some(changed)) = (stored.created, stored.changed) else {
         return false;
     };
-    if workload.created.is_some_and(|workload| workload > changed) {
-        return true;
-    }
     // Its first content is its only one, and pods that mount it could not start without it.
     changed == created
         && match workload.available_since {

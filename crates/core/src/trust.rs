@@ -40,6 +40,8 @@ pub struct Trust<'a> {
     pub ca: &'a CertificateAuthority,
     /// `trust.additionalAnchors`, read.
     pub additional: &'a [Certificate],
+    /// Entries of it that cannot be read.
+    pub unknown_anchors: &'a [String],
     /// Workloads that mount material.
     pub consumers: &'a [Consumer<'a>],
     /// Anchors that the operator put into bundles, or found to verify its leaves: status remembers them.
@@ -191,6 +193,7 @@ impl Trust<'_> {
             .cloned()
             .collect();
         let mut waiting: Vec<String> = self.observed.unreadable.to_vec();
+        waiting.extend(self.unknown_anchors.iter().cloned());
         for leaf in self
             .desired
             .leaves

@@ -13,8 +13,8 @@ use external_ca_api::{CertificateState, ExternalCAIssuance, Phase, PlaneKind};
 use external_ca_core::Reason;
 use external_ca_core::facts::hash;
 use external_ca_core::observed::{
-    Issuer, Leaf, Material, MaterialKind, MaterialRef, ObjectRef, Observed, Plane, PlaneRef, Read,
-    RolloutState, Workload, WorkloadKind, WorkloadRef,
+    Claims, Issuer, Leaf, Material, MaterialKind, MaterialRef, ObjectRef, Observed, Plane,
+    PlaneRef, Read, RolloutState, Workload, WorkloadKind, WorkloadRef,
 };
 use external_ca_core::plan::{Plan, Step, Wiring, plan};
 use external_ca_core::x509::{
@@ -65,6 +65,45 @@ fn ca(index: usize) -> Arc<CertificateAuthority> {
     Arc::clone(&all[index])
 }
 
+/// A CA that OpenSSL made, whose name constraints leave out the gateway.
+fn constrained(now: Timestamp) -> Arc<CertificateAuthority> {
+    let dir = tempfile::tempdir().unwrap();
+    let path = |name: &str| dir.path().join(name).to_str().unwrap().to_owned();
+    let made = std::process::Command::new("openssl")
+        .args([
+            "req",
+            "-x509",
+            "-newkey",
+            "ec",
+            "-pkeyopt",
+            "ec_paramgen_curve:P-256",
+            "-nodes",
+        ])
+        .args([
+            "-keyout",
+            &path("key"),
+            "-out",
+            &path("crt"),
+            "-subj",
+            "/CN=constrained",
+        ])
+        .args([
+            "-addext",
+            "nameConstraints=critical,permitted;DNS:example.com",
+        ])
+        .args(["-addext", "keyUsage=critical,keyCertSign"])
+        .output()
+        .unwrap();
+    assert!(
+        made.status.success(),
+        "{}",
+        String::from_utf8_lossy(&made.stderr)
+    );
+    let read = |name: &str| std::fs::read(path(name)).unwrap();
+    let authority = CertificateAuthority::from_pem(&read("crt"), &read("key"), None, now);
+    Arc::new(authority.unwrap())
+}
+
 fn leaf_key() -> &'static PrivateKey {
     static KEY: OnceLock<PrivateKey> = OnceLock::new();
     KEY.get_or_init(|| generate(KeyAlgorithm::EcdsaP256).unwrap())
@@ -98,6 +137,8 @@ struct Scene {
     issuer: Issuer,
     material: BTreeMap<MaterialRef, Material>,
     unknown: BTreeSet<MaterialRef>,
+    anchor_config_maps: BTreeMap<(String, String), Read<Vec<Certificate>>>,
+    claims: Claims,
     planes: Vec<Plane>,
     workloads: Vec<Workload>,
     now: Timestamp,
@@ -124,6 +165,8 @@ impl Scene {
             issuer: Issuer::Ready(ca(0)),
             material: BTreeMap::new(),
             unknown: BTreeSet::new(),
+            anchor_config_maps: BTreeMap::new(),
+            claims: Claims::default(),
             planes: vec![plane("eu", "eu-1")],
             workloads: Vec::new(),
             now: start() + days(1),
@@ -162,7 +205,7 @@ impl Scene {
             served: Arc::new([HOME, DATA].map(String::from).into()),
             plane_namespaces: Arc::new(["default"].map(String::from).into()),
             issuer: self.issuer.clone(),
-            anchor_config_maps: BTreeMap::new(),
+            anchor_config_maps: self.anchor_config_maps.clone(),
             material: needs
                 .map(|key| {
                     let read = match self.material.get(&key) {
@@ -178,7 +221,7 @@ impl Scene {
             planes,
             workloads: self.workloads.iter().cloned().map(Arc::new).collect(),
             unreadable: Vec::new(),
-            claims: BTreeMap::new(),
+            claims: self.claims.clone(),
         }
     }
 
@@ -192,11 +235,14 @@ impl Scene {
         self.now += SignedDuration::from_secs(2);
         for step in &planned.steps {
             match step {
-                Step::WriteBundle { target, anchors } => {
-                    self.put_bundle(target, anchors, Some("external-ca-operator"))
-                }
+                Step::WriteBundle {
+                    target, anchors, ..
+                } => self.put_bundle(target, anchors, Some("external-ca-operator")),
                 Step::IssueLeaf {
-                    target, profile, ..
+                    target,
+                    profile,
+                    renewal,
+                    ..
                 } => {
                     let Issuer::Ready(authority) = &self.issuer else {
                         panic!("no issuer")
@@ -208,6 +254,8 @@ impl Scene {
                         profile,
                         true,
                     );
+                    let key = secret_ref(&target.namespace, &target.name);
+                    self.material.get_mut(&key).unwrap().renewal = renewal.clone();
                 }
                 Step::WirePlane {
                     plane,
@@ -393,8 +441,10 @@ impl Scene {
 
 fn blank(secret_type: &str) -> Material {
     Material {
+        resource_version: "1".into(),
         secret_type: secret_type.into(),
         issuance: None,
+        renewal: None,
         controller: None,
         manager: None,
         created: None,
@@ -436,6 +486,7 @@ fn workload(namespace: &str, name: &str, mounts: &[MaterialRef]) -> Workload {
         resource_version: "1".into(),
         created: Some(start()),
         available_since: None,
+        restarted: None,
         mounts: mounts.iter().cloned().collect(),
         loaded: BTreeMap::new(),
         rollout: RolloutState::Running("0 pods available, 1 wanted".into()),
@@ -889,6 +940,174 @@ fn a_ca_that_ends_soon_bounds_leaves_and_does_not_make_them_renew_for_ever() {
         [],
         "no certificate that the CA can sign would live longer"
     );
+}
+
+#[test]
+fn what_waits_for_a_person_is_not_in_progress() {
+    let mut scene = Scene::new(json!({}));
+    scene.issuer = Issuer::Absent;
+    let planned = scene.plan();
+    assert_eq!(condition(&planned, "Stalled").0, "True");
+    assert_eq!(condition(&planned, "Reconciling").0, "False");
+}
+
+#[test]
+fn a_ca_that_may_not_sign_what_the_gateway_needs_is_refused_as_a_whole() {
+    let mut scene = Scene::new(json!({}));
+    scene.now = Timestamp::now();
+    scene.issuer = Issuer::Ready(constrained(scene.now));
+    let planned = scene.plan();
+    assert_eq!(planned.steps, []);
+    let (_, reason, message) = condition(&planned, "IssuerReady");
+    assert_eq!(reason, "CANameConstraints");
+    assert!(message.contains("cluster-gateway-tls"), "{message}");
+}
+
+#[test]
+fn an_anchor_whose_config_map_cannot_be_read_stays() {
+    let spec = json!({"trust": {"additionalAnchors": [{"configMapRef": {"name": "next", "key": "ca.crt"}}]}});
+    let mut scene = Scene::new(spec).with_workloads();
+    let key = ("next".to_owned(), "ca.crt".to_owned());
+    let found = Read::Found(vec![ca(1).anchor().clone()]);
+    scene.anchor_config_maps.insert(key.clone(), found);
+    scene.settle();
+    assert_eq!(scene.anchors(&config_map_ref(DATA)), [0, 1]);
+    for unreadable in [Read::Unknown("the API server is away".into()), Read::Absent] {
+        scene.anchor_config_maps.insert(key.clone(), unreadable);
+        let planned = scene.turn();
+        assert_eq!(planned.steps, []);
+        assert_eq!(
+            condition(&planned, "TrustDistributed").1,
+            "AnchorUnreadable"
+        );
+    }
+    scene.issuance.spec.trust.additional_anchors.clear();
+    scene.settle();
+    assert_eq!(
+        scene.anchors(&config_map_ref(DATA)),
+        [0],
+        "nobody wants it any more"
+    );
+}
+
+#[test]
+fn a_certificate_for_a_namespace_that_is_not_served_is_a_problem() {
+    let target = json!({"namespace": "elsewhere", "secretName": "more-tls"});
+    let entry = json!({"name": "more", "usages": ["ServerAuth"], "dnsNames": ["a.example"], "target": target});
+    let mut scene = Scene::new(json!({"certificates": [entry]}));
+    let mut observed = scene.observed();
+    observed
+        .material
+        .retain(|key, _| key.object.namespace != "elsewhere");
+    let planned = plan(&observed, scene.now);
+    let (status, reason, message) = condition(&planned, "CertificatesReady");
+    assert_eq!(
+        (status.as_str(), reason.as_str()),
+        ("False", "NamespaceNotServed")
+    );
+    assert!(message.contains("elsewhere/more-tls"), "{message}");
+    scene.now += days(1);
+}
+
+#[test]
+fn a_restart_by_hand_is_seen() {
+    let mut scene = Scene::new(json!({"rollout": {"strategy": "None"}})).with_workloads();
+    scene.settle();
+    let profile = scene.profile(&agent());
+    scene.put_leaf(&agent(), &ca(0), &profile, true);
+    let planned = scene.turn();
+    assert_eq!(condition(&planned, "RolloutsComplete").1, "RestartNeeded");
+    scene.now += SignedDuration::from_mins(1);
+    for workload in &mut scene.workloads {
+        workload.loaded.insert(agent(), "old".into());
+        workload.restarted = Some(scene.now);
+    }
+    let planned = scene.turn();
+    assert_eq!(condition(&planned, "RolloutsComplete").0, "True");
+}
+
+#[test]
+fn a_request_for_renewal_is_granted_once_whatever_happens_to_it() {
+    let mut scene = Scene::new(json!({}));
+    scene.settle();
+    let asked = BTreeMap::from([("pki.openchoreo.dev/renew".to_owned(), "all".to_owned())]);
+    scene.issuance.metadata.annotations = Some(asked.clone());
+    let issued = |planned: &Plan| {
+        let issues = |step: &&Step| matches!(step, Step::IssueLeaf { .. });
+        planned.steps.iter().filter(issues).count()
+    };
+    assert_eq!(issued(&scene.turn()), 2);
+    // The operator died before it could remove the annotation.
+    scene.issuance.metadata.annotations = Some(asked);
+    let planned = scene.turn();
+    assert_eq!(planned.steps, [Step::ConsumeRenewal]);
+}
+
+#[test]
+fn a_leaf_that_somebody_else_keeps_replacing_is_left_alone() {
+    let mut scene = Scene::new(json!({}));
+    scene.settle();
+    for round in 0..3 {
+        scene.now += SignedDuration::from_mins(1);
+        let profile = scene.profile(&agent());
+        scene.put_leaf(&agent(), &ca(2), &profile, true);
+        scene.material.get_mut(&agent()).unwrap().manager = Some("cert-manager".into());
+        let planned = scene.turn();
+        assert_eq!(
+            planned.steps.is_empty(),
+            round == 2,
+            "{round}: {:#?}",
+            planned.steps
+        );
+        if round == 2 {
+            let (_, reason, message) = condition(&planned, "CertificatesReady");
+            assert_eq!(reason, "FieldConflict");
+            assert!(
+                message.contains("cert-manager") && message.contains("cluster-agent-tls"),
+                "{message}"
+            );
+        }
+    }
+}
+
+#[test]
+fn what_an_older_issuance_owns_is_not_touched() {
+    let mut scene = Scene::new(json!({}));
+    let owner = || "other/older".to_owned();
+    let wanted = scene.observed();
+    scene.claims.material = wanted
+        .material
+        .keys()
+        .map(|key| (key.clone(), owner()))
+        .collect();
+    scene.claims.planes = scene
+        .planes
+        .iter()
+        .map(|plane| (plane.plane.clone(), owner()))
+        .collect();
+    let planned = scene.plan();
+    assert_eq!(planned.steps, []);
+    for kind in ["TrustDistributed", "CertificatesReady", "PlanesWired"] {
+        let (_, reason, message) = condition(&planned, kind);
+        assert_eq!(reason, "Conflict", "{kind}");
+        assert!(message.contains("other/older"), "{message}");
+    }
+}
+
+#[test]
+fn a_dropped_anchor_is_told_once() {
+    let mut scene = Scene::new(json!({})).with_workloads();
+    scene.settle();
+    scene.issuer = Issuer::Ready(ca(1));
+    let mut told = 0;
+    for _ in 0..40 {
+        let planned = scene.turn();
+        scene.finish_rollouts();
+        let dropped =
+            |event: &&(bool, external_ca_core::Problem)| event.1.reason == Reason::AnchorDropped;
+        told += planned.events.iter().filter(dropped).count();
+    }
+    assert_eq!((told, scene.anchors(&config_map_ref(DATA))), (1, vec![1]));
 }
 
 #[test]

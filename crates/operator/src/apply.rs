@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use aws_lc_rs::rand;
 use external_ca_api::{
     ExternalCAIssuance, ISSUANCE_ANNOTATION, MANAGER, MATERIAL_HASH_ANNOTATION, RENEW_ANNOTATION,
+    RENEWAL_ANNOTATION,
 };
 use external_ca_core::desired::identity;
 use external_ca_core::facts;
@@ -121,9 +122,19 @@ async fn run(
     let issuance = &observed.issuance;
     match step {
         Step::GenerateCa { target } => generate_ca(context, issuance, target, now).await.map(Some),
-        Step::WriteBundle { target, anchors } => write_bundle(context, issuance, target, anchors)
-            .await
-            .map(Some),
+        Step::WriteBundle {
+            target,
+            resource_version,
+            anchors,
+        } => {
+            let version = resource_version.as_deref();
+            let written = write_bundle(context, issuance, target, version, anchors).await;
+            if matches!(written, Err(Error::Changed)) {
+                // Not every object is watched.
+                context.watches.read(target.clone()).await;
+            }
+            written.map(Some)
+        }
         Step::WirePlane {
             plane,
             resource_version,
@@ -136,14 +147,13 @@ async fn run(
             profile,
             reuse_key,
             why,
+            renewal,
         } => {
             let ObservedIssuer::Ready(authority) = &observed.issuer else {
                 return Ok(None);
             };
-            issue(
-                context, observed, authority, target, profile, *reuse_key, now,
-            )
-            .await?;
+            let leaf = (target, profile, *reuse_key, renewal.as_deref());
+            issue(context, observed, authority, leaf, now).await?;
             context.metrics.issued.inc();
             Ok(Some(Problem::new(
                 Reason::Issued,
@@ -174,8 +184,13 @@ async fn run(
     }
 }
 
-fn apply_params() -> PatchParams {
-    PatchParams::apply(MANAGER).force()
+/// Server-side apply. What did not exist when it was looked at is not taken from whoever made it meanwhile: that is a
+/// conflict, and the object is looked at again.
+fn apply_params(existed: bool) -> PatchParams {
+    PatchParams {
+        force: existed,
+        ..PatchParams::apply(MANAGER)
+    }
 }
 
 fn merge() -> PatchParams {
@@ -229,10 +244,12 @@ async fn generate_ca(
         issuance,
         target,
         None,
+        None,
         certificate.to_pem().into_bytes(),
         &key,
     );
-    let written = bounded(api.patch(&target.name, &apply_params(), &Patch::Apply(secret))).await?;
+    let written =
+        bounded(api.patch(&target.name, &apply_params(false), &Patch::Apply(secret))).await?;
     context.store.secret(target, Read::Found(&written));
     Ok(Problem::new(
         Reason::Issued,
@@ -244,9 +261,14 @@ fn tls_secret(
     issuance: &ExternalCAIssuance,
     target: &ObjectRef,
     resource_version: Option<String>,
+    renewal: Option<&str>,
     certificate: Vec<u8>,
     key: &PrivateKey,
 ) -> Value {
+    let mut annotations = annotations(issuance);
+    if let Some(request) = renewal {
+        annotations[RENEWAL_ANNOTATION] = json!(request);
+    }
     json!({
         "apiVersion": "v1",
         "kind": "Secret",
@@ -255,7 +277,7 @@ fn tls_secret(
             "name": target.name,
             "namespace": target.namespace,
             "resourceVersion": resource_version,
-            "annotations": annotations(issuance),
+            "annotations": annotations,
         },
         "data": {
             "tls.crt": ByteString(certificate),
@@ -268,6 +290,7 @@ async fn write_bundle(
     context: &Context,
     issuance: &ExternalCAIssuance,
     target: &MaterialRef,
+    resource_version: Option<&str>,
     anchors: &[Certificate],
 ) -> Result<Problem, Error> {
     let (name, namespace) = (&target.object.name, &target.object.namespace);
@@ -276,15 +299,21 @@ async fn write_bundle(
         json!({
             "apiVersion": "v1",
             "kind": kind,
-            "metadata": {"name": name, "namespace": namespace, "annotations": annotations(issuance)},
+            "metadata": {
+                "name": name,
+                "namespace": namespace,
+                "resourceVersion": resource_version,
+                "annotations": annotations(issuance),
+            },
             "data": {"ca.crt": bundle},
         })
     };
+    let params = apply_params(resource_version.is_some());
     match target.kind {
         MaterialKind::ConfigMap => {
             let api: Api<ConfigMap> = Api::namespaced(context.client.clone(), namespace);
             let patch = Patch::Apply(object("ConfigMap", json!(pem)));
-            let written = bounded(api.patch(name, &apply_params(), &patch)).await?;
+            let written = bounded(api.patch(name, &params, &patch)).await?;
             context
                 .store
                 .config_map(&target.object, Read::Found(&written));
@@ -292,7 +321,7 @@ async fn write_bundle(
         MaterialKind::Secret => {
             let api: Api<Secret> = Api::namespaced(context.client.clone(), namespace);
             let patch = Patch::Apply(object("Secret", json!(ByteString(pem.into_bytes()))));
-            let written = bounded(api.patch(name, &apply_params(), &patch)).await?;
+            let written = bounded(api.patch(name, &params, &patch)).await?;
             context.store.secret(&target.object, Read::Found(&written));
         }
     }
@@ -339,9 +368,7 @@ async fn issue(
     context: &Context,
     observed: &Observed,
     authority: &Arc<CertificateAuthority>,
-    target: &ObjectRef,
-    profile: &LeafProfile,
-    reuse_key: bool,
+    (target, profile, reuse_key, renewal): (&ObjectRef, &LeafProfile, bool, Option<&str>),
     now: Timestamp,
 ) -> Result<(), Error> {
     let api: Api<Secret> = Api::namespaced(context.client.clone(), &target.namespace);
@@ -375,14 +402,16 @@ async fn issue(
     x509::verify(&chain, &[authority.anchor().clone()], profile.usages, now)?;
 
     let version = live.as_ref().and_then(|secret| secret.resource_version());
+    let params = apply_params(version.is_some());
     let secret = tls_secret(
         &observed.issuance,
         target,
         version,
+        renewal,
         encode_bundle(&chain).into_bytes(),
         &key,
     );
-    let written = bounded(api.patch(&target.name, &apply_params(), &Patch::Apply(secret))).await?;
+    let written = bounded(api.patch(&target.name, &params, &Patch::Apply(secret))).await?;
     context.store.secret(target, Read::Found(&written));
     Ok(())
 }

@@ -1,13 +1,13 @@
 //! The snapshot of one issuance, from what was last seen.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use external_ca_api::ExternalCAIssuance;
+use external_ca_api::{ClientCa, ExternalCAIssuance};
 use external_ca_core::checks::ca_reason;
 use external_ca_core::desired::{ca_secret, desired, identity, namespace, trust_secret};
 use external_ca_core::observed::{
-    Issuer, MaterialKind, MaterialRef, ObjectRef, Observed, Read, WorkloadKind,
+    Claims, Issuer, MaterialKind, MaterialRef, ObjectRef, Observed, Read, WorkloadKind,
 };
 use external_ca_core::x509::CertificateAuthority;
 use external_ca_core::{Problem, Reason};
@@ -176,12 +176,12 @@ fn issuer(
     }
 }
 
-/// The Secrets that older issuances want: a Secret has one owner.
+/// What older issuances want: nothing has two owners.
 fn claims(
     context: &Context,
     issuance: &ExternalCAIssuance,
     planes: &[Arc<external_ca_core::observed::Plane>],
-) -> BTreeMap<ObjectRef, String> {
+) -> Claims {
     let age = |issuance: &ExternalCAIssuance| {
         let created = issuance
             .metadata
@@ -190,7 +190,7 @@ fn claims(
             .map(|time| time.0);
         (created, issuance.metadata.uid.clone())
     };
-    let mut claims = BTreeMap::new();
+    let mut claims = Claims::default();
     for other in context.issuances.state() {
         if other.metadata.uid == issuance.metadata.uid
             || age(&other) > age(issuance)
@@ -200,12 +200,17 @@ fn claims(
         }
         let owner = identity(&other);
         let wanted = desired(&other, planes);
-        claims.extend(
-            wanted
-                .leaves
-                .into_keys()
-                .map(|target| (target, owner.clone())),
-        );
+        let leaves = wanted.leaves.values().map(|leaf| leaf.material());
+        let material = leaves.chain(wanted.trust_places.iter().cloned());
+        claims
+            .material
+            .extend(material.map(|target| (target, owner.clone())));
+        if other.spec.planes.client_ca != ClientCa::Unmanaged {
+            let planes = wanted.planes.iter().map(|plane| plane.plane.clone());
+            claims
+                .planes
+                .extend(planes.map(|plane| (plane, owner.clone())));
+        }
     }
     claims
 }

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use external_ca_api::{ExternalCAIssuance, ExternalCAIssuanceStatus, MANAGER};
 use external_ca_core::desired::identity;
-use external_ca_core::plan::{Plan, plan, with_failures};
+use external_ca_core::plan::{Plan, Step, plan, with_failures};
 use external_ca_core::{Problem, Reason};
 use jiff::Timestamp;
 use kube::api::{Patch, PatchParams};
@@ -82,7 +82,14 @@ pub async fn reconcile(
         events,
         next_check,
     } = plan(&observed, now);
-    let (steps, mut failures) = memory.pace.admit(steps, started);
+    let (mut steps, mut failures) = memory.pace.admit(steps, started);
+    if failures
+        .iter()
+        .any(|(step, _)| matches!(step, Step::IssueLeaf { .. }))
+    {
+        // A request is granted as a whole.
+        steps.retain(|step| *step != Step::ConsumeRenewal);
+    }
     let outcome = apply(&context, &observed, steps, now).await;
     for (step, error) in &outcome.failed {
         let problem = error.problem(step.object());

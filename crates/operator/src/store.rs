@@ -221,7 +221,16 @@ impl Facts {
     }
 
     fn put(&mut self, key: MaterialRef, value: Read<Material>) -> bool {
-        let changed = self.material.get(&key).is_none_or(|old| **old != value);
+        let same = |old: &Arc<Read<Material>>| match (old.as_ref(), &value) {
+            (Read::Found(old), Read::Found(new)) => {
+                Material {
+                    resource_version: new.resource_version.clone(),
+                    ..old.clone()
+                } == *new
+            }
+            (old, new) => old == new,
+        };
+        let changed = !self.material.get(&key).is_some_and(same);
         self.material.insert(key, Arc::new(value));
         changed
     }

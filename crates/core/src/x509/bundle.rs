@@ -35,11 +35,8 @@ pub fn parse_bundle(text: &[u8]) -> Bundle {
     let mut bundle = Bundle::default();
     let mut seen = HashSet::new();
     let mut blocks = HashSet::new();
-    let mut report = |offset: usize, problem| {
-        let before = text.get(..offset).unwrap_or_default();
-        let line = before.iter().filter(|byte| **byte == b'\n').count() + 1;
-        bundle.unreadable.push(Unreadable { line, problem });
-    };
+    let mut found: Vec<(usize, &'static str)> = Vec::new();
+    let mut report = |offset, problem| found.push((offset, problem));
     for block in pem::blocks(text) {
         match block.label.as_str() {
             "CERTIFICATE" => {}
@@ -65,14 +62,21 @@ pub fn parse_bundle(text: &[u8]) -> Bundle {
 
     // What begins like a certificate and is no block at all: cut short, indented, mistyped.
     let mut offset = 0;
-    while let Some(found) = text.get(offset..).and_then(|rest| pem::find(rest, BEGIN)) {
-        let begin = offset + found;
+    while let Some(at) = text.get(offset..).and_then(|rest| pem::find(rest, BEGIN)) {
+        let begin = offset + at;
         if !blocks.contains(&begin) {
             report(begin, "the block is incomplete, indented or not base64");
         }
         offset = begin + BEGIN.len();
     }
-    bundle.unreadable.sort_by_key(|unreadable| unreadable.line);
+    found.sort_unstable();
+    let (mut line, mut counted) = (1, 0);
+    for (offset, problem) in found {
+        let between = text.get(counted..offset).unwrap_or_default();
+        line += between.iter().filter(|byte| **byte == b'\n').count();
+        counted = offset;
+        bundle.unreadable.push(Unreadable { line, problem });
+    }
     bundle
 }
 

@@ -134,17 +134,16 @@ pub(super) fn request(
     .to_der()?)
 }
 
-/// A subject: the organizations, each a part of its own, then the common name, as UTF-8.
+/// A subject: the common name, then the organizations, each a part of its own, as UTF-8; the order is the guide's.
 pub(super) fn subject(common_name: &str, organizations: &[String]) -> Result<Vec<u8>, EncodeError> {
     let part = |oid, value: &str| -> der::Result<SetOfVec<AttributeTypeAndValue>> {
         let value = Any::new(Tag::Utf8String, value.as_bytes())?;
         SetOfVec::try_from(vec![AttributeTypeAndValue { oid, value }])
     };
-    let mut parts = organizations
-        .iter()
-        .map(|organization| part(ORGANIZATION, organization))
-        .collect::<Result<Vec<_>, _>>()?;
-    parts.push(part(COMMON_NAME, common_name)?);
+    let mut parts = vec![part(COMMON_NAME, common_name)?];
+    for organization in organizations {
+        parts.push(part(ORGANIZATION, organization)?);
+    }
     Ok(parts.to_der()?)
 }
 
