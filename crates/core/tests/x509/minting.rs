@@ -310,7 +310,7 @@ fn requests_carry_what_other_issuers_need() {
         )
         .unwrap();
         assert!(
-            text.contains("O = OpenChoreo, CN = cluster-gateway"),
+            text.contains("CN = cluster-gateway, O = OpenChoreo"),
             "{text}"
         );
         assert!(

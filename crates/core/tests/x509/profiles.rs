@@ -27,7 +27,7 @@ fn printed(profile: &LeafProfile) -> String {
 fn the_server_leaf() {
     assert_eq!(
         printed(&server(KeyAlgorithm::Rsa(2048))),
-        "subject=CN=cluster-gateway,O=OpenChoreo\n\
+        "subject=O=OpenChoreo,CN=cluster-gateway\n\
          X509v3 Basic Constraints: critical\nCA:FALSE\n\
          X509v3 Key Usage: critical\nDigital Signature, Key Encipherment\n\
          X509v3 Extended Key Usage:\nTLS Web Server Authentication\n\
@@ -55,7 +55,7 @@ fn only_rsa_keys_encipher() {
 fn the_client_leaf() {
     assert_eq!(
         printed(&client(KeyAlgorithm::Rsa(2048))),
-        "subject=CN=eu-1,O=OpenChoreo\n\
+        "subject=O=OpenChoreo,CN=eu-1\n\
          X509v3 Basic Constraints: critical\nCA:FALSE\n\
          X509v3 Key Usage: critical\nDigital Signature\n\
          X509v3 Extended Key Usage:\nTLS Web Client Authentication"
@@ -80,7 +80,7 @@ fn both_usages_and_every_kind_of_name() {
     };
     assert_eq!(
         printed(&profile),
-        "subject=CN=Gr\\C3\\BC\\C3\\9Fe\\, \\\"Welt\\\",O=Two,O=One\n\
+        "subject=O=Two,O=One,CN=Gr\\C3\\BC\\C3\\9Fe\\, \\\"Welt\\\"\n\
          X509v3 Basic Constraints: critical\nCA:FALSE\n\
          X509v3 Key Usage: critical\nDigital Signature, Key Encipherment\n\
          X509v3 Extended Key Usage:\nTLS Web Server Authentication, TLS Web Client Authentication\n\
