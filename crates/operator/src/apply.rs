@@ -1,5 +1,6 @@
 //! Carries out a plan, step by step. The only place that writes.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -36,6 +37,8 @@ use crate::reconcile::Context;
 
 /// After this long no further certificate is begun: the status is written and the rest planned anew.
 const SLICE: Duration = Duration::from_secs(2);
+/// So many writes that cost only the API server anything run at once.
+const WRITES: usize = 8;
 
 /// What came of a plan.
 #[derive(Default)]
@@ -50,7 +53,7 @@ pub struct Outcome {
     pub unfinished: bool,
 }
 
-/// Carries out the steps in order; certificates side by side, bounded by the cores.
+/// Carries out the steps in order, each kind side by side: bundles, planes, certificates, and the rest one by one.
 pub async fn apply(
     context: &Context,
     observed: &Observed,
@@ -58,12 +61,22 @@ pub async fn apply(
     now: Timestamp,
 ) -> Outcome {
     let mut outcome = Outcome::default();
+    let (mut bundles, mut planes) = (Vec::new(), Vec::new());
     let (mut leaves, mut last) = (Vec::new(), Vec::new());
     for step in steps {
         match step {
+            Step::GenerateCa { .. } | Step::WriteBundle { .. } => bundles.push(step),
+            Step::WirePlane { .. } => planes.push(step),
             Step::IssueLeaf { .. } => leaves.push(step),
             Step::Restart { .. } | Step::ConsumeRenewal => last.push(step),
-            step => outcome.add(run(context, observed, &step, now).await, step),
+        }
+    }
+    for writes in [bundles, planes] {
+        let results = futures::stream::iter(writes)
+            .map(|step| async move { (run(context, observed, &step, now).await, step) })
+            .buffer_unordered(WRITES);
+        for (result, step) in results.collect::<Vec<_>>().await {
+            outcome.add(result, step);
         }
     }
     // A renewal that was asked for is granted as a whole, or asked for again.
@@ -217,8 +230,8 @@ async fn generate(context: &Context, algorithm: KeyAlgorithm) -> Result<PrivateK
     Ok(made.map_err(|_| Error::Internal("making a key was cancelled"))??)
 }
 
-fn annotations(issuance: &ExternalCAIssuance) -> Value {
-    json!({ISSUANCE_ANNOTATION: identity(issuance)})
+fn annotations(issuance: &ExternalCAIssuance) -> BTreeMap<&'static str, String> {
+    BTreeMap::from([(ISSUANCE_ANNOTATION, identity(issuance))])
 }
 
 async fn generate_ca(
@@ -266,9 +279,7 @@ fn tls_secret(
     key: &PrivateKey,
 ) -> Value {
     let mut annotations = annotations(issuance);
-    if let Some(request) = renewal {
-        annotations[RENEWAL_ANNOTATION] = json!(request);
-    }
+    annotations.extend(renewal.map(|request| (RENEWAL_ANNOTATION, request.to_owned())));
     json!({
         "apiVersion": "v1",
         "kind": "Secret",

@@ -86,11 +86,15 @@ impl Store {
 
     /// A Secret was seen, or seen to be absent, or could not be read.
     pub fn secret(&self, target: &ObjectRef, read: Read<&Secret>) {
-        let material = map(&read, facts::secret);
         let key = MaterialRef {
             kind: MaterialKind::Secret,
             object: target.clone(),
         };
+        if self.facts().is_known(&key, version(&read)) {
+            return;
+        }
+        // Parsing a key takes a while: not under the lock.
+        let material = map(&read, facts::secret);
         self.update(|facts| {
             if facts.is_late(&key, version(&read)) {
                 return false;
@@ -203,6 +207,11 @@ impl Facts {
                 false
             }
         }
+    }
+
+    /// This version, or a newer one, was seen already.
+    fn is_known(&self, key: &MaterialRef, version: Option<u64>) -> bool {
+        version.is_some_and(|new| self.versions.get(key).is_some_and(|known| new <= *known))
     }
 
     /// An object must be read again before anything is concluded from it.
