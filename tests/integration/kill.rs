@@ -240,17 +240,17 @@ impl Stage {
             };
             if let Some(bundle) = text("ca.crt") {
                 end.bundles.insert(name, bundle);
-            } else if let (Some(certificate), Some(key)) = (text("tls.crt"), text("tls.key")) {
-                if !name.ends_with(CA_SECRET) {
-                    assert!(key_matches(&certificate, &key), "{name}");
-                    let purpose = match name.ends_with("cluster-gateway-tls") {
-                        true => Purpose::Server("cluster-gateway.openchoreo-control-plane.svc"),
-                        false => Purpose::Client,
-                    };
-                    verify(&self.ca.certificate, &certificate, purpose)
-                        .map_err(|why| format!("{name}: {why}"))?;
-                    end.leaves.insert(name);
-                }
+            } else if let (Some(certificate), Some(key), false) =
+                (text("tls.crt"), text("tls.key"), name.ends_with(CA_SECRET))
+            {
+                assert!(key_matches(&certificate, &key), "{name}");
+                let purpose = match name.ends_with("cluster-gateway-tls") {
+                    true => Purpose::Server("cluster-gateway.openchoreo-control-plane.svc"),
+                    false => Purpose::Client,
+                };
+                verify(&self.ca.certificate, &certificate, purpose)
+                    .map_err(|why| format!("{name}: {why}"))?;
+                end.leaves.insert(name);
             }
         }
         for config_map in self.all::<ConfigMap>().list(&ListParams::default()).await? {
