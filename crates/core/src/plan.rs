@@ -23,7 +23,7 @@ use crate::observed::{
 use crate::reason::{Problem, Reason};
 use crate::rollout::{Consumer, consumers, restarts, stamp};
 use crate::status::{Finding, limit, merge};
-use crate::trust::{Place, Trust};
+use crate::trust::{Place, Trust, Waiting};
 use crate::x509::{
     Certificate, CertificateAuthority, Fingerprint, LeafProfile, encode_bundle, parse_bundle,
 };
@@ -149,6 +149,7 @@ pub fn plan(observed: &Observed, now: Timestamp) -> Plan {
         desired: desired(issuance, &observed.planes),
         now,
         steps: Vec::new(),
+        coming: BTreeSet::new(),
         status: ExternalCAIssuanceStatus {
             observed_generation: issuance.metadata.generation,
             ..Default::default()
@@ -219,6 +220,8 @@ struct Draft<'a> {
     desired: Desired,
     now: Timestamp,
     steps: Vec<Step>,
+    /// Leaves that do not exist yet and follow as soon as trust is written: a restart before that would be one too many.
+    coming: BTreeSet<MaterialRef>,
     status: ExternalCAIssuanceStatus,
     next_check: Timestamp,
     /// What needs a person.
@@ -805,7 +808,7 @@ impl Draft<'_> {
                 Verdict::Issue(why) => {
                     let waiting = trust.must_load_first(leaf, retiring);
                     let reason = why.reason;
-                    if waiting.is_empty() {
+                    if waiting == Waiting::default() {
                         self.waiting.push((Area::Certificates, why.clone()));
                         self.steps.push(Step::IssueLeaf {
                             target: leaf.target.clone(),
@@ -816,10 +819,13 @@ impl Draft<'_> {
                         });
                         (CertificateState::Pending, Some(reason))
                     } else {
+                        if waiting.loads.is_empty() && checks::certificate(stored).is_none() {
+                            self.coming.insert(leaf.material());
+                        }
                         let message = format!(
-                            "Secret {}: {reason}; it is signed by the new CA once these trust it: {}",
+                            "Secret {}: {reason}; it is signed by the CA once these trust it: {}",
                             leaf.target,
-                            list(&waiting)
+                            list(&[waiting.places, waiting.loads].concat())
                         );
                         self.waiting.push((
                             Area::Certificates,
@@ -974,6 +980,7 @@ impl Draft<'_> {
                 }),
                 _ => None,
             })
+            .chain(std::mem::take(&mut self.coming))
             .collect();
         if spec.strategy == RolloutStrategy::Restart {
             for consumer in restarts(

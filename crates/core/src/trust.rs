@@ -30,6 +30,15 @@ impl std::fmt::Display for Place {
     }
 }
 
+/// Whom a leaf must wait for before the CA may sign it.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Waiting {
+    /// Trust places that do not hold the CA yet.
+    pub places: Vec<String>,
+    /// Workloads that may not have loaded what is stored, and what cannot be read.
+    pub loads: Vec<String>,
+}
+
 /// The trust of one issuance, over one snapshot.
 pub struct Trust<'a> {
     /// The snapshot.
@@ -273,7 +282,7 @@ impl Trust<'_> {
     ///
     /// A leaf that already chains to the CA may be renewed at any time: nothing gets worse. One that does not exist may be
     /// issued at once where its verifiers never trusted anything else. An expired one convinces nobody.
-    pub fn must_load_first(&self, leaf: &DesiredLeaf, retiring: &[Certificate]) -> Vec<String> {
+    pub fn must_load_first(&self, leaf: &DesiredLeaf, retiring: &[Certificate]) -> Waiting {
         let anchor = self.ca.anchor();
         let chain = self.chain(leaf);
         if let Some(first) = chain.and_then(<[_]>::first) {
@@ -282,10 +291,10 @@ impl Trust<'_> {
                     self.holds(chain, std::slice::from_ref(anchor), leaf.profile.usages)
                 });
             if renewed || first.not_after() <= self.now {
-                return Vec::new();
+                return Waiting::default();
             }
         }
-        let mut waiting = Vec::new();
+        let mut waiting = Waiting::default();
         let places: Vec<Place> = match leaf.role {
             Role::Agent => leaf
                 .planes
@@ -302,12 +311,12 @@ impl Trust<'_> {
         {
             let Some(stored) = self.stored(&place) else {
                 if chain.is_some() {
-                    waiting.push(place.to_string());
+                    waiting.places.push(place.to_string());
                 }
                 continue;
             };
             if !stored.contains(anchor) {
-                waiting.push(place.to_string());
+                waiting.places.push(place.to_string());
                 continue;
             }
             let only_this_ca = !stored
@@ -317,11 +326,14 @@ impl Trust<'_> {
                 continue;
             }
             if let Place::Material(material) = &place {
-                waiting.extend(not_loaded(self.consumers, material).map(ToString::to_string));
+                let workloads = not_loaded(self.consumers, material).map(ToString::to_string);
+                waiting.loads.extend(workloads);
             }
         }
         if chain.is_some() && leaf.role != Role::Agent {
-            waiting.extend(self.observed.unreadable.iter().cloned());
+            waiting
+                .loads
+                .extend(self.observed.unreadable.iter().cloned());
         }
         waiting
     }

@@ -1095,6 +1095,30 @@ fn what_an_older_issuance_owns_is_not_touched() {
 }
 
 #[test]
+fn nobody_is_restarted_for_trust_while_its_certificate_is_still_to_come() {
+    let mut scene = Scene::new(json!({})).with_workloads();
+    // They are there, and older than all material; the bundles were written before the operator died.
+    scene.workloads.iter_mut().for_each(|workload| {
+        workload.rollout = RolloutState::Complete;
+        workload.available_since = Some(start());
+    });
+    let bundle = [ca(0).anchor().clone()];
+    for place in [config_map_ref(DATA), secret_ref(HOME, "cluster-gateway-ca")] {
+        scene.put_bundle(&place, &bundle, Some("external-ca-operator"));
+    }
+    scene.settle();
+    let once = BTreeMap::from(
+        [
+            "cluster-gateway",
+            "controller-manager",
+            "cluster-agent-dataplane",
+        ]
+        .map(|name| (name.to_owned(), 1)),
+    );
+    assert_eq!(scene.restarts, once);
+}
+
+#[test]
 fn a_dropped_anchor_is_told_once() {
     let mut scene = Scene::new(json!({})).with_workloads();
     scene.settle();
