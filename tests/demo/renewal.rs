@@ -65,6 +65,8 @@ pub async fn check(screen: &mut Screen, stage: &Stage) -> Result<usize> {
         }
     });
     finished.await?;
+    // The last restarts may have come and gone between two looks.
+    restarts.look(screen, stage).await?;
     let time = restarts.start.elapsed();
     // A little longer, so that every agent has tried its new certificate with a new gateway.
     tokio::time::sleep(Duration::from_secs(1)).await;
