@@ -1,6 +1,9 @@
 //! The operator against a real API server, as its own ServiceAccount with the chart's rights.
 
+mod drift;
 mod guide;
 mod kill;
+mod ownership;
 mod quiet;
 mod refusals;
+mod rights;

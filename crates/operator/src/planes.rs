@@ -1,6 +1,6 @@
 //! Discovery of OpenChoreo's plane kinds: names and fields differ by release, so the API server is asked.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 
 use external_ca_api::PlaneKind;
 use kube::Client;
@@ -36,7 +36,7 @@ fn plane_kind(name: &str) -> Option<PlaneKind> {
 }
 
 /// The plane kinds that are served now; the first group that serves a kind wins.
-pub async fn discover(client: &Client) -> Result<Vec<ServedKind>, kube::Error> {
+async fn discover(client: &Client) -> Result<Vec<ServedKind>, kube::Error> {
     let mut served: Vec<ServedKind> = Vec::new();
     for group in GROUPS {
         let Some(description) = get(client, &format!("/apis/{group}")).await? else {
@@ -77,6 +77,35 @@ pub async fn discover(client: &Client) -> Result<Vec<ServedKind>, kube::Error> {
         }
     }
     Ok(served)
+}
+
+/// What there is to know of plane kinds.
+#[derive(PartialEq)]
+pub struct State {
+    /// Those that are served.
+    pub kinds: Vec<ServedKind>,
+    /// Which of their schemas are published, by hash.
+    schemas: BTreeSet<String>,
+}
+
+/// The plane kinds that are served now, and the state of their schemas.
+pub async fn state(client: &Client) -> Result<State, kube::Error> {
+    let kinds = discover(client).await?;
+    let schemas = schemas(client, &kinds).await?;
+    Ok(State { kinds, schemas })
+}
+
+async fn schemas(client: &Client, kinds: &[ServedKind]) -> Result<BTreeSet<String>, kube::Error> {
+    if kinds.is_empty() {
+        return Ok(BTreeSet::new());
+    }
+    let index = get(client, "/openapi/v3").await?.unwrap_or(Value::Null);
+    let state = |served: &ServedKind| {
+        let path = format!("apis/{}", served.resource.api_version);
+        let url = index.get("paths")?.get(path)?.get("serverRelativeURL")?;
+        url.as_str().map(String::from)
+    };
+    Ok(kinds.iter().filter_map(state).collect())
 }
 
 /// How each kind spells a reference to a Secret in clientCA, by its published OpenAPI schema.

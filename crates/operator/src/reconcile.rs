@@ -57,6 +57,9 @@ pub struct Context {
 #[derive(Default, Clone)]
 pub struct Memory {
     pace: Pace,
+    /// What the last turn said, whether it is written yet or not.
+    said: Option<Arc<ExternalCAIssuanceStatus>>,
+    /// What was last written; the cache may not have seen it yet.
     status: Option<Arc<ExternalCAIssuanceStatus>>,
     written: Option<Instant>,
     status_failures: u32,
@@ -70,6 +73,11 @@ pub async fn reconcile(
     let started = Instant::now();
     let uid = issuance.uid().unwrap_or_default();
     let mut memory = context.memory().get(&uid).cloned().unwrap_or_default();
+    let stored = memory
+        .status
+        .as_deref()
+        .or(issuance.status.as_ref())
+        .cloned();
     let issuance = with_own_status(issuance, &memory);
     let now = Timestamp::now();
     let Some(observed) = observe(&context, &issuance, now) else {
@@ -106,7 +114,8 @@ pub async fn reconcile(
     }
     memory.pace.wrote(&outcome.written);
     let failure_events = with_failures(&mut status, &failures, issuance.status.as_ref(), now);
-    let written = write_status(&context, &issuance, &status, &mut memory).await;
+    memory.said = Some(Arc::new(status.clone()));
+    let written = write_status(&context, &issuance, stored.as_ref(), &status, &mut memory).await;
     publish(
         &context,
         &issuance,
@@ -138,9 +147,9 @@ impl Context {
     }
 }
 
-/// The cache may not have seen our last status yet.
+/// A decision rests on what was last said: neither the cache nor a status that waits for its second is behind.
 fn with_own_status(issuance: Arc<ExternalCAIssuance>, memory: &Memory) -> Arc<ExternalCAIssuance> {
-    match &memory.status {
+    match &memory.said {
         Some(status) => {
             let mut own = issuance.as_ref().clone();
             own.status = Some(status.as_ref().clone());
@@ -159,10 +168,11 @@ enum Written {
 async fn write_status(
     context: &Context,
     issuance: &ExternalCAIssuance,
+    stored: Option<&ExternalCAIssuanceStatus>,
     status: &ExternalCAIssuanceStatus,
     memory: &mut Memory,
 ) -> Written {
-    if issuance.status.as_ref() == Some(status) {
+    if stored == Some(status) {
         return Written::Yes;
     }
     if let Some(wait) = memory
@@ -179,7 +189,7 @@ async fn write_status(
         field_manager: Some(MANAGER.into()),
         ..PatchParams::default()
     };
-    let patch = Patch::Merge(json!({"status": replacement(issuance.status.as_ref(), status)}));
+    let patch = Patch::Merge(json!({"status": replacement(stored, status)}));
     memory.written = Some(Instant::now());
     match bounded(api.patch_status(&issuance.name_any(), &params, &patch)).await {
         Ok(_) => {

@@ -152,6 +152,20 @@ impl Store {
         });
     }
 
+    /// How each kind spells a Secret reference, also for planes that were seen before this was known.
+    pub fn spellings(&self, fields: HashMap<PlaneKind, &'static str>) {
+        self.update(|facts| {
+            for (reference, plane) in &mut facts.planes {
+                let field = fields.get(&reference.kind).copied();
+                if plane.reference_field != field {
+                    Arc::make_mut(plane).reference_field = field;
+                }
+            }
+            facts.reference_fields = fields;
+            true
+        });
+    }
+
     /// A workload was seen or is gone.
     pub fn workload(&self, workload: Result<Workload, WorkloadRef>) {
         self.update(|facts| match workload {

@@ -34,6 +34,8 @@ const REREAD: Duration = Duration::from_secs(30 * 60);
 const READERS: usize = 16;
 /// How often the API server is asked which plane kinds it serves.
 const DISCOVERY: Duration = Duration::from_secs(30);
+/// The first pauses after a change are shorter.
+const FIRST_DISCOVERY: Duration = Duration::from_millis(500);
 
 /// Everything that is watched or read again.
 pub struct Watches {
@@ -257,14 +259,17 @@ impl Watches {
     pub async fn discover(self: Arc<Self>) {
         const LIST: &str = "the plane kinds";
         let mut running: BTreeMap<String, (ServedKind, AbortHandle)> = BTreeMap::new();
-        let mut known: Option<Vec<ServedKind>> = None;
+        let mut known = None;
+        let mut pause = DISCOVERY;
         loop {
-            match planes::discover(&self.client).await {
-                Ok(served) if known.as_ref() == Some(&served) => {}
-                Ok(served) => match planes::reference_fields(&self.client, &served).await {
+            pause = (pause * 2).min(DISCOVERY);
+            match planes::state(&self.client).await {
+                Ok(state) if known.as_ref() == Some(&state) => {}
+                Ok(state) => match planes::reference_fields(&self.client, &state.kinds).await {
                     Ok(fields) => {
+                        let served = &state.kinds;
                         tracing::info!(kinds = ?served.iter().map(|kind| kind.kind).collect::<Vec<_>>(), "plane kinds served");
-                        self.store.facts().reference_fields = fields;
+                        self.store.spellings(fields);
                         running.retain(|_, (kind, task)| {
                             let keep = served.contains(kind);
                             if !keep {
@@ -276,7 +281,7 @@ impl Watches {
                             }
                             keep
                         });
-                        for kind in &served {
+                        for kind in served {
                             running
                                 .entry(planes_of(kind))
                                 .or_insert_with(|| (kind.clone(), self.planes(kind)));
@@ -285,14 +290,16 @@ impl Watches {
                             .lock()
                             .unwrap_or_else(PoisonError::into_inner)
                             .kinds = served.clone();
-                        known = Some(served);
+                        known = Some(state);
+                        // Schemas are published a little later than the kinds they describe.
+                        pause = FIRST_DISCOVERY;
                         self.store.synced(LIST, |_| {});
                     }
                     Err(error) => self.store.unreadable(LIST, error.to_string()),
                 },
                 Err(error) => self.store.unreadable(LIST, error.to_string()),
             }
-            tokio::time::sleep(DISCOVERY).await;
+            tokio::time::sleep(pause).await;
         }
     }
 
