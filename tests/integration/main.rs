@@ -7,3 +7,4 @@ mod ownership;
 mod quiet;
 mod refusals;
 mod rights;
+mod troubleshooting;

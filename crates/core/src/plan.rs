@@ -823,14 +823,16 @@ impl Draft<'_> {
                             self.coming.insert(leaf.material());
                         }
                         let message = format!(
-                            "Secret {}: {reason}; it is signed by the CA once these trust it: {}",
-                            leaf.target,
+                            "{}; it is signed by the CA once these trust it: {}",
+                            why.message,
                             list(&[waiting.places, waiting.loads].concat())
                         );
-                        self.waiting.push((
-                            Area::Certificates,
-                            Problem::new(Reason::WaitingForPeers, message),
-                        ));
+                        let word = match is_defect(reason) {
+                            true => reason,
+                            false => Reason::WaitingForPeers,
+                        };
+                        self.waiting
+                            .push((Area::Certificates, Problem::new(word, message)));
                         (CertificateState::Waiting, Some(reason))
                     }
                 }
@@ -1289,6 +1291,14 @@ fn transitions(
             (bad, Problem::new(finding.reason, finding.message.clone()))
         })
         .collect()
+}
+
+/// The certificate that is stored serves nobody.
+fn is_defect(reason: Reason) -> bool {
+    matches!(
+        reason,
+        Reason::UsageWrong | Reason::Expired | Reason::KeyMismatch | Reason::CertificateInvalid
+    )
 }
 
 fn is_issue_reason(reason: Reason) -> bool {
