@@ -1,5 +1,5 @@
 //! Whoever meets a word of the operator finds it in docs/troubleshooting.md.
-#![allow(clippy::unwrap_used)]
+#![allow(clippy::unwrap_used, clippy::panic)]
 
 use std::path::Path;
 
