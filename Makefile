@@ -12,7 +12,7 @@ export RUST_TEST_THREADS SOURCE_DATE_EPOCH
 
 .DEFAULT_GOAL := help
 # No target is a file.
-.PHONY: help fmt lint generate verify verify-generated verify-chart verify-deny verify-purity tools test bench demo static image chart
+.PHONY: help fmt lint generate verify verify-generated verify-chart verify-deny verify-purity tools test simulate bench demo static image chart
 
 help: ## What there is
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -62,9 +62,11 @@ test: tools ## Every test
 	$(CARGO) build --workspace --locked --all-targets
 	$(CARGO) test --workspace --locked
 
-bench: tools ## 100, 500 and 1,000 planes against a real API server
-	$(CARGO) build --release --locked -p external-ca-operator
-	$(CARGO) run --release --locked -p external-ca-tests --bin bench
+simulate: ## SEEDS=100000 seeds of the simulation; `make test` runs 5,000
+	SEEDS=$(or $(SEEDS),100000) $(CARGO) test --release --locked -p external-ca-tests --test simulation -- --nocapture
+
+bench: tools static ## 100, 500 and 1,000 planes against a real API server, with the binary that the image ships
+	EXTERNAL_CA_OPERATOR_BIN=$(CURDIR)/target/static/external-ca-operator $(CARGO) run --release --locked -p external-ca-tests --bin bench
 
 demo: tools ## The whole guide on a control plane of its own; KEEP=1 leaves it running
 	$(CARGO) build --locked -p external-ca-operator

@@ -26,7 +26,7 @@ pub const ISSUANCE_ANNOTATION: &str = "pki.openchoreo.dev/issuance";
 /// Annotation on a leaf's Secret: the request for a renewal that it was issued for, so that none is granted twice.
 pub const RENEWAL_ANNOTATION: &str = "pki.openchoreo.dev/renewal";
 
-/// Annotation on a pod template: what its pods load at start, as `<kind>/<name>=<hash>` entries, comma separated.
+/// Annotation on a pod template: what its pods load at start, as `<kind>/<name>=<hash>.<since>` entries, comma separated.
 pub const MATERIAL_HASH_ANNOTATION: &str = "pki.openchoreo.dev/material-hash";
 
 /// The field manager of every write.

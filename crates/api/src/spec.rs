@@ -72,6 +72,10 @@ pub struct ExternalCAIssuanceSpec {
     #[serde(default)]
     pub rollout: Rollout,
 
+    /// How one CA takes the place of another.
+    #[serde(default)]
+    pub rotation: Rotation,
+
     /// Stops every write of this issuance except its status. Nothing is renewed while it is true.
     #[serde(default)]
     pub paused: bool,
@@ -501,4 +505,23 @@ pub enum RolloutStrategy {
     Restart,
     /// Somebody else restarts them.
     None,
+}
+
+/// How one CA takes the place of another.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Rotation {
+    /// Staged: the old CA stays trusted until nobody depends on it, and no handshake fails. Immediate: the old CA is
+    /// compromised and leaves every trust place at once; who still needs it is named, then cut off until it restarts.
+    pub strategy: RotationStrategy,
+}
+
+/// How one CA takes the place of another.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum RotationStrategy {
+    /// The old CA stays trusted until nobody depends on it.
+    #[default]
+    Staged,
+    /// The old CA leaves every trust place at once.
+    Immediate,
 }

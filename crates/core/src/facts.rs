@@ -212,6 +212,10 @@ pub fn plane(
         agent_connected: object
             .pointer("/status/agentConnection/connected")
             .and_then(Value::as_bool),
+        agent_disconnected: object
+            .pointer("/status/agentConnection/lastDisconnectedTime")
+            .and_then(Value::as_str)
+            .and_then(|time| time.parse().ok()),
     })
 }
 

@@ -120,6 +120,15 @@ pub struct Material {
     pub hash: String,
 }
 
+impl Material {
+    /// What a pod template names: the content, and since when it stands there. What was changed and changed back is not
+    /// the same, for pods may have started in between.
+    pub fn version(&self) -> String {
+        let since = self.changed.map_or(0, Timestamp::as_second);
+        format!("{}.{since}", self.hash)
+    }
+}
+
 /// What stands under `tls.crt` and `tls.key`.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Leaf {
@@ -190,6 +199,8 @@ pub struct Plane {
     pub manager: Option<String>,
     /// `status.agentConnection.connected`.
     pub agent_connected: Option<bool>,
+    /// `status.agentConnection.lastDisconnectedTime`.
+    pub agent_disconnected: Option<Timestamp>,
 }
 
 /// Kind of a workload.

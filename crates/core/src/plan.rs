@@ -6,7 +6,8 @@ use std::sync::Arc;
 use external_ca_api::{
     ADOPT_ANNOTATION, AnchorState, AnchorStatus, CertificateState, CertificateStatus, ClientCa,
     Contested, ExternalCAIssuanceStatus, Issuer as IssuerSpec, IssuerStatus, MANAGER, Phase,
-    PlaneStatus, RENEW_ANNOTATION, RolloutStatus, RolloutStrategy, RotationPolicy, TrustStatus,
+    PlaneStatus, RENEW_ANNOTATION, RolloutStatus, RolloutStrategy, RotationPolicy,
+    RotationStrategy, TrustStatus,
 };
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
@@ -103,6 +104,17 @@ impl Step {
         }
     }
 
+    /// When its turn is: rounds are carried out one after the other, the steps of one side by side, except those of the
+    /// last.
+    pub fn round(&self) -> Round {
+        match self {
+            Self::GenerateCa { .. } | Self::WriteBundle { .. } => Round::Trust,
+            Self::WirePlane { .. } => Round::Planes,
+            Self::IssueLeaf { .. } => Round::Certificates,
+            Self::Restart { .. } | Self::ConsumeRenewal => Round::Rest,
+        }
+    }
+
     fn condition(&self) -> &'static str {
         match self {
             Self::GenerateCa { .. } => "IssuerReady",
@@ -112,6 +124,16 @@ impl Step {
             Self::Restart { .. } => "RolloutsComplete",
         }
     }
+}
+
+/// The order of steps.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[allow(missing_docs)]
+pub enum Round {
+    Trust,
+    Planes,
+    Certificates,
+    Rest,
 }
 
 /// How a plane is wired.
@@ -427,16 +449,30 @@ impl Draft<'_> {
             known: &known,
             trust_secret: &trust_secret,
             by_reference: issuance.spec.planes.client_ca == ClientCa::SecretRef,
+            immediate: false,
             now: self.now,
         };
         let retiring = trust.retiring();
+        let announced = match issuance.spec.rotation.strategy {
+            RotationStrategy::Staged => None,
+            RotationStrategy::Immediate => Some(self.announced(&retiring)),
+        };
+        let trust = Trust {
+            immediate: announced == Some(true),
+            ..trust
+        };
         self.issuer_status(ca);
         self.bundles(&trust, &retiring);
         self.planes(&trust, &retiring);
         self.leaves(&trust, &retiring);
         self.anchors(&trust, &retiring);
+        if announced == Some(false) {
+            // It is said first, and done in the next turn.
+            self.steps.clear();
+            self.wake_in(SignedDuration::from_secs(1));
+        }
         self.agents_without_plane();
-        self.rollouts(&consumers);
+        self.rollouts(&consumers, &trust, &retiring);
     }
 
     fn issuer_status(&mut self, ca: &CertificateAuthority) {
@@ -719,9 +755,12 @@ impl Draft<'_> {
                 }
             }
             _ => {
-                let wanted = trust
-                    .wanted(&Place::ClientCa(name.clone()), retiring)
-                    .unwrap_or_default();
+                let Some(wanted) = trust.wanted(&Place::ClientCa(name.clone()), retiring) else {
+                    return Err(Problem::new(
+                        Reason::Progressing,
+                        format!("{name} waits until its agent's certificate can be read"),
+                    ));
+                };
                 if same(&plane.anchors, &wanted) {
                     return Ok(None);
                 }
@@ -897,7 +936,20 @@ impl Draft<'_> {
         }
     }
 
+    /// Whether status has said of each of these that it is on its way out.
+    fn announced(&self, retiring: &[Certificate]) -> bool {
+        let said = self.previous().and_then(|status| status.trust.as_ref());
+        let said = said.map_or(&[][..], |trust| &trust.anchors);
+        retiring.iter().all(|anchor| {
+            let fingerprint = anchor.fingerprint().to_string();
+            said.iter()
+                .any(|old| old.state == AnchorState::Retiring && old.fingerprint == fingerprint)
+        })
+    }
+
     fn anchors(&mut self, trust: &Trust<'_>, retiring: &[Certificate]) {
+        let immediate =
+            self.observed.issuance.spec.rotation.strategy == RotationStrategy::Immediate;
         let entry = |anchor: &Certificate, state, waiting_for| AnchorStatus {
             subject: anchor.subject().to_owned(),
             fingerprint: anchor.fingerprint().to_string(),
@@ -924,13 +976,23 @@ impl Draft<'_> {
             }
             let waiting: Vec<String> = waiting.into_iter().take(10).collect();
             if !waiting.is_empty() {
-                let message = format!(
-                    "the old CA {} stays trusted until these have moved: {}",
-                    anchor.subject(),
-                    list(&waiting)
-                );
-                self.waiting
-                    .push((Area::Trust, Problem::new(Reason::WaitingForPeers, message)));
+                let (reason, what) = match immediate {
+                    true => (
+                        Reason::CuttingOff,
+                        "leaves every trust place at once (rotation.strategy: Immediate); cut off until they have moved",
+                    ),
+                    false => (
+                        Reason::WaitingForPeers,
+                        "stays trusted until these have moved",
+                    ),
+                };
+                let message = format!("the old CA {} {what}: {}", anchor.subject(), list(&waiting));
+                // Before all else: who is cut off must be in the first line.
+                let entry = (Area::Trust, Problem::new(reason, message));
+                match immediate {
+                    true => self.waiting.insert(0, entry),
+                    false => self.waiting.push(entry),
+                }
             }
             anchors.push(entry(anchor, AnchorState::Retiring, waiting));
         }
@@ -968,7 +1030,27 @@ impl Draft<'_> {
         }
     }
 
-    fn rollouts(&mut self, consumers: &[Consumer<'_>]) {
+    /// Material that is to stay as it is while a rotation waits for its consumers: who has not proven to have loaded it
+    /// is restarted, or the rotation would wait for ever.
+    fn to_be_proven(&self, trust: &Trust<'_>, retiring: &[Certificate]) -> BTreeSet<MaterialRef> {
+        if retiring.is_empty() || trust.immediate {
+            return BTreeSet::new();
+        }
+        let leaves = trust.desired.leaves.values();
+        let fit = leaves.zip(&self.status.certificates);
+        let fit = fit.filter(|(_, said)| said.state == CertificateState::Ready);
+        let fit = fit.map(|(leaf, _)| leaf.material());
+        fit.chain(trust.desired.trust_places.iter().cloned())
+            .collect()
+    }
+
+    fn rollouts(
+        &mut self,
+        consumers: &[Consumer<'_>],
+        trust: &Trust<'_>,
+        retiring: &[Certificate],
+    ) {
+        let prove = self.to_be_proven(trust, retiring);
         let spec = &self.observed.issuance.spec.rollout;
         let timeout = spec.timeout.0;
         let about_to_change: BTreeSet<MaterialRef> = self
@@ -988,6 +1070,7 @@ impl Draft<'_> {
             for consumer in restarts(
                 consumers,
                 &about_to_change,
+                &prove,
                 spec.max_concurrent as usize,
                 timeout,
                 self.now,
@@ -1001,10 +1084,10 @@ impl Draft<'_> {
         }
         for consumer in consumers
             .iter()
-            .filter(|consumer| consumer.is_stale() || consumer.is_busy())
+            .filter(|consumer| consumer.is_stale(&prove) || consumer.is_busy())
         {
             let workload = consumer.workload.workload.to_string();
-            let (reason, state) = match (&consumer.workload.rollout, consumer.is_stale()) {
+            let (reason, state) = match (&consumer.workload.rollout, consumer.is_stale(&prove)) {
                 (_, true) if spec.strategy == RolloutStrategy::None => (
                     Reason::RestartNeeded,
                     "holds old material, and rollout.strategy is None; restart it".to_owned(),

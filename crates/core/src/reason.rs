@@ -44,6 +44,8 @@ reasons! {
     Restarted,
     /// An anchor left the bundle.
     AnchorDropped,
+    /// `rotation.strategy` is Immediate: who still needs the old CA is cut off.
+    CuttingOff,
 
     // Why a certificate is issued anew.
     /// The Secret does not exist or is empty.

@@ -16,22 +16,24 @@ pub enum Load {
     Pending,
     /// Something older.
     Stale,
-    /// Nobody can say: it may be the oldest thing there ever was.
+    /// Nothing tells: it may be the oldest thing there ever was. A restart would.
+    Unproven,
+    /// What is stored cannot be read.
     Unknown,
 }
 
 /// What a workload holds of an object that it mounts. Pods read at start, so a pod template that names the stored hash
-/// and is rolled out proves it. Where the template names none, time can: a workload younger than the last change of the
+/// (and since when it stands there) and is rolled out proves it. Where the template names none, time can: a workload younger than the last change of the
 /// object, or one that could not start before the object was there, has loaded what is stored.
 pub fn load(workload: &Workload, material: &MaterialRef, stored: &Read<Material>) -> Load {
     let Read::Found(stored) = stored else {
         return Load::Unknown;
     };
     let loaded = match workload.loaded.get(material) {
-        Some(hash) => *hash == stored.hash || restarted_after(workload, stored),
+        Some(version) => *version == stored.version() || restarted_after(workload, stored),
         None if restarted_after(workload, stored) || started_after(workload, stored) => true,
         None if stored.issuance.is_some() => false,
-        None => return Load::Unknown,
+        None => return Load::Unproven,
     };
     match (loaded, &workload.rollout) {
         (false, _) => Load::Stale,
@@ -78,9 +80,13 @@ pub struct Consumer<'a> {
 }
 
 impl Consumer<'_> {
-    /// Whether a restart would change what it holds.
-    pub fn is_stale(&self) -> bool {
-        self.loads.values().any(|load| *load == Load::Stale)
+    /// Whether a restart would change what it holds, or prove that it holds what somebody waits for.
+    pub fn is_stale(&self, prove: &BTreeSet<MaterialRef>) -> bool {
+        self.loads.iter().any(|(object, load)| match load {
+            Load::Stale => true,
+            Load::Unproven => prove.contains(object),
+            Load::Current | Load::Pending | Load::Unknown => false,
+        })
     }
 
     /// Whether a rollout that this operator began is still running.
@@ -129,6 +135,7 @@ pub fn consumers<'a>(
 pub fn restarts<'a>(
     consumers: &'a [Consumer<'a>],
     about_to_change: &BTreeSet<MaterialRef>,
+    prove: &BTreeSet<MaterialRef>,
     max_concurrent: usize,
     timeout: SignedDuration,
     now: Timestamp,
@@ -141,7 +148,7 @@ pub fn restarts<'a>(
     let stale = |side: Side| {
         consumers
             .iter()
-            .filter(move |consumer| consumer.side == side && consumer.is_stale())
+            .filter(move |consumer| consumer.side == side && consumer.is_stale(prove))
     };
     let ready = |consumer: &&Consumer<'_>| {
         !consumer.is_busy()
@@ -189,7 +196,7 @@ pub fn stamp(
     loaded.retain(|object, _| consumer.workload.mounts.contains(object));
     for object in consumer.loads.keys() {
         if let Some(Read::Found(stored)) = material.get(*object).map(Arc::as_ref) {
-            loaded.insert((*object).clone(), stored.hash.clone());
+            loaded.insert((*object).clone(), stored.version());
         }
     }
     loaded

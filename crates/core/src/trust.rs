@@ -59,6 +59,8 @@ pub struct Trust<'a> {
     pub trust_secret: &'a MaterialRef,
     /// Whether planes are to refer to it.
     pub by_reference: bool,
+    /// Guard 8: guards 1 and 2 are skipped, and it was said who will be cut off.
+    pub immediate: bool,
     /// Now.
     pub now: Timestamp,
 }
@@ -198,6 +200,7 @@ impl Trust<'_> {
             .stored(place)
             .unwrap_or_default()
             .iter()
+            .chain([self.ca.anchor()])
             .filter(|other| *other != anchor)
             .cloned()
             .collect();
@@ -217,13 +220,52 @@ impl Trust<'_> {
                 _ => waiting.push(format!("Secret {}", leaf.target)),
             }
         }
+        waiting.extend(self.lost_agents(place));
         waiting
+    }
+
+    /// Guard 6: an agent that was connected when its certificate or its bundle last changed, and is not now, has shown
+    /// nobody yet that it still can connect.
+    fn lost_agents(&self, place: &Place) -> Vec<String> {
+        let gone = self
+            .desired
+            .planes
+            .iter()
+            .filter(|plane| plane.agent_connected == Some(false))
+            .filter(|plane| match place {
+                Place::ClientCa(place) => plane.plane == *place,
+                Place::Material(_) => true,
+            });
+        gone.filter(|plane| {
+            let since = self.began(plane);
+            since.is_some() && plane.agent_disconnected >= since
+        })
+        .map(|plane| format!("the agent of {}", plane.plane))
+        .collect()
+    }
+
+    /// Since when a plane's agent has had something to load.
+    fn began(&self, plane: &Plane) -> Option<Timestamp> {
+        let leaf = self
+            .desired
+            .leaves
+            .values()
+            .find(|leaf| leaf.planes.contains(&plane.plane))?;
+        let namespace = &leaf.target.namespace;
+        let bundles = self.desired.trust_places.iter().cloned();
+        let bundles = bundles.filter(|bundle| bundle.object.namespace == *namespace);
+        let changed =
+            |material: MaterialRef| self.observed.material.get(&material)?.found()?.changed;
+        bundles.chain([leaf.material()]).filter_map(changed).min()
     }
 
     /// The anchors that a place must hold: the issuer's, those wanted beforehand, all that stands there and may not leave
     /// yet, and what the gateway's certificate still chains to. Guard 4: what others put there survives.
     pub fn wanted(&self, place: &Place, retiring: &[Certificate]) -> Option<Vec<Certificate>> {
         let stored = self.stored(place)?;
+        if !stored.contains(self.ca.anchor()) && self.depends_on_the_unknown(place) {
+            return None;
+        }
         let mut wanted = vec![self.ca.anchor().clone()];
         let mut add = |anchor: &Certificate| {
             if !wanted.contains(anchor) {
@@ -232,50 +274,44 @@ impl Trust<'_> {
         };
         self.additional.iter().for_each(&mut add);
         for anchor in stored {
-            if !retiring.contains(anchor) || !self.dependents(place, anchor).is_empty() {
+            let may_leave = retiring.contains(anchor)
+                && (self.immediate || self.dependents(place, anchor).is_empty());
+            if !may_leave {
                 add(anchor);
             }
         }
-        self.still_needed(place, retiring).iter().for_each(&mut add);
+        if !self.immediate {
+            self.still_needed(place, retiring).iter().for_each(&mut add);
+        }
         Some(wanted)
     }
 
-    /// A new trust place must also verify the server certificates that are in use. Only anchors of the control plane's own
-    /// namespace count: what stands in a plane's namespace must not spread.
+    /// What a place lacks though it should not: it is new, or somebody has emptied it, while an old anchor is still
+    /// depended on.
     fn still_needed(&self, place: &Place, retiring: &[Certificate]) -> Vec<Certificate> {
-        let Place::Material(material) = place else {
-            return Vec::new();
-        };
-        let home = &self.trust_secret.object.namespace;
         let mut needed = Vec::new();
-        if material == self.trust_secret && self.by_reference {
+        if self.by_reference && *place == Place::Material(self.trust_secret.clone()) {
             for plane in &self.desired.planes {
                 needed.extend(plane.anchors.iter().cloned());
             }
         }
-        let homely: Vec<&Certificate> = self
-            .desired
-            .trust_places
-            .iter()
-            .filter(|place| place.object.namespace == *home)
-            .filter_map(|place| self.bundle(place))
-            .flatten()
-            .collect();
-        for anchor in retiring.iter().filter(|anchor| homely.contains(anchor)) {
-            let in_use = self
-                .desired
-                .leaves
-                .values()
-                .filter(|leaf| leaf.profile.usages.server_auth)
-                .any(|leaf| {
-                    self.chain(leaf)
-                        .is_some_and(|chain| self.needs(chain, leaf, anchor))
-                });
-            if in_use {
-                needed.push(anchor.clone());
-            }
+        let stored = self.stored(place).unwrap_or_default();
+        let is_ours =
+            |anchor: &Certificate| anchor == self.ca.anchor() || retiring.contains(anchor);
+        if !stored.iter().any(is_ours) {
+            let in_use = |anchor: &&Certificate| !self.dependents(place, anchor).is_empty();
+            needed.extend(retiring.iter().filter(in_use).cloned());
         }
         needed
+    }
+
+    /// Whether a certificate that the place verifies cannot be read: then nobody knows which anchor it needs.
+    fn depends_on_the_unknown(&self, place: &Place) -> bool {
+        let leaves = self.desired.leaves.values();
+        leaves
+            .filter(|leaf| self.verifies(place, leaf))
+            .filter_map(|leaf| self.observed.material.get(&leaf.material()))
+            .any(|stored| matches!(stored.as_ref(), Read::Unknown(_)))
     }
 
     /// Guard 1: whom a leaf signed by the issuer's CA must wait for. Empty: sign.
@@ -283,6 +319,9 @@ impl Trust<'_> {
     /// A leaf that already chains to the CA may be renewed at any time: nothing gets worse. One that does not exist may be
     /// issued at once where its verifiers never trusted anything else. An expired one convinces nobody.
     pub fn must_load_first(&self, leaf: &DesiredLeaf, retiring: &[Certificate]) -> Waiting {
+        if self.immediate {
+            return Waiting::default();
+        }
         let anchor = self.ca.anchor();
         let chain = self.chain(leaf);
         if let Some(first) = chain.and_then(<[_]>::first) {

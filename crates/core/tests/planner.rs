@@ -299,9 +299,7 @@ impl Scene {
                     found.loaded = found
                         .mounts
                         .iter()
-                        .filter_map(|mount| {
-                            Some((mount.clone(), material.get(mount)?.hash.clone()))
-                        })
+                        .filter_map(|mount| Some((mount.clone(), material.get(mount)?.version())))
                         .collect();
                     found.rollout = RolloutState::Running("rolling".into());
                 }
@@ -473,6 +471,7 @@ fn plane(name: &str, plane_id: &str) -> Plane {
         reference_field: Some("secretRef"),
         manager: None,
         agent_connected: None,
+        agent_disconnected: None,
     }
 }
 
@@ -651,6 +650,61 @@ fn an_unreadable_trust_place_holds_the_rotation_and_nothing_is_dropped() {
     scene.unknown.clear();
     assert_eq!(scene.settle().status.phase, Some(Phase::Ready));
     assert_eq!(scene.signer(&gateway()), 1);
+}
+
+#[test]
+fn a_compromised_ca_leaves_at_once_and_it_is_said_before_who_is_cut_off() {
+    let mut scene = Scene::new(json!({"rotation": {"strategy": "Immediate"}})).with_workloads();
+    scene.settle();
+    scene.issuer = Issuer::Ready(ca(1));
+    let said = scene.turn();
+    assert!(said.steps.is_empty(), "{:#?}", said.steps);
+    let (_, reason, message) = condition(&said, "TrustDistributed");
+    assert_eq!(reason, "CuttingOff", "{message}");
+    for peer in ["cluster-gateway-tls", "cluster-agent-tls"] {
+        assert!(message.contains(peer), "{message}");
+    }
+    assert!(
+        said.events
+            .iter()
+            .any(|(bad, problem)| *bad && problem.reason == Reason::CuttingOff)
+    );
+    scene.turn();
+    assert_eq!((scene.signer(&gateway()), scene.signer(&agent())), (1, 1));
+    assert_eq!(scene.anchors(&config_map_ref(DATA)), [1]);
+    assert_eq!(scene.planes[0].anchors, [ca(1).anchor().clone()]);
+    assert_eq!(scene.settle().status.phase, Some(Phase::Ready));
+    assert_eq!(scene.restarts["cluster-agent-dataplane"], 1);
+}
+
+#[test]
+fn an_agent_that_has_not_come_back_holds_the_old_ca() {
+    let mut scene = Scene::new(json!({})).with_workloads();
+    scene.planes[0].agent_connected = Some(true);
+    scene.settle();
+    scene.issuer = Issuer::Ready(ca(1));
+    scene.turn();
+    scene.planes[0].agent_connected = Some(false);
+    scene.planes[0].agent_disconnected = Some(scene.now);
+    let held = scene.settle();
+    assert_eq!((scene.signer(&gateway()), scene.signer(&agent())), (1, 1));
+    assert_eq!(scene.anchors(&config_map_ref(DATA)), [0, 1]);
+    let (_, reason, message) = condition(&held, "TrustDistributed");
+    assert_eq!(reason, "WaitingForPeers");
+    assert!(
+        message.contains("the agent of DataPlane default/eu"),
+        "{message}"
+    );
+    scene.planes[0].agent_connected = Some(true);
+    scene.settle();
+    assert_eq!(scene.anchors(&config_map_ref(DATA)), [1]);
+
+    // One that had been away before is not waited for.
+    scene.planes[0].agent_connected = Some(false);
+    scene.issuer = Issuer::Ready(ca(2));
+    scene.planes[0].agent_disconnected = Some(start());
+    scene.settle();
+    assert_eq!(scene.anchors(&config_map_ref(DATA)), [2]);
 }
 
 #[test]

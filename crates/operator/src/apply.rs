@@ -1,6 +1,6 @@
 //! Carries out a plan, step by step. The only place that writes.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -15,7 +15,7 @@ use external_ca_core::observed::{
     Issuer as ObservedIssuer, Material, MaterialKind, MaterialRef, ObjectRef, Observed, PlaneRef,
     Read, WorkloadKind, WorkloadRef,
 };
-use external_ca_core::plan::{Step, Wiring};
+use external_ca_core::plan::{Round, Step, Wiring};
 use external_ca_core::x509::{
     self, CaProfile, Certificate, CertificateAuthority, KeyAlgorithm, LeafProfile, PrivateKey,
     encode_bundle,
@@ -27,7 +27,6 @@ use k8s_openapi::ByteString;
 use k8s_openapi::api::apps::v1::{DaemonSet, Deployment, StatefulSet};
 use k8s_openapi::api::core::v1::{ConfigMap, Secret};
 use kube::api::{Patch, PatchParams};
-use kube::core::DynamicObject;
 use kube::{Api, ResourceExt};
 use serde_json::{Value, json};
 
@@ -51,6 +50,8 @@ pub struct Outcome {
     pub failed: Vec<(Step, Error)>,
     /// Whether anything is left to do, or must be looked at again.
     pub unfinished: bool,
+    /// Planes that may have been written, or not: to be read before anything is decided.
+    pub in_doubt: BTreeSet<PlaneRef>,
 }
 
 /// Carries out the steps in order, each kind side by side: bundles, planes, certificates, and the rest one by one.
@@ -61,24 +62,29 @@ pub async fn apply(
     now: Timestamp,
 ) -> Outcome {
     let mut outcome = Outcome::default();
-    let (mut bundles, mut planes) = (Vec::new(), Vec::new());
-    let (mut leaves, mut last) = (Vec::new(), Vec::new());
+    let mut rounds: BTreeMap<Round, Vec<Step>> = BTreeMap::new();
     for step in steps {
-        match step {
-            Step::GenerateCa { .. } | Step::WriteBundle { .. } => bundles.push(step),
-            Step::WirePlane { .. } => planes.push(step),
-            Step::IssueLeaf { .. } => leaves.push(step),
-            Step::Restart { .. } | Step::ConsumeRenewal => last.push(step),
-        }
+        rounds.entry(step.round()).or_default().push(step);
     }
-    for writes in [bundles, planes] {
+    let mut round = |round| rounds.remove(&round).unwrap_or_default();
+    for writes in [round(Round::Trust), round(Round::Planes)] {
         let results = futures::stream::iter(writes)
             .map(|step| async move { (run(context, observed, &step, now).await, step) })
             .buffer_unordered(WRITES);
+        let mut doubt = false;
         for (result, step) in results.collect::<Vec<_>>().await {
+            if result.as_ref().is_err_and(Error::leaves_doubt) {
+                doubt = true;
+                look_again(context, &step, &mut outcome).await;
+            }
             outcome.add(result, step);
         }
+        if doubt {
+            // What follows rests on who trusts what.
+            return outcome;
+        }
     }
+    let leaves = round(Round::Certificates);
     // A renewal that was asked for is granted as a whole, or asked for again.
     let asked = leaves.iter().any(
         |step| matches!(step, Step::IssueLeaf { why, .. } if why.reason == Reason::RenewRequested),
@@ -98,7 +104,7 @@ pub async fn apply(
             None => outcome.unfinished = true,
         }
     }
-    for step in last {
+    for step in round(Round::Rest) {
         if matches!(step, Step::ConsumeRenewal)
             && outcome
                 .failed
@@ -110,6 +116,17 @@ pub async fn apply(
         outcome.add(run(context, observed, &step, now).await, step);
     }
     outcome
+}
+
+/// Not every object is watched, and a watch may be behind.
+async fn look_again(context: &Context, step: &Step, outcome: &mut Outcome) {
+    match step {
+        Step::WriteBundle { target, .. } => context.watches.read(target.clone()).await,
+        Step::WirePlane { plane, .. } => {
+            outcome.in_doubt.insert(plane.clone());
+        }
+        _ => {}
+    }
 }
 
 impl Outcome {
@@ -141,12 +158,9 @@ async fn run(
             anchors,
         } => {
             let version = resource_version.as_deref();
-            let written = write_bundle(context, issuance, target, version, anchors).await;
-            if matches!(written, Err(Error::Changed)) {
-                // Not every object is watched.
-                context.watches.read(target.clone()).await;
-            }
-            written.map(Some)
+            write_bundle(context, issuance, target, version, anchors)
+                .await
+                .map(Some)
         }
         Step::WirePlane {
             plane,
@@ -352,12 +366,7 @@ async fn wire(
     let Some(served) = context.watches.served(plane.kind) else {
         return Err(Error::Changed);
     };
-    let api: Api<DynamicObject> = match &plane.namespace {
-        Some(namespace) => {
-            Api::namespaced_with(context.client.clone(), namespace, &served.resource)
-        }
-        None => Api::all_with(context.client.clone(), &served.resource),
-    };
+    let api = served.api(context.client.clone(), plane);
     let client_ca = match client_ca {
         Wiring::Value(pem) => json!({"value": pem}),
         Wiring::Reference { field, secret } => json!({

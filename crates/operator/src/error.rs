@@ -82,6 +82,18 @@ impl Error {
         Problem::new(reason, format!("{object}: {self}"))
     }
 
+    /// Whether the write may have happened all the same, or the snapshot that it rests on is old.
+    pub fn leaves_doubt(&self) -> bool {
+        match self {
+            Self::Changed | Self::Timeout => true,
+            Self::Api(error) => match error.as_ref() {
+                kube::Error::Api(status) => status.code >= 500,
+                _ => true,
+            },
+            _ => false,
+        }
+    }
+
     /// How long the API server asked to be left alone (`Retry-After`).
     pub fn retry_after(&self) -> Option<Duration> {
         let Self::Api(error) = self else { return None };

@@ -3,8 +3,9 @@
 use std::collections::{BTreeSet, HashMap};
 
 use external_ca_api::PlaneKind;
-use kube::Client;
-use kube::core::{ApiResource, GroupVersionKind};
+use external_ca_core::observed::PlaneRef;
+use kube::core::{ApiResource, DynamicObject, GroupVersionKind};
+use kube::{Api, Client};
 use serde_json::Value;
 
 /// OpenChoreo serves the first; its documents print the second.
@@ -28,6 +29,16 @@ pub struct ServedKind {
     pub kind: PlaneKind,
     /// Its group, version and plural.
     pub resource: ApiResource,
+}
+
+impl ServedKind {
+    /// Where a plane of this kind is read and written.
+    pub fn api(&self, client: Client, plane: &PlaneRef) -> Api<DynamicObject> {
+        match &plane.namespace {
+            Some(namespace) => Api::namespaced_with(client, namespace, &self.resource),
+            None => Api::all_with(client, &self.resource),
+        }
+    }
 }
 
 /// The kind of this name.

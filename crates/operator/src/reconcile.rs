@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use external_ca_api::{ExternalCAIssuance, ExternalCAIssuanceStatus, MANAGER};
 use external_ca_core::desired::identity;
+use external_ca_core::observed::PlaneRef;
 use external_ca_core::plan::{Plan, Step, plan, with_failures};
 use external_ca_core::{Problem, Reason};
 use jiff::Timestamp;
@@ -62,6 +63,8 @@ pub struct Memory {
     /// What was last written; the cache may not have seen it yet.
     status: Option<Arc<ExternalCAIssuanceStatus>>,
     written: Option<Instant>,
+    /// Planes whose last write may have happened, or not.
+    in_doubt: BTreeSet<PlaneRef>,
     status_failures: u32,
 }
 
@@ -73,6 +76,15 @@ pub async fn reconcile(
     let started = Instant::now();
     let uid = issuance.uid().unwrap_or_default();
     let mut memory = context.memory().get(&uid).cloned().unwrap_or_default();
+    for plane in std::mem::take(&mut memory.in_doubt) {
+        if !context.watches.read_plane(&plane).await {
+            memory.in_doubt.insert(plane);
+        }
+    }
+    if !memory.in_doubt.is_empty() {
+        context.memory().insert(uid, memory);
+        return Ok(Action::requeue(STATUS_INTERVAL));
+    }
     let stored = memory
         .status
         .as_deref()
@@ -113,6 +125,7 @@ pub async fn reconcile(
         failures.push((step.clone(), problem));
     }
     memory.pace.wrote(&outcome.written);
+    memory.in_doubt.clone_from(&outcome.in_doubt);
     let failure_events = with_failures(&mut status, &failures, issuance.status.as_ref(), now);
     memory.said = Some(Arc::new(status.clone()));
     let written = write_status(&context, &issuance, stored.as_ref(), &status, &mut memory).await;

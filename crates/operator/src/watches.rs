@@ -313,6 +313,20 @@ impl Watches {
             .cloned()
     }
 
+    /// Reads a plane; false where that fails.
+    pub async fn read_plane(&self, plane: &PlaneRef) -> bool {
+        let Some(served) = self.served(plane.kind) else {
+            return true;
+        };
+        let api = served.api(self.client.clone(), plane);
+        match bounded(api.get_opt(&plane.name)).await {
+            Ok(Some(found)) => self.see_plane(plane.kind, &found),
+            Ok(None) => self.store.plane(Err(plane.clone())),
+            Err(_) => return false,
+        }
+        true
+    }
+
     /// A plane as the API server returned it.
     pub fn see_plane(&self, kind: PlaneKind, object: &DynamicObject) {
         see_plane(&self.store, kind, object);

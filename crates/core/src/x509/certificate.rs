@@ -1,7 +1,7 @@
 use std::fmt;
 use std::hash::{Hash, Hasher};
 use std::ops::Range;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use aws_lc_rs::digest;
 use jiff::Timestamp;
@@ -82,7 +82,12 @@ struct Facts {
     key_algorithm: Option<KeyAlgorithm>,
     extensions: Extensions,
     defect: Option<&'static str>,
+    /// Signature checks are pure and dear: the answers for the last few issuers.
+    signers: Mutex<Vec<(Fingerprint, bool)>>,
 }
+
+/// A bundle rarely holds more CAs of one name.
+const SIGNERS: usize = 8;
 
 /// The extensions; of a version 1 or 2 certificate none.
 #[derive(Default)]
@@ -213,15 +218,31 @@ impl Certificate {
     /// Whether the issuer's name is its issuer, byte for byte, and the issuer's key made its signature. Whether the
     /// issuer was allowed to is for `verify` to say.
     pub fn signed_by(&self, issuer: &Self) -> bool {
-        self.issuer_der() == issuer.subject_der()
-            && issuer.key_algorithm().is_some_and(|key| {
-                self.0.scheme.verifies(
-                    key,
-                    issuer.public_key(),
-                    self.slice(&self.0.tbs),
-                    self.slice(&self.0.signature),
-                )
-            })
+        if self.issuer_der() != issuer.subject_der() {
+            return false;
+        }
+        let fingerprint = issuer.fingerprint();
+        let mut signers = self
+            .0
+            .signers
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        if let Some((_, answer)) = signers.iter().find(|(known, _)| *known == fingerprint) {
+            return *answer;
+        }
+        let answer = issuer.key_algorithm().is_some_and(|key| {
+            self.0.scheme.verifies(
+                key,
+                issuer.public_key(),
+                self.slice(&self.0.tbs),
+                self.slice(&self.0.signature),
+            )
+        });
+        if signers.len() == SIGNERS {
+            signers.remove(0);
+        }
+        signers.push((fingerprint, answer));
+        answer
     }
 
     /// The subject alternative names, in order; kinds other than `San`'s are left out.
@@ -430,6 +451,7 @@ impl Facts {
             key_algorithm,
             extensions,
             defect,
+            signers: Mutex::default(),
         })
     }
 }

@@ -1,0 +1,137 @@
+//! Planners that lack a guard: the simulation must catch each.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use external_ca_api::CertificateState;
+use external_ca_core::desired::desired;
+use external_ca_core::facts::encode_loaded;
+use external_ca_core::observed::{Issuer, MaterialKind, Observed, Read, RolloutState};
+use external_ca_core::plan::{Plan, Step, Wiring};
+use external_ca_core::reason::{Problem, Reason};
+use external_ca_core::x509::encode_bundle;
+
+/// What is left out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mutant {
+    /// Guard 1: certificates are signed at once.
+    TrustLater,
+    /// Guard 2: an old anchor is dropped as soon as there is a new one.
+    DistrustEarly,
+    /// Guard 3: what cannot be read is taken for absent, and a rollout for complete.
+    UnknownIsFine,
+    /// Guard 4: what others put into a trust place is dropped.
+    OnlyOurs,
+    /// Guard 6: what is stored counts as loaded.
+    StoredIsLoaded,
+    /// Guard 7: everything that is out of date restarts at once.
+    AllAtOnce,
+}
+
+impl Mutant {
+    pub const ALL: [Self; 6] = [
+        Self::TrustLater,
+        Self::DistrustEarly,
+        Self::UnknownIsFine,
+        Self::OnlyOurs,
+        Self::StoredIsLoaded,
+        Self::AllAtOnce,
+    ];
+
+    /// It does not see what it should.
+    pub fn blind(self, observed: &mut Observed) {
+        match self {
+            Self::UnknownIsFine => {
+                observed.unreadable.clear();
+                for read in observed.material.values_mut() {
+                    if matches!(read.as_ref(), Read::Unknown(_)) {
+                        *read = Arc::new(Read::Absent);
+                    }
+                }
+                for workload in &mut observed.workloads {
+                    Arc::make_mut(workload).rollout = RolloutState::Complete;
+                }
+            }
+            Self::StoredIsLoaded => {
+                let hashes: BTreeMap<_, _> = observed
+                    .material
+                    .iter()
+                    .filter_map(|(key, read)| Some((key.clone(), read.found()?.version())))
+                    .collect();
+                for workload in &mut observed.workloads {
+                    let workload = Arc::make_mut(workload);
+                    workload.rollout = RolloutState::Complete;
+                    let mounts = workload.mounts.iter();
+                    workload.loaded = mounts
+                        .filter_map(|mount| Some((mount.clone(), hashes.get(mount)?.clone())))
+                        .collect();
+                }
+            }
+            _ => {}
+        }
+    }
+
+    /// It does what it should not.
+    pub fn spoil(self, observed: &Observed, planned: &mut Plan) {
+        let Issuer::Ready(authority) = &observed.issuer else {
+            return;
+        };
+        let ours = || vec![authority.anchor().clone()];
+        match self {
+            Self::TrustLater => {
+                let wanted = desired(&observed.issuance, &observed.planes);
+                for entry in &planned.status.certificates {
+                    let waits = entry.state == CertificateState::Waiting;
+                    let leaf = wanted
+                        .leaves
+                        .iter()
+                        .find(|(target, _)| waits && target.to_string() == entry.target);
+                    planned
+                        .steps
+                        .extend(leaf.map(|(target, leaf)| Step::IssueLeaf {
+                            target: target.clone(),
+                            profile: leaf.profile.clone(),
+                            reuse_key: false,
+                            why: Problem::new(Reason::SignerChanged, "mutant"),
+                            renewal: None,
+                        }));
+                }
+            }
+            Self::DistrustEarly | Self::OnlyOurs => {
+                for step in &mut planned.steps {
+                    match step {
+                        Step::WriteBundle {
+                            target, anchors, ..
+                        } => {
+                            let only_foreign =
+                                self == Self::OnlyOurs && target.kind == MaterialKind::ConfigMap;
+                            if only_foreign || self == Self::DistrustEarly {
+                                *anchors = ours();
+                            }
+                        }
+                        Step::WirePlane { client_ca, .. } if self == Self::DistrustEarly => {
+                            *client_ca = Wiring::Value(encode_bundle(&ours()));
+                        }
+                        _ => {}
+                    }
+                }
+            }
+            Self::AllAtOnce => {
+                for workload in &observed.workloads {
+                    let stale = planned.status.rollouts.iter();
+                    let named = |entry: &external_ca_api::RolloutStatus| {
+                        entry.workload == workload.workload.to_string()
+                    };
+                    if stale.filter(|entry| named(entry)).count() > 0 {
+                        planned.steps.push(Step::Restart {
+                            workload: workload.workload.clone(),
+                            resource_version: workload.resource_version.clone(),
+                            material_hash: encode_loaded(&workload.loaded),
+                        });
+                    }
+                }
+            }
+            Self::UnknownIsFine | Self::StoredIsLoaded => {}
+        }
+    }
+}
