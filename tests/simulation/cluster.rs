@@ -168,6 +168,7 @@ impl Cluster {
                 reference: None,
                 reference_field: Some("secretRef"),
                 manager: None,
+                changed: None,
                 agent_connected: None,
                 agent_disconnected: None,
             };
@@ -235,6 +236,7 @@ impl Cluster {
             resource_version,
             secret_type: String::new(),
             issuance: ours.then(|| format!("{HOME}/cluster-gateway")),
+            replaces: false,
             renewal: None,
             controller: None,
             manager: Some(if ours { MANAGER } else { "kubectl" }.into()),
@@ -288,6 +290,7 @@ impl Cluster {
         plane.value = Some(encode_bundle(anchors));
         plane.anchors = anchors.to_vec();
         plane.manager = Some(if ours { MANAGER } else { "kubectl" }.into());
+        plane.changed = Some(self.now);
     }
 
     /// The guide's end state, made by hand with a CA, and running.

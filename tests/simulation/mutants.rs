@@ -93,7 +93,7 @@ impl Mutant {
                             profile: leaf.profile.clone(),
                             reuse_key: false,
                             why: Problem::new(Reason::SignerChanged, "mutant"),
-                            renewal: None,
+                            marks: BTreeMap::new(),
                         }));
                 }
             }

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use external_ca_api::ExternalCAIssuanceStatus;
+use external_ca_api::{ExternalCAIssuanceStatus, REPLACES_ANNOTATION};
 use external_ca_core::desired::desired;
 use external_ca_core::observed::{
     Claims, Issuer, Material, MaterialRef, Observed, Plane, Read, WorkloadRef,
@@ -134,6 +134,7 @@ impl Operator {
                 status: ExternalCAIssuanceStatus::default(),
                 events: Vec::new(),
                 next_check: cluster.now,
+                say_first: false,
             }));
         }
         let mut observed = self.observe(cluster, faults, rng);
@@ -149,11 +150,16 @@ impl Operator {
             mutant.spoil(&observed, &mut planned);
         }
         one_side_at_a_time(&planned)?;
+        if planned.say_first && !planned.steps.is_empty() {
+            if rng.f64() < faults.refused {
+                return Ok(Some(planned));
+            }
+            cluster.issuance.status = Some(planned.status.clone());
+        }
         let mut steps = planned.steps.clone();
         steps.sort_by_key(Step::round);
         let mut doubt = None;
         for step in &steps {
-            // What follows rests on who trusts what.
             if doubt.is_some_and(|round| step.round() > round) {
                 break;
             }
@@ -170,9 +176,12 @@ impl Operator {
                 Call::Done => {}
                 Call::Died => return Ok(None),
                 Call::Doubt => {
-                    if step.round() <= Round::Planes {
+                    if step.round() <= Round::Certificates {
                         self.in_doubt.push(step.clone());
-                        doubt = Some(step.round());
+                        // What follows rests on who trusts what.
+                        if step.round() <= Round::Planes {
+                            doubt = Some(step.round());
+                        }
                     }
                 }
             }
@@ -258,6 +267,7 @@ impl Operator {
                 target,
                 resource_version,
                 anchors,
+                marks,
             } => {
                 let stored = cluster.material.get(target);
                 if anchors.is_empty() {
@@ -278,6 +288,7 @@ impl Operator {
                     return Err(format!("{target} loses a stranger's anchor"));
                 }
                 cluster.put_bundle(target, anchors, true);
+                mark(cluster, target, marks);
             }
             Step::WirePlane {
                 plane,
@@ -294,13 +305,17 @@ impl Operator {
                 cluster.put_client_ca(plane, &anchors, true);
             }
             Step::IssueLeaf {
-                target, profile, ..
+                target,
+                profile,
+                marks,
+                ..
             } => {
                 let target = crate::cluster::secret(&target.namespace, &target.name);
                 if !self.issue(cluster, observed, &target, profile, rng) {
                     self.see_material(cluster, &target);
                     return Ok(false);
                 }
+                mark(cluster, &target, marks);
             }
             Step::Restart {
                 workload,
@@ -344,6 +359,11 @@ impl Operator {
         }
         same
     }
+}
+
+fn mark(cluster: &mut Cluster, target: &MaterialRef, marks: &BTreeMap<&'static str, String>) {
+    let written = cluster.material.get_mut(target).unwrap();
+    Arc::make_mut(written).replaces = marks.contains_key(REPLACES_ANNOTATION);
 }
 
 /// An apply that does not force meets an object that it did not expect: its own field manager's, or another's.

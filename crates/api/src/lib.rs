@@ -26,6 +26,10 @@ pub const ISSUANCE_ANNOTATION: &str = "pki.openchoreo.dev/issuance";
 /// Annotation on a leaf's Secret: the request for a renewal that it was issued for, so that none is granted twice.
 pub const RENEWAL_ANNOTATION: &str = "pki.openchoreo.dev/renewal";
 
+/// Annotation on a Secret or ConfigMap that was made in place of one that may have been there before, and that pods may
+/// still hold: the serial number of the lost certificate, or the fingerprints of the anchors it may have named, in hex.
+pub const REPLACES_ANNOTATION: &str = "pki.openchoreo.dev/replaces";
+
 /// Annotation on a pod template: what its pods load at start, as `<kind>/<name>=<hash>.<since>` entries, comma separated.
 pub const MATERIAL_HASH_ANNOTATION: &str = "pki.openchoreo.dev/material-hash";
 

@@ -135,7 +135,7 @@ pub struct CertificateStatus {
     pub target: String,
     /// Common name.
     pub common_name: String,
-    /// Serial number in hex.
+    /// Serial number in hex; of the certificate that was lost, where none is stored now.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub serial: Option<String>,
     /// Fingerprint of the anchor that verifies it, the first 16 hex digits.
@@ -211,6 +211,9 @@ pub struct Contested {
     pub object: String,
     /// The field manager that wrote it last.
     pub manager: String,
+    /// When that manager wrote it, as `metadata.managedFields` tells.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub written: Option<Time>,
     /// How often it was put back. From 2 on the operator leaves the field alone.
     pub count: u32,
     /// When the operator last repaired it.

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use aws_lc_rs::digest;
 use external_ca_api::{
     ExternalCAIssuance, ISSUANCE_ANNOTATION, MATERIAL_HASH_ANNOTATION, PlaneKind, RENEW_ANNOTATION,
-    RENEWAL_ANNOTATION,
+    RENEWAL_ANNOTATION, REPLACES_ANNOTATION,
 };
 use jiff::Timestamp;
 use k8s_openapi::api::apps::v1::{DaemonSet, Deployment, StatefulSet};
@@ -70,6 +70,7 @@ fn material(metadata: &ObjectMeta, ca: &[u8], parts: &[&[u8]]) -> Material {
         resource_version: metadata.resource_version.clone().unwrap_or_default(),
         secret_type: String::new(),
         issuance: annotation(ISSUANCE_ANNOTATION),
+        replaces: annotation(REPLACES_ANNOTATION).is_some(),
         renewal: annotation(RENEWAL_ANNOTATION),
         controller: metadata
             .owner_references
@@ -182,7 +183,7 @@ pub fn plane(
         );
         Some((secret, reference.get("key").and_then(text)?))
     });
-    let (manager, _) = last_manager(
+    let (manager, changed) = last_manager(
         metadata.managed_fields.as_deref().unwrap_or_default(),
         |fields| {
             fields
@@ -209,6 +210,7 @@ pub fn plane(
         reference,
         reference_field,
         manager,
+        changed,
         agent_connected: object
             .pointer("/status/agentConnection/connected")
             .and_then(Value::as_bool),

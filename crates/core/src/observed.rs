@@ -98,6 +98,8 @@ pub struct Material {
     pub secret_type: String,
     /// The issuance that manages it, as its annotation says.
     pub issuance: Option<String>,
+    /// Whether it stands in place of one that was deleted, and that pods may still hold.
+    pub replaces: bool,
     /// The request for a renewal that it was issued for, as its annotation says.
     pub renewal: Option<String>,
     /// The object that controls it (`<Kind> <name>`), if an ownerReference says so.
@@ -197,6 +199,8 @@ pub struct Plane {
     pub reference_field: Option<&'static str>,
     /// The field manager that last wrote `clientCA.value`.
     pub manager: Option<String>,
+    /// When it did.
+    pub changed: Option<Timestamp>,
     /// `status.agentConnection.connected`.
     pub agent_connected: Option<bool>,
     /// `status.agentConnection.lastDisconnectedTime`.

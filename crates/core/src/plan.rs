@@ -6,8 +6,8 @@ use std::sync::Arc;
 use external_ca_api::{
     ADOPT_ANNOTATION, AnchorState, AnchorStatus, CertificateState, CertificateStatus, ClientCa,
     Contested, ExternalCAIssuanceStatus, Issuer as IssuerSpec, IssuerStatus, MANAGER, Phase,
-    PlaneStatus, RENEW_ANNOTATION, RolloutStatus, RolloutStrategy, RotationPolicy,
-    RotationStrategy, TrustStatus,
+    PlaneStatus, RENEW_ANNOTATION, RENEWAL_ANNOTATION, REPLACES_ANNOTATION, RolloutStatus,
+    RolloutStrategy, RotationPolicy, RotationStrategy, TrustStatus,
 };
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
@@ -54,6 +54,8 @@ pub enum Step {
         resource_version: Option<String>,
         /// What it is to hold.
         anchors: Vec<Certificate>,
+        /// Annotations of the object: what it may replace.
+        marks: BTreeMap<&'static str, String>,
     },
     /// Write a plane's clientCA.
     WirePlane {
@@ -74,8 +76,8 @@ pub enum Step {
         reuse_key: bool,
         /// Why.
         why: Problem,
-        /// The request for a renewal that it grants.
-        renewal: Option<String>,
+        /// Annotations of the Secret: the request for a renewal that it grants, and what it replaces.
+        marks: BTreeMap<&'static str, String>,
     },
     /// Restart a workload by naming what it will load in its pod template.
     Restart {
@@ -161,6 +163,9 @@ pub struct Plan {
     pub events: Vec<(bool, Problem)>,
     /// When to look again, if nothing happens before.
     pub next_check: Timestamp,
+    /// The status must be stored before the first step: it names an anchor for the first time, and what is once handed
+    /// out must never be taken for somebody else's.
+    pub say_first: bool,
 }
 
 /// Decides. Neither fails nor signs: bad input becomes a condition.
@@ -433,11 +438,6 @@ impl Draft<'_> {
                 &issuance.spec.gateway.secret_name,
             ),
         };
-        let consumers = consumers(
-            &self.observed.workloads,
-            &self.observed.material,
-            Some(&gateway),
-        );
         let known = known_anchors(self.previous());
         let trust = Trust {
             observed: self.observed,
@@ -445,7 +445,7 @@ impl Draft<'_> {
             ca,
             additional,
             unknown_anchors,
-            consumers: &consumers,
+            consumers: &[],
             known: &known,
             trust_secret: &trust_secret,
             by_reference: issuance.spec.planes.client_ca == ClientCa::SecretRef,
@@ -453,11 +453,17 @@ impl Draft<'_> {
             now: self.now,
         };
         let retiring = trust.retiring();
+        let consumers = consumers(
+            &self.observed.workloads,
+            &self.observed.material,
+            Some(&gateway),
+        );
         let announced = match issuance.spec.rotation.strategy {
             RotationStrategy::Staged => None,
             RotationStrategy::Immediate => Some(self.announced(&retiring)),
         };
         let trust = Trust {
+            consumers: &consumers,
             immediate: announced == Some(true),
             ..trust
         };
@@ -466,13 +472,13 @@ impl Draft<'_> {
         self.planes(&trust, &retiring);
         self.leaves(&trust, &retiring);
         self.anchors(&trust, &retiring);
+        self.agents_without_plane();
+        self.rollouts(&consumers, &trust, &retiring);
         if announced == Some(false) {
             // It is said first, and done in the next turn.
             self.steps.clear();
             self.wake_in(SignedDuration::from_secs(1));
         }
-        self.agents_without_plane();
-        self.rollouts(&consumers, &trust, &retiring);
     }
 
     fn issuer_status(&mut self, ca: &CertificateAuthority) {
@@ -553,8 +559,10 @@ impl Draft<'_> {
                 found.issuance.as_ref() == Some(&issuance) && found.has_ca_crt
             });
             let manager = found.and_then(|found| found.manager.clone());
+            let written = found.and_then(|found| found.changed);
+            let object = target.to_string();
             if let Err(problem) =
-                self.may_repair(&target.to_string(), "data[\"ca.crt\"]", ours, manager)
+                self.may_repair(&object, "data[\"ca.crt\"]", ours, manager, written)
             {
                 self.problem(Area::Trust, problem);
                 continue;
@@ -567,6 +575,12 @@ impl Draft<'_> {
                 target: target.clone(),
                 resource_version: found.map(|found| found.resource_version.clone()),
                 anchors: wanted,
+                marks: trust
+                    .lost_anchors()
+                    .filter(|_| found.is_none())
+                    .map(|lost| (REPLACES_ANNOTATION, lost))
+                    .into_iter()
+                    .collect(),
             });
         }
     }
@@ -594,6 +608,7 @@ impl Draft<'_> {
         field: &str,
         ours: bool,
         manager: Option<String>,
+        written: Option<Timestamp>,
     ) -> Result<(), Problem> {
         let ours = ours || self.contested().iter().any(|entry| entry.object == object);
         let Some(manager) = manager.filter(|manager| ours && manager != MANAGER) else {
@@ -604,6 +619,15 @@ impl Draft<'_> {
             .iter()
             .find(|entry| entry.object == object)
             .cloned();
+        let written = written.map(Time);
+        if let Some(entry) = previous
+            .as_ref()
+            .filter(|entry| entry.written.is_some() && entry.written == written)
+        {
+            // The repair has not arrived yet.
+            self.status.contested.push(entry.clone());
+            return Ok(());
+        }
         let count = previous.as_ref().map_or(0, |entry| entry.count);
         if count >= CONTEST_LIMIT {
             let message = format!(
@@ -616,6 +640,7 @@ impl Draft<'_> {
         self.status.contested.push(Contested {
             object: object.to_owned(),
             manager,
+            written,
             count: count + 1,
             last_time: Time(self.now),
         });
@@ -782,6 +807,7 @@ impl Draft<'_> {
             "spec.clusterAgent.clientCA",
             was_wired && lacks_ours,
             plane.manager.clone(),
+            plane.changed,
         )?;
         Ok(Some(wiring))
     }
@@ -847,6 +873,9 @@ impl Draft<'_> {
                 Verdict::Issue(why) => {
                     let waiting = trust.must_load_first(leaf, retiring);
                     let reason = why.reason;
+                    let lost = self
+                        .lost_serial(leaf)
+                        .filter(|_| matches!(stored, Read::Absent));
                     if waiting == Waiting::default() {
                         self.waiting.push((Area::Certificates, why.clone()));
                         self.steps.push(Step::IssueLeaf {
@@ -854,7 +883,12 @@ impl Draft<'_> {
                             profile: leaf.profile.clone(),
                             reuse_key: checks::reuses_key(policy, &context),
                             why,
-                            renewal: request.clone(),
+                            marks: request
+                                .clone()
+                                .map(|request| (RENEWAL_ANNOTATION, request))
+                                .into_iter()
+                                .chain(lost.map(|serial| (REPLACES_ANNOTATION, serial)))
+                                .collect(),
                         });
                         (CertificateState::Pending, Some(reason))
                     } else {
@@ -906,10 +940,17 @@ impl Draft<'_> {
         let ours = found.issuance.as_deref() == Some(identity(&self.observed.issuance).as_str());
         let object = leaf.material().to_string();
         let manager = found.manager.clone();
-        match self.may_repair(&object, "data[\"tls.crt\"]", ours, manager) {
+        match self.may_repair(&object, "data[\"tls.crt\"]", ours, manager, found.changed) {
             Ok(()) => verdict,
             Err(problem) => Verdict::Blocked(problem),
         }
+    }
+
+    /// The serial number of the certificate that was last seen.
+    fn lost_serial(&self, leaf: &DesiredLeaf) -> Option<String> {
+        let target = leaf.target.to_string();
+        let mut entries = self.previous()?.certificates.iter();
+        entries.find(|old| old.target == target)?.serial.clone()
     }
 
     fn certificate_status(
@@ -926,7 +967,9 @@ impl Draft<'_> {
         CertificateStatus {
             target: leaf.target.to_string(),
             common_name: leaf.profile.common_name.clone(),
-            serial: found.map(Certificate::serial_hex),
+            serial: found
+                .map(Certificate::serial_hex)
+                .or_else(|| self.lost_serial(leaf)),
             signer: by_issuer.then(|| trust.ca.anchor().fingerprint().short()),
             not_after: found.map(|found| Time(found.not_after())),
             renewal_time: found
@@ -996,7 +1039,34 @@ impl Draft<'_> {
             }
             anchors.push(entry(anchor, AnchorState::Retiring, waiting));
         }
+        anchors.extend(self.unseen_anchors(trust, &anchors));
         self.status.trust = Some(TrustStatus { anchors });
+    }
+
+    /// Anchors that may stand where nothing can be read now, or may have stood where nothing is: once forgotten, they would
+    /// be taken for somebody else's.
+    fn unseen_anchors(&self, trust: &Trust<'_>, seen: &[AnchorStatus]) -> Vec<AnchorStatus> {
+        let places = trust.desired.trust_places.iter();
+        let unread: Vec<String> = places
+            .filter(|place| {
+                trust
+                    .stored(&Place::Material((*place).clone()))
+                    .is_none_or(<[_]>::is_empty)
+            })
+            .map(ToString::to_string)
+            .take(10)
+            .collect();
+        let previous = self.previous().and_then(|status| status.trust.as_ref());
+        let previous = previous.map_or(&[][..], |trust| &trust.anchors);
+        let unseen = previous.iter().filter(|old| {
+            !unread.is_empty() && seen.iter().all(|new| new.fingerprint != old.fingerprint)
+        });
+        let keep = |old: &AnchorStatus| AnchorStatus {
+            state: AnchorState::Retiring,
+            waiting_for: unread.clone(),
+            ..old.clone()
+        };
+        unseen.map(keep).collect()
     }
 
     /// An agent whose plane ID no plane resource has is refused by the gateway.
@@ -1030,18 +1100,26 @@ impl Draft<'_> {
         }
     }
 
-    /// Material that is to stay as it is while a rotation waits for its consumers: who has not proven to have loaded it
-    /// is restarted, or the rotation would wait for ever.
+    /// Material that stays as it is while something waits for its consumers: who has not proven to have loaded it is
+    /// restarted, or all would wait for ever.
     fn to_be_proven(&self, trust: &Trust<'_>, retiring: &[Certificate]) -> BTreeSet<MaterialRef> {
-        if retiring.is_empty() || trust.immediate {
+        if trust.immediate {
             return BTreeSet::new();
         }
         let leaves = trust.desired.leaves.values();
-        let fit = leaves.zip(&self.status.certificates);
-        let fit = fit.filter(|(_, said)| said.state == CertificateState::Ready);
-        let fit = fit.map(|(leaf, _)| leaf.material());
-        fit.chain(trust.desired.trust_places.iter().cloned())
-            .collect()
+        let states = self.status.certificates.iter().map(|said| said.state);
+        let fit = leaves
+            .zip(states.clone())
+            .filter(|(_, state)| !retiring.is_empty() && *state == CertificateState::Ready)
+            .map(|(leaf, _)| leaf.material());
+        let mut prove: BTreeSet<MaterialRef> = fit.collect();
+        if states
+            .into_iter()
+            .any(|state| state == CertificateState::Waiting)
+        {
+            prove.extend(trust.desired.trust_places.iter().cloned());
+        }
+        prove
     }
 
     fn rollouts(
@@ -1258,11 +1336,14 @@ impl Draft<'_> {
             self.observed.issuance.metadata.generation,
             self.now,
         );
+        let known = known_anchors(self.previous());
+        let say_first = !known_anchors(Some(&self.status)).is_subset(&known);
         Plan {
             steps: self.steps,
             status: self.status,
             events,
             next_check: self.next_check,
+            say_first,
         }
     }
 

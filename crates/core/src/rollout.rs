@@ -23,8 +23,9 @@ pub enum Load {
 }
 
 /// What a workload holds of an object that it mounts. Pods read at start, so a pod template that names the stored hash
-/// (and since when it stands there) and is rolled out proves it. Where the template names none, time can: a workload younger than the last change of the
-/// object, or one that could not start before the object was there, has loaded what is stored.
+/// (and since when it stands there) and is rolled out proves it. Where the template names none, time can: a workload
+/// younger than the last change of the object, or one that could not start before the object was there, has loaded what
+/// is stored.
 pub fn load(workload: &Workload, material: &MaterialRef, stored: &Read<Material>) -> Load {
     let Read::Found(stored) = stored else {
         return Load::Unknown;
@@ -54,6 +55,7 @@ fn started_after(workload: &Workload, stored: &Material) -> bool {
     };
     // Its first content is its only one, and pods that mount it could not start without it.
     changed == created
+        && !stored.replaces
         && match workload.available_since {
             Some(since) => since >= created,
             None => matches!(workload.rollout, RolloutState::Running(_)),
@@ -77,6 +79,8 @@ pub struct Consumer<'a> {
     pub side: Side,
     /// What it holds of each object.
     pub loads: BTreeMap<&'a MaterialRef, Load>,
+    /// Whether it mounts what does not exist: its rollout cannot end before that is there.
+    pub blocked: bool,
 }
 
 impl Consumer<'_> {
@@ -120,17 +124,22 @@ pub fn consumers<'a>(
                 true => Side::Gateway,
                 false => Side::Peer,
             };
+            let blocked = loads
+                .keys()
+                .any(|object| matches!(material[*object].as_ref(), Read::Absent));
             (!loads.is_empty()).then_some(Consumer {
                 workload,
                 side,
                 loads,
+                blocked,
             })
         })
         .collect()
 }
 
 /// Who is restarted now: the gateway alone and first, then at most `max_concurrent` peers at once. A workload waits while
-/// something that it mounts is about to change, so that one restart does for all. A peer whose rollout is stuck no
+/// something that it mounts is about to change, so that one restart does for all. One that mounts what does not exist holds
+/// nobody back: what it lacks may wait for the others. A peer whose rollout is stuck no
 /// longer holds the others back: their own certificates have an end too.
 pub fn restarts<'a>(
     consumers: &'a [Consumer<'a>],
@@ -140,16 +149,13 @@ pub fn restarts<'a>(
     timeout: SignedDuration,
     now: Timestamp,
 ) -> Vec<&'a Consumer<'a>> {
-    let busy = |side: Side| {
+    let of = |side: Side| {
         consumers
             .iter()
-            .filter(move |consumer| consumer.side == side && consumer.is_busy())
+            .filter(move |consumer| consumer.side == side && !consumer.blocked)
     };
-    let stale = |side: Side| {
-        consumers
-            .iter()
-            .filter(move |consumer| consumer.side == side && consumer.is_stale(prove))
-    };
+    let busy = |side: Side| of(side).filter(|consumer| consumer.is_busy());
+    let stale = |side: Side| of(side).filter(|consumer| consumer.is_stale(prove));
     let ready = |consumer: &&Consumer<'_>| {
         !consumer.is_busy()
             && !consumer

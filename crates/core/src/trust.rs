@@ -314,6 +314,26 @@ impl Trust<'_> {
             .any(|stored| matches!(stored.as_ref(), Read::Unknown(_)))
     }
 
+    /// Whether there may be anything that trusts, or chains to, another CA than the issuer's: in what can be read, or as
+    /// status remembers.
+    fn is_rotating(&self, retiring: &[Certificate]) -> bool {
+        !retiring.is_empty() || self.lost_anchors().is_some()
+    }
+
+    /// Anchors that were once handed out, and that nobody wants now: what is missing may have named them.
+    pub fn lost_anchors(&self) -> Option<String> {
+        let wanted: BTreeSet<Fingerprint> = std::iter::once(self.ca.anchor())
+            .chain(self.additional)
+            .map(Certificate::fingerprint)
+            .collect();
+        let lost: Vec<String> = self
+            .known
+            .difference(&wanted)
+            .map(Fingerprint::short)
+            .collect();
+        (!lost.is_empty()).then(|| lost.join(","))
+    }
+
     /// Guard 1: whom a leaf signed by the issuer's CA must wait for. Empty: sign.
     ///
     /// A leaf that already chains to the CA may be renewed at any time: nothing gets worse. One that does not exist may be
@@ -333,6 +353,7 @@ impl Trust<'_> {
                 return Waiting::default();
             }
         }
+        let rotating = self.is_rotating(retiring);
         let mut waiting = Waiting::default();
         let places: Vec<Place> = match leaf.role {
             Role::Agent => leaf
@@ -349,7 +370,7 @@ impl Trust<'_> {
             .filter(|place| self.verifies(place, leaf))
         {
             let Some(stored) = self.stored(&place) else {
-                if chain.is_some() {
+                if rotating || chain.is_some() {
                     waiting.places.push(place.to_string());
                 }
                 continue;
@@ -369,7 +390,7 @@ impl Trust<'_> {
                 waiting.loads.extend(workloads);
             }
         }
-        if chain.is_some() && leaf.role != Role::Agent {
+        if (chain.is_some() || rotating) && leaf.role != Role::Agent {
             waiting
                 .loads
                 .extend(self.observed.unreadable.iter().cloned());

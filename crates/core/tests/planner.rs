@@ -9,7 +9,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, OnceLock};
 
-use external_ca_api::{CertificateState, ExternalCAIssuance, Phase, PlaneKind};
+use external_ca_api::{
+    CertificateState, ExternalCAIssuance, Phase, PlaneKind, RENEWAL_ANNOTATION, REPLACES_ANNOTATION,
+};
 use external_ca_core::Reason;
 use external_ca_core::facts::hash;
 use external_ca_core::observed::{
@@ -241,7 +243,7 @@ impl Scene {
                 Step::IssueLeaf {
                     target,
                     profile,
-                    renewal,
+                    marks,
                     ..
                 } => {
                     let Issuer::Ready(authority) = &self.issuer else {
@@ -255,7 +257,9 @@ impl Scene {
                         true,
                     );
                     let key = secret_ref(&target.namespace, &target.name);
-                    self.material.get_mut(&key).unwrap().renewal = renewal.clone();
+                    let material = self.material.get_mut(&key).unwrap();
+                    material.renewal = marks.get(RENEWAL_ANNOTATION).cloned();
+                    material.replaces = marks.contains_key(REPLACES_ANNOTATION);
                 }
                 Step::WirePlane {
                     plane,
@@ -271,6 +275,7 @@ impl Scene {
                         external_ca_core::x509::parse_bundle(pem.as_bytes()).certificates;
                     found.value = Some(pem.clone());
                     found.manager = Some("external-ca-operator".into());
+                    found.changed = Some(self.now);
                 }
                 Step::WirePlane {
                     plane,
@@ -442,6 +447,7 @@ fn blank(secret_type: &str) -> Material {
         resource_version: "1".into(),
         secret_type: secret_type.into(),
         issuance: None,
+        replaces: false,
         renewal: None,
         controller: None,
         manager: None,
@@ -470,6 +476,7 @@ fn plane(name: &str, plane_id: &str) -> Plane {
         reference: None,
         reference_field: Some("secretRef"),
         manager: None,
+        changed: None,
         agent_connected: None,
         agent_disconnected: None,
     }
@@ -887,6 +894,12 @@ fn a_field_that_is_put_back_is_repaired_twice_and_then_left_alone() {
         scene.planes[0].value = Some(ca(2).anchor().to_pem());
         scene.planes[0].anchors = vec![ca(2).anchor().clone()];
         scene.planes[0].manager = Some("argocd-controller".into());
+        scene.planes[0].changed = Some(scene.now);
+        if round == 1 {
+            // A repair that did not arrive is not a second time.
+            scene.issuance.status = Some(scene.plan().status);
+            scene.now += SignedDuration::from_secs(1);
+        }
         let planned = scene.turn();
         let repaired = planned
             .steps

@@ -7,7 +7,6 @@ use std::time::{Duration, Instant};
 use aws_lc_rs::rand;
 use external_ca_api::{
     ExternalCAIssuance, ISSUANCE_ANNOTATION, MANAGER, MATERIAL_HASH_ANNOTATION, RENEW_ANNOTATION,
-    RENEWAL_ANNOTATION,
 };
 use external_ca_core::desired::identity;
 use external_ca_core::facts;
@@ -100,7 +99,12 @@ pub async fn apply(
         .buffer_unordered(context.parallel * 2);
     for (result, step) in results.collect::<Vec<_>>().await {
         match result {
-            Some(result) => outcome.add(result, step),
+            Some(result) => {
+                if result.as_ref().is_err_and(Error::leaves_doubt) {
+                    look_again(context, &step, &mut outcome).await;
+                }
+                outcome.add(result, step);
+            }
             None => outcome.unfinished = true,
         }
     }
@@ -122,6 +126,13 @@ pub async fn apply(
 async fn look_again(context: &Context, step: &Step, outcome: &mut Outcome) {
     match step {
         Step::WriteBundle { target, .. } => context.watches.read(target.clone()).await,
+        Step::IssueLeaf { target, .. } => {
+            let secret = MaterialRef {
+                kind: MaterialKind::Secret,
+                object: target.clone(),
+            };
+            context.watches.read(secret).await;
+        }
         Step::WirePlane { plane, .. } => {
             outcome.in_doubt.insert(plane.clone());
         }
@@ -156,9 +167,10 @@ async fn run(
             target,
             resource_version,
             anchors,
+            marks,
         } => {
             let version = resource_version.as_deref();
-            write_bundle(context, issuance, target, version, anchors)
+            write_bundle(context, issuance, target, version, (anchors, marks))
                 .await
                 .map(Some)
         }
@@ -174,12 +186,12 @@ async fn run(
             profile,
             reuse_key,
             why,
-            renewal,
+            marks,
         } => {
             let ObservedIssuer::Ready(authority) = &observed.issuer else {
                 return Ok(None);
             };
-            let leaf = (target, profile, *reuse_key, renewal.as_deref());
+            let leaf = (target, profile, *reuse_key, marks);
             issue(context, observed, authority, leaf, now).await?;
             context.metrics.issued.inc();
             Ok(Some(Problem::new(
@@ -271,7 +283,7 @@ async fn generate_ca(
         issuance,
         target,
         None,
-        None,
+        &Marks::new(),
         certificate.to_pem().into_bytes(),
         &key,
     );
@@ -284,16 +296,19 @@ async fn generate_ca(
     ))
 }
 
+/// Annotations that tell what an object was written for.
+type Marks = BTreeMap<&'static str, String>;
+
 fn tls_secret(
     issuance: &ExternalCAIssuance,
     target: &ObjectRef,
     resource_version: Option<String>,
-    renewal: Option<&str>,
+    marks: &Marks,
     certificate: Vec<u8>,
     key: &PrivateKey,
 ) -> Value {
     let mut annotations = annotations(issuance);
-    annotations.extend(renewal.map(|request| (RENEWAL_ANNOTATION, request.to_owned())));
+    annotations.extend(marks.clone());
     json!({
         "apiVersion": "v1",
         "kind": "Secret",
@@ -316,10 +331,12 @@ async fn write_bundle(
     issuance: &ExternalCAIssuance,
     target: &MaterialRef,
     resource_version: Option<&str>,
-    anchors: &[Certificate],
+    (anchors, marks): (&[Certificate], &Marks),
 ) -> Result<Problem, Error> {
     let (name, namespace) = (&target.object.name, &target.object.namespace);
     let pem = encode_bundle(anchors);
+    let mut annotations = annotations(issuance);
+    annotations.extend(marks.clone());
     let object = |kind: &str, bundle: Value| {
         json!({
             "apiVersion": "v1",
@@ -328,7 +345,7 @@ async fn write_bundle(
                 "name": name,
                 "namespace": namespace,
                 "resourceVersion": resource_version,
-                "annotations": annotations(issuance),
+                "annotations": annotations,
             },
             "data": {"ca.crt": bundle},
         })
@@ -388,7 +405,7 @@ async fn issue(
     context: &Context,
     observed: &Observed,
     authority: &Arc<CertificateAuthority>,
-    (target, profile, reuse_key, renewal): (&ObjectRef, &LeafProfile, bool, Option<&str>),
+    (target, profile, reuse_key, marks): (&ObjectRef, &LeafProfile, bool, &Marks),
     now: Timestamp,
 ) -> Result<(), Error> {
     let api: Api<Secret> = Api::namespaced(context.client.clone(), &target.namespace);
@@ -427,7 +444,7 @@ async fn issue(
         &observed.issuance,
         target,
         version,
-        renewal,
+        marks,
         encode_bundle(&chain).into_bytes(),
         &key,
     );

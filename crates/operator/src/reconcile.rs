@@ -85,7 +85,7 @@ pub async fn reconcile(
         context.memory().insert(uid, memory);
         return Ok(Action::requeue(STATUS_INTERVAL));
     }
-    let stored = memory
+    let mut stored = memory
         .status
         .as_deref()
         .or(issuance.status.as_ref())
@@ -101,7 +101,18 @@ pub async fn reconcile(
         mut status,
         events,
         next_check,
+        say_first,
     } = plan(&observed, now);
+    if say_first && !steps.is_empty() {
+        let written =
+            write_status(&context, &issuance, stored.as_ref(), &status, &mut memory).await;
+        if !matches!(written, Written::Yes) {
+            let action = next(&mut memory, &Outcome::default(), written, next_check, now);
+            context.memory().insert(uid, memory);
+            return Ok(action);
+        }
+        stored = Some(status.clone());
+    }
     let (mut steps, mut failures) = memory.pace.admit(steps, started);
     if failures
         .iter()
