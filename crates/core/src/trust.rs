@@ -91,6 +91,15 @@ impl Trust<'_> {
         }
     }
 
+    /// Whether its readers may hold what stood there before it was deleted.
+    fn replaces(&self, place: &Place) -> bool {
+        let Place::Material(material) = place else {
+            return false;
+        };
+        let stored = self.observed.material.get(material);
+        stored.is_some_and(|stored| stored.found().is_some_and(|found| found.replaces))
+    }
+
     fn plane(&self, plane: &PlaneRef) -> Option<&Plane> {
         // Sorted by construction: a thousand planes are looked up a thousand times.
         let index = self
@@ -150,8 +159,14 @@ impl Trust<'_> {
         }
     }
 
+    /// Whether a leaf chains to one of the anchors, at some time while it is valid: a clock that is wrong here must not
+    /// make anybody forget what peers use.
     fn holds(&self, chain: &[Certificate], anchors: &[Certificate], usages: Usages) -> bool {
-        verify(chain, anchors, usages, self.now).is_ok()
+        let Some(leaf) = chain.first() else {
+            return false;
+        };
+        let then = self.now.min(leaf.not_after()).max(leaf.not_before());
+        verify(chain, anchors, usages, then).is_ok()
     }
 
     /// Anchors that stand in a place and are on their way out: neither the issuer's nor wanted beforehand, but known to
@@ -379,9 +394,10 @@ impl Trust<'_> {
                 waiting.places.push(place.to_string());
                 continue;
             }
-            let only_this_ca = !stored
-                .iter()
-                .any(|other| retiring.contains(other) || !self.is_wanted(other));
+            let only_this_ca = !self.replaces(&place)
+                && !stored
+                    .iter()
+                    .any(|other| retiring.contains(other) || !self.is_wanted(other));
             if chain.is_none() && only_this_ca {
                 continue;
             }
