@@ -22,7 +22,7 @@ use serde_json::{Value, json};
 
 const HASH: &str = "pki.openchoreo.dev/material-hash";
 /// Another write would have come within this time.
-const GRACE: Duration = Duration::from_millis(500);
+pub const GRACE: Duration = Duration::from_millis(500);
 
 /// The CA, and the Deployments of gateway and agents, of which no pod runs.
 pub async fn furnish(world: &World) -> Result<()> {
@@ -50,15 +50,15 @@ struct End {
     leaves: BTreeSet<String>,
 }
 
-struct Stage {
-    world: World,
-    proxy: Proxy,
-    options: OperatorOptions,
+pub struct Stage {
+    pub world: World,
+    pub proxy: Proxy,
+    pub options: OperatorOptions,
     ca: Ca,
 }
 
 impl Stage {
-    async fn set() -> Result<Self> {
+    pub async fn set() -> Result<Self> {
         let world = World::any().await?;
         furnish(&world).await?;
         let proxy = Proxy::start(&world.cluster).await?;
@@ -76,7 +76,7 @@ impl Stage {
         })
     }
 
-    fn all<K>(&self) -> Api<K>
+    pub fn all<K>(&self) -> Api<K>
     where
         K: Resource<DynamicType = ()>,
     {
@@ -84,7 +84,7 @@ impl Stage {
     }
 
     /// As before the issuance. No operator runs.
-    async fn clean(&self) -> Result<()> {
+    pub async fn clean(&self) -> Result<()> {
         let now = DeleteParams::default();
         let issuances = self.world.issuances();
         gone(issuances.delete(ISSUANCE, &now).await)?;
@@ -137,7 +137,7 @@ impl Stage {
         Api::namespaced_with(self.world.admin.clone(), "default", &resource)
     }
 
-    async fn planes(&self) -> Result<Vec<DynamicObject>> {
+    pub async fn planes(&self) -> Result<Vec<DynamicObject>> {
         let mut planes = Vec::new();
         for plane in self.world.plane_types() {
             let types = kube::core::TypeMeta {
@@ -191,7 +191,7 @@ impl Stage {
     }
 
     /// Waits until this process has judged everything to be Ready, and says so in the status.
-    async fn ready(&self, operator: &Operator) -> Result<(), String> {
+    pub async fn ready(&self, operator: &Operator) -> Result<(), String> {
         try_wait_for("a Ready issuance", PATIENCE, async || {
             let metrics = operator
                 .metrics()
@@ -272,7 +272,7 @@ impl Stage {
         Ok(end)
     }
 
-    async fn issue(&self) -> Result<()> {
+    pub async fn issue(&self) -> Result<()> {
         let quick =
             json!({"certificateDefaults": {"privateKey": {"algorithm": "ECDSA", "size": 256}}});
         self.world.issue_with(quick).await

@@ -3,6 +3,7 @@
 mod drift;
 mod guide;
 mod kill;
+mod kill_rotation;
 mod ownership;
 mod quiet;
 mod refusals;
