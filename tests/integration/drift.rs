@@ -126,19 +126,24 @@ async fn whoever_keeps_putting_a_field_back_is_named_and_left_alone() -> Result<
     world.issue().await?;
     world.ready().await;
     let theirs = Ca::replacement(1).certificate;
-    for round in 1..=3 {
-        set_client_ca(&world, "argocd-controller", json!({"value": theirs})).await?;
-        if round < 3 {
+    // As a GitOps controller does. API times are whole seconds: repairs within one of them count once, so that how often it
+    // takes is not for the test to say.
+    let self_heal = async {
+        loop {
             until("the repair", async || {
                 let value = client_ca(&world, "DataPlane", "dataplane").await["value"].clone();
                 (value.as_str()? != theirs).then_some(())
             })
             .await;
+            set_client_ca(&world, "argocd-controller", json!({"value": theirs}))
+                .await
+                .unwrap();
         }
-    }
-    let status = world
-        .condition("PlanesWired", "False", "FieldConflict")
-        .await;
+    };
+    let status = tokio::select! {
+        status = world.condition("PlanesWired", "False", "FieldConflict") => status,
+        () = self_heal => unreachable!("it ends with the wait for a repair"),
+    };
     let text = message(&status, "PlanesWired");
     for words in [
         "DataPlane default/dataplane",
