@@ -397,7 +397,7 @@ async fn wire(
         "spec": {"clusterAgent": {"clientCA": client_ca}},
     });
     let written = bounded(api.patch(&plane.name, &merge(), &Patch::Merge(patch))).await?;
-    context.watches.see_plane(plane.kind, &written);
+    context.watches.plane_answered(plane.kind, &written);
     Ok(Problem::new(Reason::PlaneWired, format!("wired {plane}")))
 }
 
@@ -531,7 +531,7 @@ async fn restart(
         }
     };
     if let Some(seen) = seen {
-        context.store.workload(Ok(seen));
+        context.store.workload_answered(seen);
     }
     Ok(())
 }

@@ -30,7 +30,7 @@ pub struct CaPem {
 pub struct Facts {
     /// Secrets and ConfigMaps that issuances have to do with.
     pub material: HashMap<MaterialRef, Arc<Read<Material>>>,
-    /// The newest version that was seen of each: a late watch event must not bring back an older one.
+    /// The newest version that was seen of each: nothing that comes late may bring back an older one.
     versions: HashMap<MaterialRef, u64>,
     /// CA Secrets.
     pub authorities: HashMap<ObjectRef, Read<Arc<CaPem>>>,
@@ -90,13 +90,13 @@ impl Store {
             kind: MaterialKind::Secret,
             object: target.clone(),
         };
-        if self.facts().is_known(&key, version(&read)) {
+        if self.facts().is_known(&key, &read) {
             return;
         }
         // Parsing a key takes a while: not under the lock.
         let material = map(&read, facts::secret);
         self.update(|facts| {
-            if facts.is_late(&key, version(&read)) {
+            if facts.is_late(&key, &read) {
                 return false;
             }
             let mut changed = facts.put(key, material);
@@ -117,7 +117,7 @@ impl Store {
             object: target.clone(),
         };
         self.update(|facts| {
-            if facts.is_late(&key, version(&read)) {
+            if facts.is_late(&key, &read) {
                 return false;
             }
             let mut changed = facts.put(key, material);
@@ -134,22 +134,17 @@ impl Store {
         });
     }
 
-    /// A plane was seen or is gone.
+    /// The watch has seen a plane, or that it is gone.
     pub fn plane(&self, plane: Result<Plane, PlaneRef>) {
         self.update(|facts| match plane {
-            Ok(plane) => {
-                let same = |old: &Arc<Plane>| {
-                    Plane {
-                        resource_version: plane.resource_version.clone(),
-                        ..old.as_ref().clone()
-                    } == plane
-                };
-                let changed = !facts.planes.get(&plane.plane).is_some_and(same);
-                facts.planes.insert(plane.plane.clone(), Arc::new(plane));
-                changed
-            }
+            Ok(plane) => facts.put_plane(plane),
             Err(gone) => facts.planes.remove(&gone).is_some(),
         });
+    }
+
+    /// A plane as an answer to ourselves shows it, which may come later than what the watch has told since.
+    pub fn plane_answered(&self, plane: Plane) {
+        self.update(|facts| facts.planes.contains_key(&plane.plane) && facts.put_plane(plane));
     }
 
     /// How each kind spells a Secret reference, also for planes that were seen before this was known.
@@ -166,27 +161,22 @@ impl Store {
         });
     }
 
-    /// A workload was seen or is gone.
+    /// The watch has seen a workload, or that it is gone.
     pub fn workload(&self, workload: Result<Workload, WorkloadRef>) {
         self.update(|facts| match workload {
             // Most workloads mount nothing of ours; those that mount nothing at all are not kept.
             Ok(workload) if workload.mounts.is_empty() => {
                 facts.workloads.remove(&workload.workload).is_some()
             }
-            Ok(workload) => {
-                let same = |old: &Arc<Workload>| {
-                    Workload {
-                        resource_version: workload.resource_version.clone(),
-                        ..old.as_ref().clone()
-                    } == workload
-                };
-                let changed = !facts.workloads.get(&workload.workload).is_some_and(same);
-                facts
-                    .workloads
-                    .insert(workload.workload.clone(), Arc::new(workload));
-                changed
-            }
+            Ok(workload) => facts.put_workload(workload),
             Err(gone) => facts.workloads.remove(&gone).is_some(),
+        });
+    }
+
+    /// A workload as the answer to a write of ours shows it, which may come later than what the watch has told since.
+    pub fn workload_answered(&self, workload: Workload) {
+        self.update(|facts| {
+            facts.workloads.contains_key(&workload.workload) && facts.put_workload(workload)
         });
     }
 
@@ -209,23 +199,56 @@ impl Store {
 }
 
 impl Facts {
-    fn is_late(&mut self, key: &MaterialRef, version: Option<u64>) -> bool {
-        match (version, self.versions.get(key)) {
-            (Some(new), Some(known)) if new < *known => true,
-            (Some(new), _) => {
-                self.versions.insert(key.clone(), new);
-                false
-            }
-            (None, _) => {
-                self.versions.remove(key);
-                false
-            }
+    fn put_plane(&mut self, plane: Plane) -> bool {
+        let known = self.planes.get(&plane.plane);
+        if known.is_some_and(|known| is_older(&plane.resource_version, &known.resource_version)) {
+            return false;
         }
+        let same = |known: &Arc<Plane>| {
+            Plane {
+                resource_version: plane.resource_version.clone(),
+                ..known.as_ref().clone()
+            } == plane
+        };
+        let changed = !known.is_some_and(same);
+        self.planes.insert(plane.plane.clone(), Arc::new(plane));
+        changed
     }
 
-    /// This version, or a newer one, was seen already.
-    fn is_known(&self, key: &MaterialRef, version: Option<u64>) -> bool {
-        version.is_some_and(|new| self.versions.get(key).is_some_and(|known| new <= *known))
+    fn put_workload(&mut self, workload: Workload) -> bool {
+        let known = self.workloads.get(&workload.workload);
+        if known.is_some_and(|known| is_older(&workload.resource_version, &known.resource_version))
+        {
+            return false;
+        }
+        let same = |known: &Arc<Workload>| {
+            Workload {
+                resource_version: workload.resource_version.clone(),
+                ..known.as_ref().clone()
+            } == workload
+        };
+        let changed = !known.is_some_and(same);
+        self.workloads
+            .insert(workload.workload.clone(), Arc::new(workload));
+        changed
+    }
+
+    /// Notes the version that was read; true where it, or a newer one, was seen before. What was deleted keeps the last
+    /// one: an answer that comes late must not bring it back.
+    fn is_late<T: ResourceExt>(&mut self, key: &MaterialRef, read: &Read<&T>) -> bool {
+        if self.is_known(key, read) {
+            return true;
+        }
+        match (version(read), read) {
+            (Some(version), _) => drop(self.versions.insert(key.clone(), version)),
+            (None, Read::Absent) => {}
+            (None, _) => drop(self.versions.remove(key)),
+        }
+        false
+    }
+
+    fn is_known<T: ResourceExt>(&self, key: &MaterialRef, read: &Read<&T>) -> bool {
+        version(read).is_some_and(|new| self.versions.get(key).is_some_and(|known| new <= *known))
     }
 
     /// An object must be read again before anything is concluded from it.
@@ -259,6 +282,11 @@ impl Facts {
     }
 }
 
+/// Resource versions of one object can be compared (KEP-5504).
+fn is_older(new: &str, known: &str) -> bool {
+    matches!((new.parse::<u64>(), known.parse::<u64>()), (Ok(new), Ok(known)) if new < known)
+}
+
 fn version<T: ResourceExt>(read: &Read<&T>) -> Option<u64> {
     read.found()
         .and_then(|object| object.resource_version())
@@ -285,5 +313,97 @@ fn ca_pem(secret: &Secret) -> CaPem {
         certificate: data("tls.crt").unwrap_or_default(),
         key: Zeroizing::new(data("tls.key").unwrap_or_default()),
         root: data("ca.crt"),
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::indexing_slicing)]
+mod tests {
+    use super::*;
+    use k8s_openapi::api::apps::v1::Deployment;
+    use serde_json::{Value, json};
+
+    fn deployment(resource_version: &str, generation: i64, observed: i64) -> Workload {
+        let object: Deployment = serde_json::from_value(json!({
+            "metadata": {
+                "name": "cluster-agent",
+                "namespace": "openchoreo-data-plane",
+                "resourceVersion": resource_version,
+                "generation": generation,
+            },
+            "spec": {"selector": {}, "template": {"spec": {"containers": [], "volumes": [
+                {"name": "tls", "secret": {"secretName": "cluster-agent-tls"}},
+            ]}}},
+            "status": {"observedGeneration": observed},
+        }))
+        .unwrap();
+        facts::deployment(&object).unwrap()
+    }
+
+    fn plane(resource_version: &str, spec: Value) -> Plane {
+        let metadata = serde_json::from_value(json!({
+            "name": "dataplane", "namespace": "default", "resourceVersion": resource_version,
+        }))
+        .unwrap();
+        facts::plane(
+            PlaneKind::DataPlane,
+            &metadata,
+            &json!({"spec": spec}),
+            None,
+        )
+        .unwrap()
+    }
+
+    #[test]
+    fn an_answer_does_not_undo_what_the_watch_has_told_since() {
+        let (store, _rings) = Store::new();
+        let reference = deployment("1", 1, 1).workload;
+        let version = |store: &Store| {
+            let facts = store.facts();
+            facts
+                .workloads
+                .get(&reference)
+                .map(|workload| workload.resource_version.clone())
+        };
+        store.workload(Ok(deployment("9", 1, 1)));
+        store.workload(Ok(deployment("12", 2, 2)));
+        store.workload_answered(deployment("10", 2, 1));
+        assert_eq!(version(&store).as_deref(), Some("12"));
+        store.workload(Err(reference.clone()));
+        store.workload_answered(deployment("13", 2, 1));
+        assert_eq!(version(&store), None);
+    }
+
+    #[test]
+    fn an_answer_does_not_bring_back_what_was_deleted() {
+        let (store, _rings) = Store::new();
+        let target = ObjectRef::new("openchoreo-data-plane", "cluster-gateway-ca");
+        let map = |version: &str| -> ConfigMap {
+            serde_json::from_value(json!({"metadata": {"resourceVersion": version}})).unwrap()
+        };
+        let key = MaterialRef {
+            kind: MaterialKind::ConfigMap,
+            object: target.clone(),
+        };
+        let exists = || store.facts().material[&key].found().is_some();
+        store.config_map(&target, Read::Found(&map("9")));
+        store.config_map(&target, Read::Absent);
+        store.config_map(&target, Read::Found(&map("9")));
+        assert!(!exists());
+        store.config_map(&target, Read::Found(&map("12")));
+        assert!(exists());
+        store.config_map(&target, Read::Unknown("timed out".into()));
+        store.config_map(&target, Read::Found(&map("12")));
+        assert!(exists());
+    }
+
+    #[test]
+    fn nor_does_the_watch_undo_what_an_answer_has_told() {
+        let (store, _rings) = Store::new();
+        store.plane(Ok(plane("9", json!({"planeID": "a"}))));
+        store.plane_answered(plane("11", json!({"planeID": "b"})));
+        store.plane(Ok(plane("10", json!({"planeID": "a"}))));
+        let reference = plane("1", json!({})).plane;
+        assert_eq!(store.facts().planes[&reference].resource_version, "11");
     }
 }

@@ -9,7 +9,7 @@ use std::time::Duration;
 use external_ca_api::PlaneKind;
 use external_ca_core::facts;
 use external_ca_core::observed::{
-    MaterialKind, MaterialRef, ObjectRef, PlaneRef, Read, WorkloadKind, WorkloadRef,
+    MaterialKind, MaterialRef, ObjectRef, Plane, PlaneRef, Read, WorkloadKind, WorkloadRef,
 };
 use futures::{StreamExt, TryStreamExt};
 use k8s_openapi::NamespaceResourceScope;
@@ -320,7 +320,7 @@ impl Watches {
         };
         let api = served.api(self.client.clone(), plane);
         match bounded(api.get_opt(&plane.name)).await {
-            Ok(Some(found)) => self.see_plane(plane.kind, &found),
+            Ok(Some(found)) => self.plane_answered(plane.kind, &found),
             Ok(None) => self.store.plane(Err(plane.clone())),
             Err(_) => return false,
         }
@@ -328,8 +328,10 @@ impl Watches {
     }
 
     /// A plane as the API server returned it.
-    pub fn see_plane(&self, kind: PlaneKind, object: &DynamicObject) {
-        see_plane(&self.store, kind, object);
+    pub fn plane_answered(&self, kind: PlaneKind, object: &DynamicObject) {
+        if let Some(plane) = plane_facts(&self.store, kind, object) {
+            self.store.plane_answered(plane);
+        }
     }
 
     fn planes(&self, served: &ServedKind) -> AbortHandle {
@@ -340,7 +342,10 @@ impl Watches {
         let store = Arc::clone(&self.store);
         let apply = {
             let store = Arc::clone(&store);
-            move |object: &DynamicObject| see_plane(&store, kind, object)
+            move |object: &DynamicObject| {
+                let plane = plane_facts(&store, kind, object);
+                store.plane(plane.ok_or_else(|| plane_reference(kind, object)));
+            }
         };
         let reference = move |object: &DynamicObject| plane_reference(kind, object);
         let delete = {
@@ -381,10 +386,9 @@ fn plane_reference(kind: PlaneKind, object: &DynamicObject) -> PlaneRef {
     }
 }
 
-fn see_plane(store: &Store, kind: PlaneKind, object: &DynamicObject) {
+fn plane_facts(store: &Store, kind: PlaneKind, object: &DynamicObject) -> Option<Plane> {
     let field = store.facts().reference_fields.get(&kind).copied();
-    let plane = facts::plane(kind, &object.metadata, &object.data, field);
-    store.plane(plane.ok_or_else(|| plane_reference(kind, object)));
+    facts::plane(kind, &object.metadata, &object.data, field)
 }
 
 fn unreadable(what: &str, error: &watcher::Error) -> Option<String> {
