@@ -1,6 +1,7 @@
 //! The operator against a real API server, as its own ServiceAccount with the chart's rights.
 
 mod drift;
+mod generate;
 mod guide;
 mod kill;
 mod kill_rotation;

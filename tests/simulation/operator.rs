@@ -99,6 +99,7 @@ impl Operator {
             served: Arc::new(served()),
             plane_namespaces: Arc::new(["default".to_owned()].into()),
             issuer: Issuer::Ready(ca(self.view.authority)),
+            generated: None,
             anchor_config_maps: BTreeMap::new(),
             material,
             planes,
@@ -243,7 +244,7 @@ impl Operator {
                 let found = cluster.deployments[workload].facts.clone();
                 self.view.workloads.insert(workload.clone(), found);
             }
-            Step::GenerateCa { .. } | Step::ConsumeRenewal => {}
+            Step::GenerateCa { .. } | Step::Consume(_) => {}
         }
     }
 
@@ -322,7 +323,7 @@ impl Operator {
                 resource_version,
                 ..
             } => return Ok(restart(cluster, observed, workload, resource_version)),
-            Step::GenerateCa { .. } | Step::ConsumeRenewal => {}
+            Step::GenerateCa { .. } | Step::Consume(_) => {}
         }
         Ok(true)
     }

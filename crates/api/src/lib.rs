@@ -16,6 +16,9 @@ pub const GROUP: &str = "pki.openchoreo.dev";
 /// Annotation on an issuance, consumed once: the name of a leaf (`<namespace>/<secret>`), or `all`, to renew now.
 pub const RENEW_ANNOTATION: &str = "pki.openchoreo.dev/renew";
 
+/// Annotation on an issuance, consumed once, with any value: replace the CA that the operator generated.
+pub const ROTATE_ANNOTATION: &str = "pki.openchoreo.dev/rotate";
+
 /// Annotation on an issuance: Secrets (`<namespace>/<name>`, comma separated, or `all`) that hold another identity
 /// and that the operator may nevertheless replace.
 pub const ADOPT_ANNOTATION: &str = "pki.openchoreo.dev/adopt";
@@ -23,7 +26,7 @@ pub const ADOPT_ANNOTATION: &str = "pki.openchoreo.dev/adopt";
 /// Annotation on a Secret or ConfigMap: the issuance (`<namespace>/<name>`) that manages it.
 pub const ISSUANCE_ANNOTATION: &str = "pki.openchoreo.dev/issuance";
 
-/// Annotation on a leaf's Secret: the request for a renewal that it was issued for, so that none is granted twice.
+/// Annotation on the Secret of a leaf or of a generated CA: the request that it was made for, so that none is granted twice.
 pub const RENEWAL_ANNOTATION: &str = "pki.openchoreo.dev/renewal";
 
 /// Annotation on a Secret or ConfigMap that was made in place of one that may have been there before, and that pods may

@@ -102,8 +102,9 @@ pub struct CaSecret {
     )]
     pub name: String,
 
-    /// Makes a CA (RSA 4096, ten years, CN=openchoreo-cluster-gateway-ca) where the Secret does not exist. Nothing
-    /// that exists is ever replaced.
+    /// Makes a CA (RSA 4096, ten years, CN=openchoreo-cluster-gateway-ca) where the Secret does not exist, and the next
+    /// one ahead of its end or when the annotation `pki.openchoreo.dev/rotate` asks for it. A CA that the operator did
+    /// not make is never replaced.
     #[serde(default)]
     pub generate: bool,
 }

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use aws_lc_rs::digest;
 use external_ca_api::{
-    ExternalCAIssuance, ISSUANCE_ANNOTATION, MATERIAL_HASH_ANNOTATION, PlaneKind, RENEW_ANNOTATION,
+    ExternalCAIssuance, ISSUANCE_ANNOTATION, MATERIAL_HASH_ANNOTATION, PlaneKind,
     RENEWAL_ANNOTATION, REPLACES_ANNOTATION,
 };
 use jiff::Timestamp;
@@ -403,13 +403,16 @@ fn restarted(metadata: &ObjectMeta) -> Option<Timestamp> {
     last_manager(entries, |fields| fields.pointer(FIELD).is_some()).1
 }
 
-/// Which request for a renewal stands on an issuance: the annotation's value, and when it was put there.
-pub fn renewal_request(issuance: &ExternalCAIssuance) -> Option<String> {
-    const FIELD: &str = "/f:metadata/f:annotations/f:pki.openchoreo.dev~1renew";
+/// Which request stands in an annotation of an issuance: its value, and when it was put there.
+pub fn request(issuance: &ExternalCAIssuance, annotation: &str) -> Option<String> {
+    let field = format!(
+        "/f:metadata/f:annotations/f:{}",
+        annotation.replace('/', "~1")
+    );
     let metadata = &issuance.metadata;
-    let value = metadata.annotations.as_ref()?.get(RENEW_ANNOTATION)?;
+    let value = metadata.annotations.as_ref()?.get(annotation)?;
     let entries = metadata.managed_fields.as_deref().unwrap_or_default();
-    let time = last_manager(entries, |fields| fields.pointer(FIELD).is_some()).1;
+    let time = last_manager(entries, |fields| fields.pointer(&field).is_some()).1;
     Some(match time {
         Some(time) => format!("{value} {time}"),
         None => value.clone(),

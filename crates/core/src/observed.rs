@@ -158,6 +158,15 @@ pub enum Issuer {
     Refused(Problem),
 }
 
+/// The CA Secret, where the operator made it for this issuance.
+#[derive(Clone, Debug, PartialEq)]
+pub struct GeneratedCa {
+    /// As it was seen.
+    pub resource_version: String,
+    /// The request for a rotation that it was made for, as its annotation says.
+    pub request: Option<String>,
+}
+
 /// Identifies a plane resource.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct PlaneRef {
@@ -285,6 +294,8 @@ pub struct Observed {
     pub plane_namespaces: Arc<BTreeSet<String>>,
     /// What signs.
     pub issuer: Issuer,
+    /// Whether the operator made its CA.
+    pub generated: Option<GeneratedCa>,
     /// The anchors of each ConfigMap under `trust.additionalAnchors`, by the ConfigMap's name.
     pub anchor_config_maps: BTreeMap<(String, String), Read<Vec<Certificate>>>,
     /// Secrets and ConfigMaps that the issuance has to do with.

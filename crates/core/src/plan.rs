@@ -6,8 +6,8 @@ use std::sync::Arc;
 use external_ca_api::{
     ADOPT_ANNOTATION, AnchorState, AnchorStatus, CertificateState, CertificateStatus, ClientCa,
     Contested, ExternalCAIssuanceStatus, Issuer as IssuerSpec, IssuerStatus, MANAGER, Phase,
-    PlaneStatus, RENEW_ANNOTATION, RENEWAL_ANNOTATION, REPLACES_ANNOTATION, RolloutStatus,
-    RolloutStrategy, RotationPolicy, RotationStrategy, TrustStatus,
+    PlaneStatus, RENEW_ANNOTATION, RENEWAL_ANNOTATION, REPLACES_ANNOTATION, ROTATE_ANNOTATION,
+    RolloutStatus, RolloutStrategy, RotationPolicy, RotationStrategy, TrustStatus,
 };
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
@@ -16,7 +16,7 @@ use crate::checks::{self, LeafContext, Verdict};
 use crate::desired::{
     Desired, DesiredLeaf, Role, ca_secret, desired, identity, renew_before, trust_secret,
 };
-use crate::facts::{encode_loaded, renewal_request};
+use crate::facts::{encode_loaded, request};
 use crate::observed::{
     Issuer, MaterialKind, MaterialRef, ObjectRef, Observed, Plane, PlaneRef, Read, RolloutState,
     WorkloadRef,
@@ -41,10 +41,14 @@ const RESYNC: SignedDuration = SignedDuration::from_hours(12);
 /// One thing to do. Steps are in order: a later one may rest on an earlier one.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Step {
-    /// Make a CA where none exists.
+    /// Make a CA where none exists, or the next one.
     GenerateCa {
         /// The Secret.
         target: ObjectRef,
+        /// Only if it is still as it was seen; none where it did not exist.
+        resource_version: Option<String>,
+        /// Annotations of the Secret: the request that it grants.
+        marks: BTreeMap<&'static str, String>,
     },
     /// Write a bundle, and nothing else of the object.
     WriteBundle {
@@ -88,21 +92,21 @@ pub enum Step {
         /// The annotation's value.
         material_hash: String,
     },
-    /// Remove the annotation that asked for a renewal: it was granted.
-    ConsumeRenewal,
+    /// Remove the issuance's annotation that asked for something: it was granted.
+    Consume(&'static str),
 }
 
 impl Step {
     /// What the step is about, as messages name it.
     pub fn object(&self) -> String {
         match self {
-            Self::GenerateCa { target } | Self::IssueLeaf { target, .. } => {
+            Self::GenerateCa { target, .. } | Self::IssueLeaf { target, .. } => {
                 format!("Secret {target}")
             }
             Self::WriteBundle { target, .. } => target.to_string(),
             Self::WirePlane { plane, .. } => plane.to_string(),
             Self::Restart { workload, .. } => workload.to_string(),
-            Self::ConsumeRenewal => format!("annotation {RENEW_ANNOTATION}"),
+            Self::Consume(annotation) => format!("annotation {annotation}"),
         }
     }
 
@@ -113,7 +117,7 @@ impl Step {
             Self::GenerateCa { .. } | Self::WriteBundle { .. } => Round::Trust,
             Self::WirePlane { .. } => Round::Planes,
             Self::IssueLeaf { .. } => Round::Certificates,
-            Self::Restart { .. } | Self::ConsumeRenewal => Round::Rest,
+            Self::Restart { .. } | Self::Consume(_) => Round::Rest,
         }
     }
 
@@ -122,7 +126,7 @@ impl Step {
             Self::GenerateCa { .. } => "IssuerReady",
             Self::WriteBundle { .. } => "TrustDistributed",
             Self::WirePlane { .. } => "PlanesWired",
-            Self::IssueLeaf { .. } | Self::ConsumeRenewal => "CertificatesReady",
+            Self::IssueLeaf { .. } | Self::Consume(_) => "CertificatesReady",
             Self::Restart { .. } => "RolloutsComplete",
         }
     }
@@ -348,7 +352,11 @@ impl Draft<'_> {
                     format!("making the CA Secret {target}"),
                 ),
             ));
-            self.steps.push(Step::GenerateCa { target });
+            self.steps.push(Step::GenerateCa {
+                target,
+                resource_version: None,
+                marks: BTreeMap::new(),
+            });
         } else {
             let message = format!(
                 "the CA Secret {target} does not exist; create it with tls.crt and tls.key, or set issuer.caSecret.generate"
@@ -479,6 +487,65 @@ impl Draft<'_> {
             self.steps.clear();
             self.wake_in(SignedDuration::from_secs(1));
         }
+        self.next_ca(ca, &retiring);
+    }
+
+    /// The CA that the operator made is replaced by the next one when somebody asks for it, and early enough before its end
+    /// that no certificate must be shortened; one rotation after the other. The rest follows from the new CA.
+    fn next_ca(&mut self, ca: &CertificateAuthority, retiring: &[Certificate]) {
+        let issuance = Arc::clone(&self.observed.issuance);
+        let IssuerSpec::CaSecret(secret) = &issuance.spec.issuer;
+        let target = ca_secret(&issuance);
+        let asked = request(&issuance, ROTATE_ANNOTATION);
+        let generated = self.observed.generated.as_ref();
+        let Some(generated) = generated.filter(|_| secret.generate) else {
+            if asked.is_some() {
+                let message = format!(
+                    "the annotation {ROTATE_ANNOTATION} asks for a new CA, but the one in Secret {target} is not the operator's to \
+                     replace; replace the Secret's content, and remove the annotation"
+                );
+                let problem = Problem::new(Reason::CANotGenerated, message);
+                self.warnings.insert(Area::Issuer, problem);
+            }
+            return;
+        };
+        let granted = asked.is_some() && generated.request == asked;
+        if granted {
+            self.steps.push(Step::Consume(ROTATE_ANNOTATION));
+        }
+        let due = self.ca_due(ca);
+        if due > self.now {
+            self.wake(due);
+        }
+        let is_due = due <= self.now && retiring.is_empty();
+        if !is_due && (granted || asked.is_none()) {
+            return;
+        }
+        let message = format!("making the next CA in Secret {target}");
+        let progress = Problem::new(Reason::Progressing, message);
+        self.waiting.insert(0, (Area::Issuer, progress));
+        self.steps = vec![Step::GenerateCa {
+            target,
+            resource_version: Some(generated.resource_version.clone()),
+            marks: asked
+                .map(|asked| (RENEWAL_ANNOTATION, asked))
+                .into_iter()
+                .collect(),
+        }];
+    }
+
+    /// From when on a certificate might outlive the CA; never in the first half of the CA's life.
+    fn ca_due(&self, ca: &CertificateAuthority) -> Timestamp {
+        let leaves = self.desired.leaves.values();
+        let longest = leaves.map(|leaf| leaf.profile.duration).max();
+        let margin = longest.unwrap_or_default() + renew_before(&self.observed.issuance.spec);
+        let begin = ca.certificate().not_before();
+        let half = begin.duration_until(ca.not_after()) / 2;
+        let early = ca.not_after().saturating_sub(margin);
+        let middle = begin.saturating_add(half);
+        early
+            .unwrap_or(Timestamp::MIN)
+            .max(middle.unwrap_or(Timestamp::MAX))
     }
 
     fn issuer_status(&mut self, ca: &CertificateAuthority) {
@@ -826,7 +893,7 @@ impl Draft<'_> {
                     .any(|word| word == "all" || word == target.to_string() || word == target.name)
             })
         };
-        let request = renewal_request(&issuance);
+        let request = request(&issuance, RENEW_ANNOTATION);
         let owner = identity(&issuance);
         let before = renew_before(&issuance.spec);
         let policy: RotationPolicy = issuance
@@ -916,7 +983,7 @@ impl Draft<'_> {
         }
         if renew.is_some() {
             // One round of issuing grants the request: the annotation goes with it, and later steps do not depend on it.
-            self.steps.push(Step::ConsumeRenewal);
+            self.steps.push(Step::Consume(RENEW_ANNOTATION));
         }
         let wanted = trust.desired.leaves.len();
         self.status.certificates_ready = Some(format!("{ready}/{wanted}"));

@@ -110,6 +110,8 @@ reasons! {
     CAUnsupportedKey,
     /// The CA ends before certificates could live their full time.
     CAExpiring,
+    /// A new CA is asked for, and the operator did not make the one that stands there.
+    CANotGenerated,
     /// The trust Secret holds the CA's key, and workloads mount it.
     CAKeyExposed,
 

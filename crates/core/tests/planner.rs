@@ -10,13 +10,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, OnceLock};
 
 use external_ca_api::{
-    CertificateState, ExternalCAIssuance, Phase, PlaneKind, RENEWAL_ANNOTATION, REPLACES_ANNOTATION,
+    CertificateState, ExternalCAIssuance, Phase, PlaneKind, RENEW_ANNOTATION, RENEWAL_ANNOTATION,
+    REPLACES_ANNOTATION,
 };
 use external_ca_core::Reason;
 use external_ca_core::facts::hash;
 use external_ca_core::observed::{
-    Claims, Issuer, Leaf, Material, MaterialKind, MaterialRef, ObjectRef, Observed, Plane,
-    PlaneRef, Read, RolloutState, Workload, WorkloadKind, WorkloadRef,
+    Claims, GeneratedCa, Issuer, Leaf, Material, MaterialKind, MaterialRef, ObjectRef, Observed,
+    Plane, PlaneRef, Read, RolloutState, Workload, WorkloadKind, WorkloadRef,
 };
 use external_ca_core::plan::{Plan, Step, Wiring, plan};
 use external_ca_core::x509::{
@@ -137,6 +138,7 @@ fn agent() -> MaterialRef {
 struct Scene {
     issuance: ExternalCAIssuance,
     issuer: Issuer,
+    generated: Option<GeneratedCa>,
     material: BTreeMap<MaterialRef, Material>,
     unknown: BTreeSet<MaterialRef>,
     anchor_config_maps: BTreeMap<(String, String), Read<Vec<Certificate>>>,
@@ -165,6 +167,7 @@ impl Scene {
         Self {
             issuance: serde_json::from_value(object).unwrap(),
             issuer: Issuer::Ready(ca(0)),
+            generated: None,
             material: BTreeMap::new(),
             unknown: BTreeSet::new(),
             anchor_config_maps: BTreeMap::new(),
@@ -207,6 +210,7 @@ impl Scene {
             served: Arc::new([HOME, DATA].map(String::from).into()),
             plane_namespaces: Arc::new(["default"].map(String::from).into()),
             issuer: self.issuer.clone(),
+            generated: self.generated.clone(),
             anchor_config_maps: self.anchor_config_maps.clone(),
             material: needs
                 .map(|key| {
@@ -308,8 +312,11 @@ impl Scene {
                         .collect();
                     found.rollout = RolloutState::Running("rolling".into());
                 }
-                Step::ConsumeRenewal => self.issuance.metadata.annotations = None,
-                Step::GenerateCa { .. } => {}
+                Step::Consume(_) => self.issuance.metadata.annotations = None,
+                Step::GenerateCa { marks, .. } => {
+                    let request = marks.get(RENEWAL_ANNOTATION).cloned();
+                    (self.issuer, self.generated) = (Issuer::Ready(ca(1)), generated(request));
+                }
             }
         }
         self.issuance.status = Some(planned.status.clone());
@@ -1107,7 +1114,95 @@ fn a_request_for_renewal_is_granted_once_whatever_happens_to_it() {
     // The operator died before it could remove the annotation.
     scene.issuance.metadata.annotations = Some(asked);
     let planned = scene.turn();
-    assert_eq!(planned.steps, [Step::ConsumeRenewal]);
+    assert_eq!(planned.steps, [Step::Consume(RENEW_ANNOTATION)]);
+}
+
+fn generated(request: Option<String>) -> Option<GeneratedCa> {
+    Some(GeneratedCa {
+        resource_version: "7".into(),
+        request,
+    })
+}
+
+/// A settled scene whose CA the operator made.
+fn with_generated_ca() -> Scene {
+    let spec = json!({"issuer": {"caSecret": {"name": "ca", "generate": true}}});
+    let mut scene = Scene::new(spec).with_workloads();
+    scene.generated = generated(None);
+    scene.settle();
+    scene
+}
+
+#[test]
+fn a_generated_ca_is_replaced_once_when_somebody_asks() {
+    let mut scene = with_generated_ca();
+    let asked = BTreeMap::from([("pki.openchoreo.dev/rotate".to_owned(), "now".to_owned())]);
+    scene.issuance.metadata.annotations = Some(asked.clone());
+    let planned = scene.turn();
+    let [
+        Step::GenerateCa {
+            resource_version, ..
+        },
+    ] = planned.steps.as_slice()
+    else {
+        panic!("{:#?}", planned.steps)
+    };
+    assert_eq!(resource_version.as_deref(), Some("7"));
+    let planned = scene.turn();
+    assert!(
+        planned
+            .steps
+            .contains(&Step::Consume("pki.openchoreo.dev/rotate")),
+        "{:#?}",
+        planned.steps
+    );
+    // The operator died before it could remove the annotation.
+    scene.issuance.metadata.annotations = Some(asked);
+    let generates = |step: &Step| matches!(step, Step::GenerateCa { .. });
+    assert!(!scene.plan().steps.iter().any(generates));
+    let planned = scene.settle();
+    assert_eq!(planned.status.phase, Some(Phase::Ready));
+    let trust = planned.status.trust.unwrap();
+    assert_eq!(trust.anchors.len(), 1);
+    assert_eq!(
+        trust.anchors[0].fingerprint,
+        ca(1).anchor().fingerprint().to_string()
+    );
+}
+
+#[test]
+fn a_generated_ca_is_replaced_before_a_certificate_must_be_shortened() {
+    let mut scene = with_generated_ca();
+    let end = ca(0).not_after();
+    let longest = SignedDuration::from_hours(8_760);
+    scene.now = end - longest - days(200);
+    scene.settle();
+    assert!(scene.plan().next_check < end - longest);
+    scene.now = end - longest;
+    let planned = scene.plan();
+    assert!(
+        matches!(planned.steps.as_slice(), [Step::GenerateCa { .. }]),
+        "{:#?}",
+        planned.steps
+    );
+}
+
+#[test]
+fn a_ca_that_people_made_is_not_replaced() {
+    let mut scene = with_generated_ca();
+    scene.generated = None;
+    scene.issuance.metadata.annotations = Some(BTreeMap::from([(
+        "pki.openchoreo.dev/rotate".to_owned(),
+        "now".to_owned(),
+    )]));
+    let planned = scene.plan();
+    assert_eq!(planned.steps, []);
+    let (_, reason, message) = condition(&planned, "IssuerReady");
+    assert_eq!(reason, "CANotGenerated");
+    assert!(
+        message.contains("replace the Secret's content"),
+        "{message}"
+    );
 }
 
 #[test]

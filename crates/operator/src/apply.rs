@@ -109,7 +109,7 @@ pub async fn apply(
         }
     }
     for step in round(Round::Rest) {
-        if matches!(step, Step::ConsumeRenewal)
+        if step == Step::Consume(RENEW_ANNOTATION)
             && outcome
                 .failed
                 .iter()
@@ -162,7 +162,16 @@ async fn run(
 ) -> Result<Option<Problem>, Error> {
     let issuance = &observed.issuance;
     match step {
-        Step::GenerateCa { target } => generate_ca(context, issuance, target, now).await.map(Some),
+        Step::GenerateCa {
+            target,
+            resource_version,
+            marks,
+        } => {
+            let version = resource_version.as_deref();
+            generate_ca(context, issuance, target, (version, marks), now)
+                .await
+                .map(Some)
+        }
         Step::WriteBundle {
             target,
             resource_version,
@@ -211,12 +220,12 @@ async fn run(
                 format!("restarted {workload}: the material it mounts has changed"),
             )))
         }
-        Step::ConsumeRenewal => {
+        Step::Consume(annotation) => {
             let api: Api<ExternalCAIssuance> = Api::namespaced(
                 context.client.clone(),
                 &issuance.namespace().unwrap_or_default(),
             );
-            let patch = json!({"metadata": {"annotations": {RENEW_ANNOTATION: null}}});
+            let patch = json!({"metadata": {"annotations": {*annotation: null}}});
             bounded(api.patch(&issuance.name_any(), &merge(), &Patch::Merge(patch))).await?;
             Ok(None)
         }
@@ -264,11 +273,16 @@ async fn generate_ca(
     context: &Context,
     issuance: &ExternalCAIssuance,
     target: &ObjectRef,
+    (version, marks): (Option<&str>, &Marks),
     now: Timestamp,
 ) -> Result<Problem, Error> {
     let api: Api<Secret> = Api::namespaced(context.client.clone(), &target.namespace);
-    if let Some(found) = bounded(api.get_opt(&target.name)).await? {
-        context.store.secret(target, Read::Found(&found));
+    let live = bounded(api.get_opt(&target.name)).await?;
+    let live_version = live.as_ref().and_then(|secret| secret.resource_version());
+    if live_version.as_deref() != version {
+        context
+            .store
+            .secret(target, live.as_ref().map_or(Read::Absent, Read::Found));
         return Err(Error::Changed);
     }
     let key = generate(context, KeyAlgorithm::Rsa(4096)).await?;
@@ -282,13 +296,17 @@ async fn generate_ca(
     let secret = tls_secret(
         issuance,
         target,
-        None,
-        &Marks::new(),
+        live_version,
+        marks,
         certificate.to_pem().into_bytes(),
         &key,
     );
-    let written =
-        bounded(api.patch(&target.name, &apply_params(false), &Patch::Apply(secret))).await?;
+    let written = bounded(api.patch(
+        &target.name,
+        &apply_params(version.is_some()),
+        &Patch::Apply(secret),
+    ))
+    .await?;
     context.store.secret(target, Read::Found(&written));
     Ok(Problem::new(
         Reason::Issued,

@@ -3,11 +3,12 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use external_ca_api::{ClientCa, ExternalCAIssuance};
+use external_ca_api::{ClientCa, ExternalCAIssuance, MANAGER};
 use external_ca_core::checks::ca_reason;
 use external_ca_core::desired::{ca_secret, desired, identity, namespace, trust_secret};
 use external_ca_core::observed::{
-    Claims, Issuer, MaterialKind, MaterialRef, ObjectRef, Observed, Read, WorkloadKind,
+    Claims, GeneratedCa, Issuer, Material, MaterialKind, MaterialRef, ObjectRef, Observed, Read,
+    WorkloadKind,
 };
 use external_ca_core::x509::CertificateAuthority;
 use external_ca_core::{Problem, Reason};
@@ -122,11 +123,18 @@ pub fn observe(
         );
         Issuer::Refused(Problem::new(Reason::NamespaceNotServed, message))
     };
+    let ca_secret = MaterialRef {
+        kind: MaterialKind::Secret,
+        object: authority.clone(),
+    };
+    let generated = facts.material.get(&ca_secret);
+    let generated = generated.and_then(|read| generated_ca(read.found()?, &identity(issuance)));
     Some(Observed {
         issuance: Arc::clone(issuance),
         served: Arc::clone(&context.served),
         plane_namespaces: Arc::clone(&context.plane_namespaces),
         issuer,
+        generated,
         anchor_config_maps: anchor_keys
             .into_iter()
             .map(|(name, key)| {
@@ -145,6 +153,16 @@ pub fn observe(
         workloads: facts.workloads.values().cloned().collect(),
         unreadable,
         claims: claims(context, issuance, &planes),
+    })
+}
+
+/// What others have put into the Secret since is theirs.
+fn generated_ca(stored: &Material, issuance: &str) -> Option<GeneratedCa> {
+    let ours =
+        stored.issuance.as_deref() == Some(issuance) && stored.manager.as_deref() == Some(MANAGER);
+    ours.then(|| GeneratedCa {
+        resource_version: stored.resource_version.clone(),
+        request: stored.renewal.clone(),
     })
 }
 

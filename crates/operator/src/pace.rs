@@ -114,6 +114,8 @@ mod tests {
     fn step(name: &str) -> Step {
         Step::GenerateCa {
             target: ObjectRef::new("ns", name),
+            resource_version: None,
+            marks: Default::default(),
         }
     }
 

@@ -4,7 +4,7 @@ use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use external_ca_api::{ExternalCAIssuance, ExternalCAIssuanceStatus, MANAGER};
+use external_ca_api::{ExternalCAIssuance, ExternalCAIssuanceStatus, MANAGER, RENEW_ANNOTATION};
 use external_ca_core::desired::identity;
 use external_ca_core::observed::PlaneRef;
 use external_ca_core::plan::{Plan, Step, plan, with_failures};
@@ -119,7 +119,7 @@ pub async fn reconcile(
         .any(|(step, _)| matches!(step, Step::IssueLeaf { .. }))
     {
         // A request is granted as a whole.
-        steps.retain(|step| *step != Step::ConsumeRenewal);
+        steps.retain(|step| *step != Step::Consume(RENEW_ANNOTATION));
     }
     let outcome = apply(&context, &observed, steps, now).await;
     for (step, error) in &outcome.failed {
