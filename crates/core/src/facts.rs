@@ -520,7 +520,8 @@ fn agent(template: &PodTemplateSpec) -> Option<(String, String)> {
         })
 }
 
-fn flag(words: &[&str], name: &str) -> Option<String> {
+/// The value of a command line option, in either form.
+pub fn flag(words: &[&str], name: &str) -> Option<String> {
     words.iter().enumerate().find_map(|(index, word)| {
         let rest = word.strip_prefix(name)?;
         match rest.strip_prefix('=') {

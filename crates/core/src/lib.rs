@@ -5,11 +5,13 @@
 
 pub mod checks;
 pub mod desired;
+pub mod discovery;
 pub mod facts;
 pub mod observed;
 pub mod plan;
 pub mod reason;
 pub mod rollout;
+pub mod snapshot;
 pub mod status;
 pub mod trust;
 pub mod x509;
