@@ -487,9 +487,9 @@ pub struct Rollout {
     /// After this long a rollout that has not completed is reported as stuck. The operator goes on waiting for it.
     pub timeout: Duration,
 
-    /// When workloads may be restarted, and certificates that they hold be replaced. Empty: at any time. What would not
-    /// last until the next window is done before it; so is what nobody runs with yet, and everything where
-    /// `rotation.strategy` is Immediate.
+    /// When workloads may be restarted, and certificates that they hold be replaced. Empty: at any time. A certificate
+    /// that is closer to its end than half of `renewBefore` waits for no window; nor does what nobody runs with yet, nor
+    /// anything where `rotation.strategy` is Immediate.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 32))]
     pub windows: Vec<MaintenanceWindow>,

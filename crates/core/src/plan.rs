@@ -27,7 +27,7 @@ use crate::reason::{Problem, Reason};
 use crate::rollout::{Consumer, Load, consumers, not_loaded, restarts, stamp};
 use crate::status::{Finding, limit, merge};
 use crate::trust::{Place, Trust, Waiting};
-use crate::windows::{Gate, gate, room};
+use crate::windows::{Gate, gate, reserve};
 use crate::x509::{
     Certificate, CertificateAuthority, Fingerprint, LeafProfile, encode_bundle, parse_bundle,
 };
@@ -204,7 +204,7 @@ pub fn plan(observed: &Observed, now: Timestamp) -> Plan {
         },
         next_check: now.saturating_add(RESYNC).unwrap_or(now),
         gate: Gate::Open(Timestamp::MAX),
-        room: SignedDuration::ZERO,
+        reserve: SignedDuration::ZERO,
         urgent: BTreeSet::new(),
         problems: BTreeMap::new(),
         warnings: BTreeMap::new(),
@@ -277,9 +277,9 @@ struct Draft<'a> {
     next_check: Timestamp,
     /// Whether workloads may be restarted now.
     gate: Gate,
-    /// What restarting all of them may take.
-    room: SignedDuration,
-    /// Workloads that a certificate waits for which would not last until the next window.
+    /// How long before its end a certificate waits for no window.
+    reserve: SignedDuration,
+    /// Workloads that such a certificate waits for.
     urgent: BTreeSet<String>,
     /// What needs a person.
     problems: BTreeMap<Area, Vec<Problem>>,
@@ -539,15 +539,22 @@ impl Draft<'_> {
         if spec.rollout.strategy == RolloutStrategy::Restart
             && spec.rotation.strategy == RotationStrategy::Staged
         {
-            (self.gate, self.room) = (gate, room(&spec.rollout, workloads));
+            self.gate = gate;
+            self.reserve = reserve(&spec.rollout, workloads, renew_before(spec));
         }
     }
 
     /// What waits for the next window is said; it is no defect, unless a move to another CA waits with it.
-    fn wait_for_window(&mut self, area: Area, opens: Timestamp, what: &str, rotating: bool) {
-        self.wake(opens);
-        self.status.next_window = Some(Time(opens));
-        let message = format!("{what} waits for the maintenance window that opens at {opens}");
+    fn wait_for_window(&mut self, area: Area, until: Timestamp, what: &str, rotating: bool) {
+        self.wake(until);
+        let message = match self.gate {
+            Gate::Closed(opens) if opens > until => {
+                format!("{what} waits until {until}: no maintenance window opens before")
+            }
+            _ => format!("{what} waits for the maintenance window that opens at {until}"),
+        };
+        let next = self.status.next_window.take().map_or(until, |next| next.0);
+        self.status.next_window = Some(Time(next.min(until)));
         let problem = Problem::new(Reason::WaitingForWindow, message);
         if rotating {
             self.waiting.insert(0, (area, problem));
@@ -1088,7 +1095,8 @@ impl Draft<'_> {
         let serves_until = serves_until(context, why.reason);
         let waiting = trust.must_load_first(context.leaf, retiring);
         if waiting != Waiting::default() {
-            if self.is_urgent(serves_until) {
+            let waits = |end| self.gate.holds_back(end, self.reserve, self.now).is_some();
+            if serves_until.is_some_and(|end| !waits(end)) {
                 self.urgent.extend(waiting.loads.iter().cloned());
             }
             return When::Trusted(waiting);
@@ -1101,7 +1109,7 @@ impl Draft<'_> {
                 .any(|one| one.loads.contains_key(&material))
         };
         serves_until
-            .and_then(|end| self.gate.holds_back(end, self.room))
+            .and_then(|end| self.gate.holds_back(end, self.reserve, self.now))
             .filter(|_| held())
             .map_or(When::Now, When::Window)
     }
@@ -1167,21 +1175,22 @@ impl Draft<'_> {
         entries.find(|old| old.target == target)
     }
 
-    /// Whether windows are closed, and what ends then would not last until the next one.
-    fn is_urgent(&self, end: Option<Timestamp>) -> bool {
-        matches!(self.gate, Gate::Closed(_))
-            && end.is_some_and(|end| self.gate.holds_back(end, self.room).is_none())
-    }
-
-    /// Whether a workload cannot wait for the next window: for its own sake, or for that of others.
-    fn cannot_wait(&self, consumer: &Consumer<'_>) -> bool {
+    /// Until when a workload waits for a window; none where one is open, or where it cannot wait, for its own sake or for
+    /// that of others.
+    fn held_back(&self, consumer: &Consumer<'_>) -> Option<Timestamp> {
         let held = |(object, load): (&&MaterialRef, &Load)| {
             let stored = self.observed.material.get(*object)?.found()?;
             stored.held_until.filter(|_| *load == Load::Stale)
         };
-        self.urgent
-            .contains(&consumer.workload.workload.to_string())
-            || self.is_urgent(consumer.loads.iter().filter_map(held).min())
+        let end = consumer.loads.iter().filter_map(held).min();
+        let end = end.unwrap_or(Timestamp::MAX);
+        self.gate
+            .holds_back(end, self.reserve, self.now)
+            .filter(|_| {
+                !self
+                    .urgent
+                    .contains(&consumer.workload.workload.to_string())
+            })
     }
 
     fn certificate_status(
@@ -1418,15 +1427,10 @@ impl Draft<'_> {
             .chain(std::mem::take(&mut self.coming))
             .collect();
         let rotating = !retiring.is_empty();
-        let opens = match self.gate {
-            Gate::Open(_) => None,
-            Gate::Closed(opens) => Some(opens),
-        };
-        let waits = |consumer: &Consumer<'_>| opens.filter(|_| !self.cannot_wait(consumer));
         let waits: BTreeMap<&WorkloadRef, Timestamp> = consumers
             .iter()
             .filter(|consumer| consumer.is_stale(&prove))
-            .filter_map(|consumer| Some((&consumer.workload.workload, waits(consumer)?)))
+            .filter_map(|one| Some((&one.workload.workload, self.held_back(one)?)))
             .collect();
         let wanted = |consumer: &Consumer<'_>| {
             consumer.is_stale(&prove) && !waits.contains_key(&consumer.workload.workload)
@@ -1452,9 +1456,9 @@ impl Draft<'_> {
             .filter(|consumer| consumer.is_stale(&prove) || consumer.is_busy())
         {
             let workload = consumer.workload.workload.to_string();
-            if let Some(opens) = waits.get(&consumer.workload.workload) {
+            if let Some(until) = waits.get(&consumer.workload.workload) {
                 let what = format!("{workload} holds old material; its restart");
-                self.wait_for_window(Area::Rollouts, *opens, &what, rotating);
+                self.wait_for_window(Area::Rollouts, *until, &what, rotating);
             }
             let (reason, state) = match (&consumer.workload.rollout, consumer.is_stale(&prove)) {
                 (_, true) if spec.strategy == RolloutStrategy::None => (
@@ -1468,9 +1472,9 @@ impl Draft<'_> {
                     Reason::WaitingForWindow,
                     "waits for the maintenance window".to_owned(),
                 ),
-                (_, true) if opens.is_some() => (
+                (_, true) if matches!(self.gate, Gate::Closed(_)) => (
                     Reason::OutsideWindow,
-                    "is restarted outside the maintenance windows: a certificate would end before the next one".to_owned(),
+                    "is restarted outside the maintenance windows: a certificate cannot wait for the next one".to_owned(),
                 ),
                 _ => (Reason::RollingOut, "waits for its restart".to_owned()),
             };

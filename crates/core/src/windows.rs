@@ -15,27 +15,35 @@ pub enum Gate {
 }
 
 impl Gate {
-    /// When the next window opens, where what ends at `end` can wait for it. `room` is what the restarts may take.
-    pub fn holds_back(self, end: Timestamp, room: SignedDuration) -> Option<Timestamp> {
-        match self {
-            Self::Open(_) => None,
-            Self::Closed(opens) => {
-                let done = opens.saturating_add(room).unwrap_or(Timestamp::MAX);
-                (done < end).then_some(opens)
-            }
-        }
+    /// Until when something waits that must be replaced before `end`: the next window, or the last moment that leaves the
+    /// `reserve`, whichever comes first. None: it need not wait, or it must not.
+    pub fn holds_back(
+        self,
+        end: Timestamp,
+        reserve: SignedDuration,
+        now: Timestamp,
+    ) -> Option<Timestamp> {
+        let Self::Closed(opens) = self else {
+            return None;
+        };
+        let last = end.saturating_sub(reserve).unwrap_or(Timestamp::MIN);
+        Some(opens.min(last)).filter(|until| *until > now)
     }
 }
 
-/// How long it may take to restart so many workloads: each batch its timeout, the gateway before them.
-pub fn room(rollout: &Rollout, workloads: usize) -> SignedDuration {
+/// How long before its end a certificate is no longer held back: half of the time that a renewal comes ahead, or longer
+/// where so many workloads may need it, each batch its timeout, the gateway before them.
+pub fn reserve(
+    rollout: &Rollout,
+    workloads: usize,
+    renew_before: SignedDuration,
+) -> SignedDuration {
     let batches = workloads.div_ceil(rollout.max_concurrent.max(1) as usize) + 1;
     let batches = i32::try_from(batches).unwrap_or(i32::MAX);
-    rollout
-        .timeout
-        .0
-        .checked_mul(batches)
+    let rollouts = rollout.timeout.0.checked_mul(batches);
+    rollouts
         .unwrap_or(SignedDuration::MAX)
+        .max(renew_before / 2)
 }
 
 /// The state of all windows together. None means that there is no limit; one that cannot be read never opens.

@@ -1404,7 +1404,22 @@ fn a_certificate_that_would_end_before_the_next_window_is_renewed_before_it() {
     let windows = json!([{"schedule": "0 2 1 3 *", "duration": "4h"}]);
     let mut scene = Scene::new(json!({"rollout": {"windows": windows}})).with_workloads();
     scene.settle();
-    scene.now = scene.plan().status.next_renewal.unwrap().0;
+    scene.now = all_due(&scene);
+    let waits = scene.settle();
+    let (_, reason, message) = condition(&waits, "CertificatesReady");
+    assert_eq!(reason, "WaitingForWindow");
+    assert!(
+        message.contains("no maintenance window opens before"),
+        "{message}"
+    );
+    let end = waits.status.certificates[0].not_after.clone().unwrap().0;
+    let left = next_window(&scene).duration_until(end);
+    assert!(
+        left > days(365) / 6 - days(1),
+        "half of renewBefore is left"
+    );
+
+    scene.now = next_window(&scene) + days(1);
     scene.turn();
     scene.finish_rollouts();
     let (_, reason, message) = condition(&scene.turn(), "RolloutsComplete");
