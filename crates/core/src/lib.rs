@@ -6,7 +6,9 @@
 pub mod checks;
 pub mod desired;
 pub mod discovery;
+pub mod explain;
 pub mod facts;
+pub mod forecast;
 pub mod observed;
 pub mod overlap;
 pub mod plan;
