@@ -3,6 +3,7 @@
 mod cli;
 mod commands;
 mod error;
+mod input;
 mod observe;
 mod output;
 mod session;

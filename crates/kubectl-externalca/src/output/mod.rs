@@ -1,6 +1,7 @@
 //! Answers as text. Nothing here reads or writes.
 
 mod paint;
+pub mod plan;
 pub mod status;
 mod time;
 mod tree;
