@@ -51,7 +51,7 @@ pub async fn run(session: &Session, args: &PlanArgs) -> Result<Exit, Error> {
         Format::Json => output::json(&view)?,
         Format::Yaml => output::yaml(&view)?,
     };
-    print!("{text}");
+    super::print(&text)?;
     Ok(match view.end.ready {
         true => Exit::Fine,
         false => Exit::Findings,

@@ -2,6 +2,7 @@
 
 mod paint;
 pub mod plan;
+pub mod progress;
 pub mod status;
 mod time;
 mod tree;
