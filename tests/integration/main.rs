@@ -6,6 +6,7 @@ mod guide;
 mod kill;
 mod kill_rotation;
 mod ownership;
+mod partition;
 mod quiet;
 mod refusals;
 mod rights;
