@@ -14,7 +14,8 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use crate::checks::{self, LeafContext, Verdict};
 use crate::desired::{
-    Desired, DesiredLeaf, Role, ca_secret, desired, identity, renew_before, trust_secret,
+    Desired, DesiredLeaf, Role, ca_secret, desired, identity, plane_type, renew_before,
+    trust_secret,
 };
 use crate::facts::{encode_loaded, request};
 use crate::observed::{
@@ -22,9 +23,9 @@ use crate::observed::{
     WorkloadRef,
 };
 use crate::reason::{Problem, Reason};
-use crate::rollout::{Consumer, consumers, restarts, stamp};
+use crate::rollout::{Consumer, NotLoaded, consumers, restarts, stamp};
 use crate::status::{Finding, limit, merge};
-use crate::trust::{Place, Trust, Waiting};
+use crate::trust::{Place, Trust, Verified, Waiting};
 use crate::x509::{
     Certificate, CertificateAuthority, Fingerprint, LeafProfile, encode_bundle, parse_bundle,
 };
@@ -447,13 +448,15 @@ impl Draft<'_> {
             ),
         };
         let known = known_anchors(self.previous());
+        let (verified, nobody) = (Verified::new(&desired), NotLoaded::default());
         let trust = Trust {
             observed: self.observed,
             desired: &desired,
             ca,
             additional,
             unknown_anchors,
-            consumers: &[],
+            verified: &verified,
+            not_loaded: &nobody,
             known: &known,
             trust_secret: &trust_secret,
             by_reference: issuance.spec.planes.client_ca == ClientCa::SecretRef,
@@ -470,8 +473,9 @@ impl Draft<'_> {
             RotationStrategy::Staged => None,
             RotationStrategy::Immediate => Some(self.announced(&retiring)),
         };
+        let not_loaded = NotLoaded::new(&consumers);
         let trust = Trust {
-            consumers: &consumers,
+            not_loaded: &not_loaded,
             immediate: announced == Some(true),
             ..trust
         };
@@ -1140,6 +1144,10 @@ impl Draft<'_> {
     fn agents_without_plane(&mut self) {
         let observed = self.observed;
         let bundle = &observed.issuance.spec.trust.config_map_name;
+        let planes = observed.planes.iter();
+        let known: BTreeSet<(&str, &str)> = planes
+            .map(|plane| (plane_type(plane.plane.kind), plane.plane_id.as_str()))
+            .collect();
         let lost: Vec<Problem> = observed
             .workloads
             .iter()
@@ -1148,11 +1156,7 @@ impl Draft<'_> {
             })
             .filter_map(|workload| {
                 let (kind, id) = workload.agent.as_ref()?;
-                let known = observed
-                    .planes
-                    .iter()
-                    .any(|plane| plane.plane_id == *id && crate::desired::plane_type(plane.plane.kind) == kind);
-                (!known).then(|| {
+                (!known.contains(&(kind.as_str(), id.as_str()))).then(|| {
                     let message = format!(
                         "{} runs an agent with --plane-type={kind} --plane-id={id}, but no plane resource has that planeID, so the gateway \
                          would say \"no {kind} CRs found with planeID '{id}'\"; create the plane resource, or let its spec.planeID equal the agent's --plane-id",
@@ -1227,6 +1231,12 @@ impl Draft<'_> {
                 });
             }
         }
+        let previous = self.observed.issuance.status.as_ref();
+        let previous: BTreeMap<&str, Timestamp> = previous
+            .map_or(&[][..], |status| &status.rollouts)
+            .iter()
+            .map(|old| (old.workload.as_str(), old.since.0))
+            .collect();
         for consumer in consumers
             .iter()
             .filter(|consumer| consumer.is_stale(&prove) || consumer.is_busy())
@@ -1242,10 +1252,8 @@ impl Draft<'_> {
                 }
                 _ => (Reason::RollingOut, "waits for its restart".to_owned()),
             };
-            let since = self
-                .previous()
-                .and_then(|status| status.rollouts.iter().find(|old| old.workload == workload))
-                .map_or(self.now, |old| old.since.0);
+            let since = previous.get(workload.as_str()).copied();
+            let since = since.unwrap_or(self.now);
             let late = since.saturating_add(timeout).unwrap_or(Timestamp::MAX);
             let problem = Problem::new(reason, format!("{workload} {state}"));
             if reason == Reason::RestartNeeded {
