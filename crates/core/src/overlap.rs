@@ -1,12 +1,10 @@
 //! Peers that talk, though nothing tells what they have loaded: the only ones that are waited for by the clock.
 
-use std::collections::BTreeSet;
-
 use jiff::{SignedDuration, Timestamp};
 
 use crate::desired::{Desired, DesiredLeaf, Role};
 use crate::observed::{MaterialRef, ObjectRef, Observed, Plane};
-use crate::rollout::Consumer;
+use crate::rollout::Holders;
 
 /// Whoever presents a leaf that no workload of a served namespace mounts.
 #[derive(Clone, Debug, PartialEq)]
@@ -36,14 +34,10 @@ impl Unseen {
 pub fn unseen(
     observed: &Observed,
     desired: &Desired,
-    consumers: &[Consumer<'_>],
+    holders: &Holders<'_>,
     now: Timestamp,
 ) -> Vec<Unseen> {
     let overlap = observed.issuance.spec.rotation.overlap.0;
-    let mounted: BTreeSet<&MaterialRef> = consumers
-        .iter()
-        .flat_map(|consumer| consumer.loads.keys().copied())
-        .collect();
     let talks = |plane: &Plane| match plane.agent_connected {
         Some(true) => true,
         Some(false) => plane
@@ -65,7 +59,7 @@ pub fn unseen(
     };
     let leaves = desired.leaves.values();
     leaves
-        .filter(|leaf| !mounted.contains(&leaf.material()))
+        .filter(|leaf| !holders.any(&leaf.material()))
         .filter_map(|leaf| {
             let bundles = desired.trust_places.iter();
             let bundles = bundles.filter(|bundle| bundle.object.namespace == leaf.target.namespace);

@@ -15,7 +15,8 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use crate::checks::{self, LeafContext, Verdict};
 use crate::desired::{
-    Desired, DesiredLeaf, Role, ca_secret, desired, identity, renew_before, trust_secret,
+    Desired, DesiredLeaf, Role, ca_secret, desired, identity, plane_type, renew_before,
+    trust_secret,
 };
 use crate::facts::{encode_loaded, request};
 use crate::observed::{
@@ -24,9 +25,9 @@ use crate::observed::{
 };
 use crate::overlap::unseen;
 use crate::reason::{Problem, Reason};
-use crate::rollout::{Consumer, Load, consumers, not_loaded, restarts, stamp};
+use crate::rollout::{Consumer, Holders, Load, consumers, restarts, stamp};
 use crate::status::{Finding, limit, merge};
-use crate::trust::{Place, Trust, Waiting};
+use crate::trust::{Place, Trust, Verified, Waiting};
 use crate::windows::{Gate, gate, reserve};
 use crate::x509::{
     Certificate, CertificateAuthority, Fingerprint, LeafProfile, encode_bundle, parse_bundle,
@@ -473,13 +474,15 @@ impl Draft<'_> {
             ),
         };
         let known = known_anchors(self.previous());
+        let (verified, nobody) = (Verified::new(&desired), Holders::default());
         let trust = Trust {
             observed: self.observed,
             desired: &desired,
             ca,
             additional,
             unknown_anchors,
-            consumers: &[],
+            verified: &verified,
+            holders: &nobody,
             known: &known,
             unseen: &[],
             trust_secret: &trust_secret,
@@ -497,9 +500,10 @@ impl Draft<'_> {
             RotationStrategy::Staged => None,
             RotationStrategy::Immediate => Some(self.announced(&retiring)),
         };
-        let unseen = unseen(self.observed, &desired, &consumers, self.now);
+        let holders = Holders::new(&consumers);
+        let unseen = unseen(self.observed, &desired, &holders, self.now);
         let trust = Trust {
-            consumers: &consumers,
+            holders: &holders,
             unseen: &unseen,
             immediate: announced == Some(true),
             ..trust
@@ -1101,16 +1105,9 @@ impl Draft<'_> {
             }
             return When::Trusted(waiting);
         }
-        let material = context.leaf.material();
-        let held = || {
-            trust
-                .consumers
-                .iter()
-                .any(|one| one.loads.contains_key(&material))
-        };
         serves_until
             .and_then(|end| self.gate.holds_back(end, self.reserve, self.now))
-            .filter(|_| held())
+            .filter(|_| trust.holders.any(&context.leaf.material()))
             .map_or(When::Now, When::Window)
     }
 
@@ -1156,7 +1153,7 @@ impl Draft<'_> {
         };
         let older = context.stored.found().and_then(|found| found.held_until);
         let material = context.leaf.material();
-        let older = older.filter(|_| not_loaded(trust.consumers, &material).next().is_some());
+        let older = older.filter(|_| !trust.holders.not_current(&material).is_empty());
         let held_until = end.into_iter().chain(older).min();
         [
             (RENEWAL_ANNOTATION, request),
@@ -1355,6 +1352,10 @@ impl Draft<'_> {
     fn agents_without_plane(&mut self) {
         let observed = self.observed;
         let bundle = &observed.issuance.spec.trust.config_map_name;
+        let planes = observed.planes.iter();
+        let known: BTreeSet<(&str, &str)> = planes
+            .map(|plane| (plane_type(plane.plane.kind), plane.plane_id.as_str()))
+            .collect();
         let lost: Vec<Problem> = observed
             .workloads
             .iter()
@@ -1363,11 +1364,7 @@ impl Draft<'_> {
             })
             .filter_map(|workload| {
                 let (kind, id) = workload.agent.as_ref()?;
-                let known = observed
-                    .planes
-                    .iter()
-                    .any(|plane| plane.plane_id == *id && crate::desired::plane_type(plane.plane.kind) == kind);
-                (!known).then(|| {
+                (!known.contains(&(kind.as_str(), id.as_str()))).then(|| {
                     let message = format!(
                         "{} runs an agent with --plane-type={kind} --plane-id={id}, but no plane resource has that planeID, so the gateway \
                          would say \"no {kind} CRs found with planeID '{id}'\"; create the plane resource, or let its spec.planeID equal the agent's --plane-id",
@@ -1451,6 +1448,12 @@ impl Draft<'_> {
                 });
             }
         }
+        let previous = self.observed.issuance.status.as_ref();
+        let previous: BTreeMap<&str, Timestamp> = previous
+            .map_or(&[][..], |status| &status.rollouts)
+            .iter()
+            .map(|old| (old.workload.as_str(), old.since.0))
+            .collect();
         for consumer in consumers
             .iter()
             .filter(|consumer| consumer.is_stale(&prove) || consumer.is_busy())
@@ -1478,10 +1481,8 @@ impl Draft<'_> {
                 ),
                 _ => (Reason::RollingOut, "waits for its restart".to_owned()),
             };
-            let since = self
-                .previous()
-                .and_then(|status| status.rollouts.iter().find(|old| old.workload == workload))
-                .map_or(self.now, |old| old.since.0);
+            let since = previous.get(workload.as_str()).copied();
+            let since = since.unwrap_or(self.now);
             let late = since.saturating_add(timeout).unwrap_or(Timestamp::MAX);
             let problem = Problem::new(reason, format!("{workload} {state}"));
             if reason == Reason::RestartNeeded {
