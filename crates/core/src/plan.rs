@@ -7,7 +7,7 @@ use external_ca_api::{
     ADOPT_ANNOTATION, AnchorState, AnchorStatus, CertificateState, CertificateStatus, ClientCa,
     Contested, ExternalCAIssuanceStatus, Issuer as IssuerSpec, IssuerStatus, MANAGER, Phase,
     PlaneStatus, RENEW_ANNOTATION, RENEWAL_ANNOTATION, REPLACES_ANNOTATION, ROTATE_ANNOTATION,
-    RolloutStatus, RolloutStrategy, RotationPolicy, RotationStrategy, TrustStatus,
+    RolloutPhase, RolloutStatus, RolloutStrategy, RotationPolicy, RotationStrategy, TrustStatus,
 };
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
@@ -1232,35 +1232,47 @@ impl Draft<'_> {
             .filter(|consumer| consumer.is_stale(&prove) || consumer.is_busy())
         {
             let workload = consumer.workload.workload.to_string();
-            let (reason, state) = match (&consumer.workload.rollout, consumer.is_stale(&prove)) {
+            let (mut phase, state) = match (&consumer.workload.rollout, consumer.is_stale(&prove)) {
                 (_, true) if spec.strategy == RolloutStrategy::None => (
-                    Reason::RestartNeeded,
+                    RolloutPhase::RestartNeeded,
                     "holds old material, and rollout.strategy is None; restart it".to_owned(),
                 ),
                 (RolloutState::Running(why), _) if consumer.is_busy() => {
-                    (Reason::RollingOut, why.clone())
+                    (RolloutPhase::Running, why.clone())
                 }
-                _ => (Reason::RollingOut, "waits for its restart".to_owned()),
+                _ => (RolloutPhase::Waiting, "waits for its restart".to_owned()),
+            };
+            // The time in the queue is no part of a rollout.
+            let same = |old: &&RolloutStatus| {
+                let began = old.phase == RolloutPhase::Stuck && phase == RolloutPhase::Running;
+                old.workload == workload && (began || old.phase == phase)
             };
             let since = self
                 .previous()
-                .and_then(|status| status.rollouts.iter().find(|old| old.workload == workload))
+                .and_then(|status| status.rollouts.iter().find(same))
                 .map_or(self.now, |old| old.since.0);
             let late = since.saturating_add(timeout).unwrap_or(Timestamp::MAX);
-            let problem = Problem::new(reason, format!("{workload} {state}"));
-            if reason == Reason::RestartNeeded {
+            let said = format!("{workload} {state}");
+            if phase == RolloutPhase::RestartNeeded {
+                let problem = Problem::new(Reason::RestartNeeded, said);
                 self.problem(Area::Rollouts, problem);
             } else if late <= self.now && consumer.is_busy() {
+                phase = RolloutPhase::Stuck;
                 let message = format!(
                     "{workload} has not finished its rollout since {since}: {state}; look at its pods (kubectl describe) and mend what keeps them from being available"
                 );
                 self.problem(Area::Rollouts, Problem::new(Reason::RolloutStuck, message));
             } else {
-                self.wake(late);
+                match late > self.now {
+                    true => self.wake(late),
+                    false => self.wake_in(RETRY),
+                }
+                let problem = Problem::new(Reason::RollingOut, said);
                 self.waiting.push((Area::Rollouts, problem));
             }
             self.status.rollouts.push(RolloutStatus {
                 workload,
+                phase,
                 state,
                 since: Time(since),
             });
