@@ -7,8 +7,8 @@ use external_ca_api::{
     ADOPT_ANNOTATION, AnchorState, AnchorStatus, CertificateState, CertificateStatus, ClientCa,
     Contested, ExternalCAIssuanceStatus, HELD_UNTIL_ANNOTATION, Issuer as IssuerSpec, IssuerStatus,
     MANAGER, Phase, PlaneStatus, RENEW_ANNOTATION, RENEWAL_ANNOTATION, REPLACES_ANNOTATION,
-    ROTATE_ANNOTATION, RolloutStatus, RolloutStrategy, RotationPolicy, RotationStatus,
-    RotationStrategy, TrustStatus,
+    ROTATE_ANNOTATION, RolloutPhase, RolloutStatus, RolloutStrategy, RotationPolicy,
+    RotationStatus, RotationStrategy, TrustStatus,
 };
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
@@ -1449,10 +1449,10 @@ impl Draft<'_> {
             }
         }
         let previous = self.observed.issuance.status.as_ref();
-        let previous: BTreeMap<&str, Timestamp> = previous
+        let previous: BTreeMap<&str, (RolloutPhase, Timestamp)> = previous
             .map_or(&[][..], |status| &status.rollouts)
             .iter()
-            .map(|old| (old.workload.as_str(), old.since.0))
+            .map(|old| (old.workload.as_str(), (old.phase, old.since.0)))
             .collect();
         for consumer in consumers
             .iter()
@@ -1463,41 +1463,56 @@ impl Draft<'_> {
                 let what = format!("{workload} holds old material; its restart");
                 self.wait_for_window(Area::Rollouts, *until, &what, rotating);
             }
-            let (reason, state) = match (&consumer.workload.rollout, consumer.is_stale(&prove)) {
+            let (reason, mut phase, state) = match (&consumer.workload.rollout, consumer.is_stale(&prove)) {
                 (_, true) if spec.strategy == RolloutStrategy::None => (
                     Reason::RestartNeeded,
+                    RolloutPhase::RestartNeeded,
                     "holds old material, and rollout.strategy is None; restart it".to_owned(),
                 ),
                 (RolloutState::Running(why), _) if consumer.is_busy() => {
-                    (Reason::RollingOut, why.clone())
+                    (Reason::RollingOut, RolloutPhase::Running, why.clone())
                 }
                 _ if waits.contains_key(&consumer.workload.workload) => (
                     Reason::WaitingForWindow,
+                    RolloutPhase::Waiting,
                     "waits for the maintenance window".to_owned(),
                 ),
                 (_, true) if matches!(self.gate, Gate::Closed(_)) => (
                     Reason::OutsideWindow,
+                    RolloutPhase::Waiting,
                     "is restarted outside the maintenance windows: a certificate cannot wait for the next one".to_owned(),
                 ),
-                _ => (Reason::RollingOut, "waits for its restart".to_owned()),
+                _ => (Reason::RollingOut, RolloutPhase::Waiting, "waits for its restart".to_owned()),
             };
-            let since = previous.get(workload.as_str()).copied();
-            let since = since.unwrap_or(self.now);
+            // The time in the queue is no part of a rollout.
+            let same = |(old, _): &&(RolloutPhase, Timestamp)| {
+                let began = *old == RolloutPhase::Stuck && phase == RolloutPhase::Running;
+                began || *old == phase
+            };
+            let since = previous.get(workload.as_str()).filter(same);
+            let since = since.map_or(self.now, |(_, since)| *since);
             let late = since.saturating_add(timeout).unwrap_or(Timestamp::MAX);
-            let problem = Problem::new(reason, format!("{workload} {state}"));
-            if reason == Reason::RestartNeeded {
+            let said = format!("{workload} {state}");
+            if phase == RolloutPhase::RestartNeeded {
+                let problem = Problem::new(Reason::RestartNeeded, said);
                 self.problem(Area::Rollouts, problem);
             } else if late <= self.now && consumer.is_busy() {
+                phase = RolloutPhase::Stuck;
                 let message = format!(
                     "{workload} has not finished its rollout since {since}: {state}; look at its pods (kubectl describe) and mend what keeps them from being available"
                 );
                 self.problem(Area::Rollouts, Problem::new(Reason::RolloutStuck, message));
             } else if reason != Reason::WaitingForWindow {
-                self.wake(late);
+                match late > self.now {
+                    true => self.wake(late),
+                    false => self.wake_in(RETRY),
+                }
+                let problem = Problem::new(reason, said);
                 self.waiting.push((Area::Rollouts, problem));
             }
             self.status.rollouts.push(RolloutStatus {
                 workload,
+                phase,
                 state,
                 since: Time(since),
             });

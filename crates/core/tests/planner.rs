@@ -11,7 +11,7 @@ use std::sync::{Arc, OnceLock};
 
 use external_ca_api::{
     CertificateState, ExternalCAIssuance, HELD_UNTIL_ANNOTATION, Phase, PlaneKind,
-    RENEW_ANNOTATION, RENEWAL_ANNOTATION, REPLACES_ANNOTATION,
+    RENEW_ANNOTATION, RENEWAL_ANNOTATION, REPLACES_ANNOTATION, RolloutPhase, RolloutStatus,
 };
 use external_ca_core::Reason;
 use external_ca_core::facts::hash;
@@ -646,6 +646,10 @@ fn a_stuck_rollout_keeps_the_old_ca_and_says_for_whom() {
     scene.now += SignedDuration::from_mins(11);
     let (_, reason, message) = condition(&scene.plan(), "RolloutsComplete");
     assert_eq!(reason, "RolloutStuck", "{message}");
+    let rollouts = scene.turn().status.rollouts;
+    let stuck = |entry: &RolloutStatus| entry.phase == RolloutPhase::Stuck;
+    assert!(rollouts.iter().all(stuck), "{rollouts:#?}");
+    assert_eq!(scene.plan().status.rollouts, rollouts, "since when is kept");
     scene.finish_rollouts();
     assert_eq!(scene.settle().status.phase, Some(Phase::Ready));
     assert_eq!(scene.signer(&gateway()), 1);
@@ -836,6 +840,12 @@ fn the_gateway_restarts_alone_and_agents_one_at_a_time() {
             .map(|workload| workload.workload.object.name.as_str())
             .collect();
         assert!(rolling.len() <= 1, "{rolling:?}");
+        // Who is last in the queue has waited for longer than a rollout may take, and is not stuck for that.
+        scene.now += SignedDuration::from_mins(4);
+        let planned = scene.plan();
+        let (_, reason, message) = condition(&planned, "RolloutsComplete");
+        assert_ne!(reason, "RolloutStuck", "{message}");
+        assert!(planned.next_check > scene.now, "nothing is due: no hurry");
         scene.finish_rollouts();
     }
     assert_eq!(scene.restarts.len(), 5);

@@ -450,9 +450,13 @@ async fn issue(
         serial: random()?,
         now,
     };
-    let chain = Issuer::CaSecret(Arc::clone(authority))
-        .sign(&request)
-        .await?;
+    let issuer = Issuer::CaSecret(Arc::clone(authority));
+    let asked = Instant::now();
+    let answer = issuer.sign(&request).await;
+    context
+        .metrics
+        .signed(issuer.kind(), answer.is_ok(), asked.elapsed());
+    let chain = answer?;
     check_issued(&chain, &key, profile)?;
     x509::verify(&chain, &[authority.anchor().clone()], profile.usages, now)?;
 
