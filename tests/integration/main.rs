@@ -7,6 +7,8 @@ mod kill;
 mod kill_rotation;
 mod ownership;
 mod partition;
+mod plugin;
+mod plugin_plan;
 mod quiet;
 mod refusals;
 mod rights;

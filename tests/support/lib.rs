@@ -28,6 +28,7 @@ pub mod kubelet;
 pub mod openchoreo;
 pub mod openssl;
 pub mod operator;
+pub mod plugin;
 pub mod ports;
 pub mod process;
 pub mod proxy;
@@ -38,6 +39,7 @@ pub mod world;
 pub use control_plane::ControlPlane;
 pub use kubelet::{Kubelet, KubeletOptions};
 pub use operator::{Operator, OperatorOptions};
+pub use plugin::Plugin;
 pub use proxy::Proxy;
 
 /// What the test bed's own failures are: text for a person.

@@ -521,7 +521,8 @@ fn agent(template: &PodTemplateSpec) -> Option<(String, String)> {
         })
 }
 
-fn flag(words: &[&str], name: &str) -> Option<String> {
+/// The value of a command line option, in either form.
+pub fn flag(words: &[&str], name: &str) -> Option<String> {
     words.iter().enumerate().find_map(|(index, word)| {
         let rest = word.strip_prefix(name)?;
         match rest.strip_prefix('=') {
@@ -547,7 +548,7 @@ pub fn encode_loaded(loaded: &BTreeMap<MaterialRef, String>) -> String {
         .join(",")
 }
 
-fn decode_loaded(namespace: &str, text: &str) -> BTreeMap<MaterialRef, String> {
+pub(crate) fn decode_loaded(namespace: &str, text: &str) -> BTreeMap<MaterialRef, String> {
     text.split(',')
         .filter_map(|entry| {
             let (object, hash) = entry.split_once('=')?;

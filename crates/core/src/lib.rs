@@ -5,12 +5,16 @@
 
 pub mod checks;
 pub mod desired;
+pub mod discovery;
+pub mod explain;
 pub mod facts;
+pub mod forecast;
 pub mod observed;
 pub mod overlap;
 pub mod plan;
 pub mod reason;
 pub mod rollout;
+pub mod snapshot;
 pub mod status;
 pub mod trust;
 pub mod windows;

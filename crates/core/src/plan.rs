@@ -29,9 +29,7 @@ use crate::rollout::{Consumer, Holders, Load, consumers, restarts, stamp};
 use crate::status::{Finding, limit, merge};
 use crate::trust::{Place, Trust, Verified, Waiting};
 use crate::windows::{Gate, gate, reserve};
-use crate::x509::{
-    Certificate, CertificateAuthority, Fingerprint, LeafProfile, encode_bundle, parse_bundle,
-};
+use crate::x509::{CaChain, Certificate, Fingerprint, LeafProfile, encode_bundle, parse_bundle};
 
 /// How long a repair counts when somebody puts a field back.
 const CONTEST_WINDOW: SignedDuration = SignedDuration::from_hours(1);
@@ -313,13 +311,13 @@ impl Draft<'_> {
         }
         let (additional, unknown) = self.additional_anchors();
         let issuer = self.observed.issuer.clone();
-        match issuer {
-            Issuer::Ready(ca) => match self.unfit(&ca) {
+        match (issuer.chain(), &issuer) {
+            (Some(ca), _) => match self.unfit(ca) {
                 Some(problem) => self.refuse(problem),
-                None => self.with_issuer(&ca, &additional, &unknown),
+                None => self.with_issuer(ca, &additional, &unknown),
             },
-            Issuer::Absent => self.without_issuer(),
-            Issuer::Refused(problem) => self.refuse(problem),
+            (None, Issuer::Refused(problem)) => self.refuse(problem.clone()),
+            (None, _) => self.without_issuer(),
         }
         if !self.observed.unreadable.is_empty() {
             self.wake_in(RETRY);
@@ -327,7 +325,7 @@ impl Draft<'_> {
     }
 
     /// A CA that may not sign what the gateway or every agent needs would end in half a setup: it is no CA for this.
-    fn unfit(&self, ca: &CertificateAuthority) -> Option<Problem> {
+    fn unfit(&self, ca: &CaChain) -> Option<Problem> {
         let forbidden = |role: Role| {
             let mut leaves = self
                 .desired
@@ -459,7 +457,7 @@ impl Draft<'_> {
 
     fn with_issuer(
         &mut self,
-        ca: &CertificateAuthority,
+        ca: &CaChain,
         additional: &[Certificate],
         unknown_anchors: &[String],
     ) {
@@ -569,7 +567,7 @@ impl Draft<'_> {
 
     /// The CA that the operator made is replaced by the next one when somebody asks for it, and early enough before its end
     /// that no certificate must be shortened; one rotation after the other. The rest follows from the new CA.
-    fn next_ca(&mut self, ca: &CertificateAuthority, retiring: &[Certificate]) {
+    fn next_ca(&mut self, ca: &CaChain, retiring: &[Certificate]) {
         let issuance = Arc::clone(&self.observed.issuance);
         let IssuerSpec::CaSecret(secret) = &issuance.spec.issuer;
         let target = ca_secret(&issuance);
@@ -612,7 +610,7 @@ impl Draft<'_> {
     }
 
     /// From when on a certificate might outlive the CA; never in the first half of the CA's life.
-    fn ca_due(&self, ca: &CertificateAuthority) -> Timestamp {
+    fn ca_due(&self, ca: &CaChain) -> Timestamp {
         let leaves = self.desired.leaves.values();
         let longest = leaves.map(|leaf| leaf.profile.duration).max();
         let margin = longest.unwrap_or_default() + renew_before(&self.observed.issuance.spec);
@@ -625,7 +623,7 @@ impl Draft<'_> {
             .max(middle.unwrap_or(Timestamp::MAX))
     }
 
-    fn issuer_status(&mut self, ca: &CertificateAuthority) {
+    fn issuer_status(&mut self, ca: &CaChain) {
         let end = ca.not_after();
         self.status.issuer = Some(IssuerStatus {
             subject: ca.certificate().subject().to_owned(),

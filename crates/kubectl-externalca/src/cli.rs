@@ -1,0 +1,174 @@
+//! Command line.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap_complete::Shell;
+use external_ca_api::Duration;
+
+/// What an issuance is doing, what it would do, and what to ask of it. Exit codes: 0 all is well, 1 the command failed,
+/// 2 it was called wrongly, 3 it worked and something is not as it should be.
+#[derive(Debug, Parser)]
+#[command(
+    name = "kubectl-externalca",
+    bin_name = "kubectl externalca",
+    version,
+    about
+)]
+pub struct Cli {
+    /// What every verb understands.
+    #[command(flatten)]
+    pub global: Global,
+    /// The verb.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// Where, and in which form.
+#[derive(Debug, Args)]
+pub struct Global {
+    /// Namespace of the issuance; the kubeconfig's by default.
+    #[arg(short, long, global = true, value_name = "NAMESPACE")]
+    pub namespace: Option<String>,
+
+    /// Issuances of all namespaces.
+    #[arg(short = 'A', long, global = true, conflicts_with = "namespace")]
+    pub all_namespaces: bool,
+
+    /// Context of the kubeconfig.
+    #[arg(long, global = true)]
+    pub context: Option<String>,
+
+    /// The kubeconfig; $KUBECONFIG or ~/.kube/config by default.
+    #[arg(long, global = true, value_name = "FILE")]
+    pub kubeconfig: Option<PathBuf>,
+
+    /// Form of the answer.
+    #[arg(short, long, global = true, value_enum, default_value_t = Format::Table)]
+    pub output: Format,
+}
+
+/// Form of an answer.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum Format {
+    /// For people.
+    #[default]
+    Table,
+    /// For people, with fingerprints and serial numbers.
+    Wide,
+    /// For programs.
+    Json,
+    /// For programs.
+    Yaml,
+}
+
+/// The verbs. Each is a file in `commands`.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Show an issuance: its CA, who trusts what, certificates, planes, rollouts, and what it is waiting for.
+    Status(StatusArgs),
+    /// Show what the operator would do now, and why. Nothing is changed.
+    Plan(PlanArgs),
+    // check and adopt have their place here.
+    /// Renew a certificate, or all, now.
+    Renew(RenewArgs),
+    /// Replace the CA that the operator made by the next one.
+    Rotate(ActionArgs),
+    /// Stop every write of an issuance: nothing is renewed until it is resumed.
+    Pause(ActionArgs),
+    /// Let a paused issuance go on.
+    Resume(ActionArgs),
+    /// Print the completion script of a shell.
+    Completion {
+        /// The shell.
+        shell: Shell,
+    },
+}
+
+/// An issuance.
+#[derive(Debug, Args)]
+pub struct Name {
+    /// The issuance; may be left out where there is only one.
+    pub name: Option<String>,
+}
+
+/// How to show an issuance.
+#[derive(Debug, Args)]
+pub struct StatusArgs {
+    /// The issuance; all of the namespace by default.
+    pub name: Option<String>,
+
+    /// Show it again whenever it changes.
+    #[arg(short, long)]
+    pub watch: bool,
+}
+
+/// What to plan.
+#[derive(Debug, Args)]
+pub struct PlanArgs {
+    /// The issuance.
+    #[command(flatten)]
+    pub issuance: Name,
+
+    /// What would be done if these existed as the file says: an issuance, plane resources, or both; `-` for standard
+    /// input.
+    #[arg(short, long, value_name = "FILE")]
+    pub filename: Option<PathBuf>,
+
+    /// What would be done if the CA Secret held this CA: its certificate in PEM, with its chain. No key is needed.
+    #[arg(long, value_name = "FILE")]
+    pub ca: Option<PathBuf>,
+}
+
+/// What to renew.
+#[derive(Debug, Args)]
+pub struct RenewArgs {
+    /// The certificate, as `<namespace>/<secret>`; the Secret's name alone means every one of that name.
+    #[arg(default_value = "all")]
+    pub certificate: String,
+
+    /// The issuance; may be left out where there is only one.
+    #[arg(long, value_name = "NAME")]
+    pub issuance: Option<String>,
+
+    /// Whether to wait.
+    #[command(flatten)]
+    pub wait: Wait,
+}
+
+/// What to ask of an issuance.
+#[derive(Debug, Args)]
+pub struct ActionArgs {
+    /// The issuance.
+    #[command(flatten)]
+    pub issuance: Name,
+
+    /// Whether to wait.
+    #[command(flatten)]
+    pub wait: Wait,
+}
+
+/// Whether to wait for the end.
+#[derive(Debug, Args)]
+pub struct Wait {
+    /// Follow it to its end, at most so long.
+    #[arg(long, value_name = "DURATION", num_args = 0..=1, require_equals = true, default_missing_value = "30m", value_parser = duration)]
+    pub wait: Option<std::time::Duration>,
+}
+
+/// A duration as the resource writes it: `90s`, `10m`, `1h30m`.
+fn duration(text: &str) -> Result<std::time::Duration, String> {
+    let parsed: Duration = text.parse().map_err(|error| format!("{error}"))?;
+    std::time::Duration::try_from(parsed.0).map_err(|_| "it is negative".into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_is_sound() {
+        Cli::command().debug_assert();
+    }
+}

@@ -1,0 +1,67 @@
+//! A verb each.
+
+mod act;
+mod follow;
+mod plan;
+mod status;
+
+use std::io::Write as _;
+use std::process::ExitCode;
+
+use clap::CommandFactory;
+use clap_complete::Shell;
+
+use crate::cli::{Cli, Command};
+use crate::error::Error;
+use crate::session::Session;
+
+/// How a command that worked ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Exit {
+    /// All is well.
+    Fine,
+    /// Something is not as it should be.
+    Findings,
+}
+
+impl From<Exit> for ExitCode {
+    fn from(exit: Exit) -> Self {
+        match exit {
+            Exit::Fine => Self::SUCCESS,
+            Exit::Findings => Self::from(3),
+        }
+    }
+}
+
+/// Runs what was asked for.
+pub async fn run(cli: Cli) -> Result<Exit, Error> {
+    let session = async || Session::open(&cli.global).await;
+    match cli.command {
+        Command::Status(args) => status::run(&session().await?, &args).await,
+        Command::Plan(args) => plan::run(&session().await?, &args).await,
+        Command::Renew(args) => act::renew(&session().await?, &args).await,
+        Command::Rotate(args) => act::rotate(&session().await?, &args).await,
+        Command::Pause(args) => act::pause(&session().await?, &args).await,
+        Command::Resume(args) => act::resume(&session().await?, &args).await,
+        Command::Completion { shell } => completion(shell),
+    }
+}
+
+fn completion(shell: Shell) -> Result<Exit, Error> {
+    let mut script = Vec::new();
+    clap_complete::generate(
+        shell,
+        &mut Cli::command(),
+        "kubectl-externalca",
+        &mut script,
+    );
+    print(&String::from_utf8_lossy(&script))?;
+    Ok(Exit::Fine)
+}
+
+/// Writes to standard output.
+fn print(text: &str) -> Result<(), Error> {
+    let mut out = std::io::stdout().lock();
+    let written = out.write_all(text.as_bytes()).and_then(|()| out.flush());
+    written.map_err(|error| Error::Output(error.to_string()))
+}
