@@ -137,14 +137,14 @@ pub fn consumers<'a>(
         .collect()
 }
 
-/// Who is restarted now: the gateway alone and first, then at most `max_concurrent` peers at once. A workload waits while
-/// something that it mounts is about to change, so that one restart does for all. One that mounts what does not exist holds
-/// nobody back: what it lacks may wait for the others. A peer whose rollout is stuck no
+/// Who of those that are `wanted` is restarted now: the gateway alone and first, then at most `max_concurrent` peers at
+/// once. A workload waits while something that it mounts is about to change, so that one restart does for all. One that
+/// mounts what does not exist holds nobody back: what it lacks may wait for the others. A peer whose rollout is stuck no
 /// longer holds the others back: their own certificates have an end too.
 pub fn restarts<'a>(
     consumers: &'a [Consumer<'a>],
     about_to_change: &BTreeSet<MaterialRef>,
-    prove: &BTreeSet<MaterialRef>,
+    wanted: impl Fn(&Consumer<'_>) -> bool,
     max_concurrent: usize,
     timeout: SignedDuration,
     now: Timestamp,
@@ -155,7 +155,7 @@ pub fn restarts<'a>(
             .filter(move |consumer| consumer.side == side && !consumer.blocked)
     };
     let busy = |side: Side| of(side).filter(|consumer| consumer.is_busy());
-    let stale = |side: Side| of(side).filter(|consumer| consumer.is_stale(prove));
+    let stale = |side: Side| of(side).filter(|consumer| wanted(consumer));
     let ready = |consumer: &&Consumer<'_>| {
         !consumer.is_busy()
             && !consumer
@@ -208,26 +208,32 @@ pub fn stamp(
     loaded
 }
 
-/// Who may not hold what is stored, by object.
+/// Who may not hold what is stored, by every object that is mounted.
 #[derive(Default)]
-pub struct NotLoaded<'a>(BTreeMap<&'a MaterialRef, Vec<&'a WorkloadRef>>);
+pub struct Holders<'a>(BTreeMap<&'a MaterialRef, Vec<&'a WorkloadRef>>);
 
-impl<'a> NotLoaded<'a> {
+impl<'a> Holders<'a> {
     /// Of all consumers, in their order.
     pub fn new(consumers: &[Consumer<'a>]) -> Self {
         let mut found: BTreeMap<_, Vec<_>> = BTreeMap::new();
         for consumer in consumers {
-            let loads = consumer.loads.iter();
-            for (object, _) in loads.filter(|(_, load)| **load != Load::Current) {
+            for (object, load) in &consumer.loads {
                 let workloads = found.entry(*object).or_default();
-                workloads.push(&consumer.workload.workload);
+                if *load != Load::Current {
+                    workloads.push(&consumer.workload.workload);
+                }
             }
         }
         Self(found)
     }
 
-    /// Of one object; empty where every consumer holds what is stored.
-    pub fn of(&self, object: &MaterialRef) -> &[&'a WorkloadRef] {
+    /// Whether any workload mounts the object.
+    pub fn any(&self, object: &MaterialRef) -> bool {
+        self.0.contains_key(object)
+    }
+
+    /// Those that may not hold what is stored; none where every consumer does.
+    pub fn not_current(&self, object: &MaterialRef) -> &[&'a WorkloadRef] {
         self.0.get(object).map_or(&[], Vec::as_slice)
     }
 }

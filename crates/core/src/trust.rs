@@ -9,7 +9,8 @@ use jiff::Timestamp;
 
 use crate::desired::{Desired, DesiredLeaf, Role};
 use crate::observed::{Leaf, MaterialRef, Observed, Plane, PlaneRef, Read};
-use crate::rollout::NotLoaded;
+use crate::overlap::Unseen;
+use crate::rollout::Holders;
 use crate::x509::{Certificate, CertificateAuthority, Fingerprint, Usages, verify};
 
 /// Where verifiers read their bundle.
@@ -83,8 +84,10 @@ pub struct Trust<'a> {
     pub unknown_anchors: &'a [String],
     /// Who verifies what.
     pub verified: &'a Verified<'a>,
-    /// Workloads that may not have loaded what is stored.
-    pub not_loaded: &'a NotLoaded<'a>,
+    /// Who mounts what, and may not have loaded what is stored.
+    pub holders: &'a Holders<'a>,
+    /// Peers of which nothing tells what they have loaded.
+    pub unseen: &'a [Unseen],
     /// Anchors that the operator put into bundles, or found to verify its leaves: status remembers them.
     pub known: &'a BTreeSet<Fingerprint>,
     /// The trust Secret that planes may refer to.
@@ -261,8 +264,11 @@ impl Trust<'_> {
         for leaf in self.leaves(place) {
             match self.chain(leaf) {
                 Some(chain) if self.holds(chain, &rest, leaf.profile.usages) => {
-                    let workloads = self.not_loaded.of(&leaf.material());
+                    let workloads = self.holders.not_current(&leaf.material());
                     waiting.extend(workloads.iter().map(ToString::to_string));
+                    let unseen = self.unseen.iter();
+                    let unseen = unseen.filter(|peer| peer.target == leaf.target);
+                    waiting.extend(self.overlapping(unseen, |peer| peer.presents_until));
                 }
                 _ => waiting.push(format!("Secret {}", leaf.target)),
             }
@@ -287,6 +293,18 @@ impl Trust<'_> {
         })
         .map(|plane| format!("the agent of {}", plane.plane))
         .collect()
+    }
+
+    /// Guards 1 and 2 for peers that nobody can observe: the overlap has passed.
+    fn overlapping<'b>(
+        &self,
+        peers: impl Iterator<Item = &'b Unseen>,
+        until: impl Fn(&Unseen) -> Timestamp,
+    ) -> impl Iterator<Item = String> {
+        peers.filter_map(move |peer| {
+            let until = until(peer);
+            (until > self.now).then(|| peer.name(until))
+        })
     }
 
     /// Since when a plane's agent has had something to load.
@@ -430,7 +448,7 @@ impl Trust<'_> {
             // The gateway reads a clientCA at each connection, also where that refers to the trust Secret.
             if let (Place::Material(material), Role::Gateway | Role::Further) = (&place, leaf.role)
             {
-                let workloads = self.not_loaded.of(material).iter();
+                let workloads = self.holders.not_current(material).iter();
                 waiting.loads.extend(workloads.map(ToString::to_string));
             }
         }
@@ -438,6 +456,10 @@ impl Trust<'_> {
             waiting
                 .loads
                 .extend(self.observed.unreadable.iter().cloned());
+            let verifiers = self.unseen.iter();
+            let verifiers = verifiers.filter(|peer| peer.target != leaf.target);
+            let unseen = self.overlapping(verifiers, |peer| peer.trusts_until);
+            waiting.loads.extend(unseen);
         }
         waiting
     }

@@ -11,7 +11,7 @@ use external_ca_core::observed::{
 use external_ca_core::x509::Certificate;
 use k8s_openapi::api::core::v1::{ConfigMap, Secret};
 use kube::ResourceExt;
-use tokio::sync::mpsc;
+use tokio::sync::{Notify, mpsc};
 use zeroize::Zeroizing;
 
 /// The PEM of a CA Secret. Wiped when dropped.
@@ -52,6 +52,8 @@ pub struct Facts {
 pub struct Store {
     facts: Mutex<Facts>,
     bell: mpsc::Sender<()>,
+    /// Something could not be read.
+    pub doubt: Notify,
 }
 
 impl Store {
@@ -62,6 +64,7 @@ impl Store {
             Arc::new(Self {
                 facts: Mutex::default(),
                 bell,
+                doubt: Notify::new(),
             }),
             rings,
         )
@@ -84,6 +87,22 @@ impl Store {
         }
     }
 
+    fn note_doubt(&self, read: &Read<Material>) {
+        if matches!(read, Read::Unknown(_)) {
+            self.doubt.notify_one();
+        }
+    }
+
+    /// The objects of which nothing is known, though they are wanted.
+    pub fn unknown(&self) -> Vec<MaterialRef> {
+        let facts = self.facts();
+        let unknown = facts.material.iter();
+        unknown
+            .filter(|(_, read)| matches!(read.as_ref(), Read::Unknown(_)))
+            .map(|(key, _)| key.clone())
+            .collect()
+    }
+
     /// A Secret was seen, or seen to be absent, or could not be read.
     pub fn secret(&self, target: &ObjectRef, read: Read<&Secret>) {
         let key = MaterialRef {
@@ -95,6 +114,7 @@ impl Store {
         }
         // Parsing a key takes a while: not under the lock.
         let material = map(&read, facts::secret);
+        self.note_doubt(&material);
         self.update(|facts| {
             if facts.is_late(&key, &read) {
                 return false;
@@ -112,6 +132,7 @@ impl Store {
     /// A ConfigMap was seen, or seen to be absent, or could not be read.
     pub fn config_map(&self, target: &ObjectRef, read: Read<&ConfigMap>) {
         let material = map(&read, facts::config_map);
+        self.note_doubt(&material);
         let key = MaterialRef {
             kind: MaterialKind::ConfigMap,
             object: target.clone(),
