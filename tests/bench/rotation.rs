@@ -2,18 +2,17 @@
 //!
 //! A leaf that is presented must verify against every bundle that its verifier could hold, stored or loaded. So:
 //!
-//! | write | at least | why |
-//! |---|---|---|
-//! | a plane's clientCA | 2 | agents present the old leaf until they restart and the new one from then on: both CAs must stand there in between |
-//! | an agent's leaf | 1 | |
-//! | a bundle | 2 | the same, with the gateway's leaf; its namespace's planes share it |
-//! | the gateway's leaf | 1 | |
-//! | restarts of an agent | 2 | it must hold the new CA before the gateway presents a leaf of it (the new leaf comes with the same restart); it cannot let go of the old one before the gateway has stopped |
-//! | restarts of the gateway | 1 | it holds a leaf and no bundle |
-//! | restarts of other readers of a bundle | 2 | as an agent |
+//! - a plane's clientCA is written twice: until its agent has restarted the old leaf comes, and from then on the new
+//!   one, so both CAs must stand there in between;
+//! - an agent's leaf is signed once;
+//! - an agent restarts twice: it must hold the new CA before the gateway presents a leaf of it (the same restart loads
+//!   the agent's new leaf), and it cannot let go of the old CA before the gateway has let go of its old leaf;
+//! - a bundle is written twice, for the same reason; the planes of a namespace share it;
+//! - the gateway's leaf is signed once, and it restarts once: it holds no bundle;
+//! - whoever else mounts a bundle (controller-manager, openchoreo-api) restarts twice, as an agent does.
 //!
-//! No handshake needs the last restart of each: without it the old CA would be trusted as long as the process runs.
-//! Beside these there is the status, at most once a second.
+//! No handshake needs the second restart: without it the old CA would be trusted as long as the process runs. Beside
+//! these there is the status, at most once a second.
 
 use crate::budget::{Budget, mebibytes, row};
 use crate::counts::kind;
@@ -152,15 +151,12 @@ const OWN: [(&str, &str, usize); 3] = [
     ("leaf Secrets", "its agent's leaf", 1),
     ("restarts", "restarts of its agent", 2),
 ];
-/// What all planes share, and the least: four bundles, the gateway's leaf, its restart, and two for each that verifies it.
+/// What all planes share, and the least: four bundles, the gateway's leaf, its restart, and two restarts of each of the two
+/// that verify it.
 const SHARED: [(&str, &str, usize); 3] = [
     ("bundles", "bundles (4 objects)", 8),
     ("leaf Secrets", "the gateway's leaf", 1),
-    (
-        "restarts",
-        "restarts of gateway, controller-manager and API",
-        5,
-    ),
+    ("restarts", "restarts in the control plane", 5),
 ];
 
 impl Rotated {

@@ -1,9 +1,11 @@
 //! Peers that talk, though nothing tells what they have loaded: the only ones that are waited for by the clock.
 
+use std::collections::BTreeSet;
+
 use jiff::{SignedDuration, Timestamp};
 
 use crate::desired::{Desired, DesiredLeaf, Role};
-use crate::observed::{MaterialRef, ObjectRef, Observed, Plane};
+use crate::observed::{MaterialRef, ObjectRef, Observed, Plane, PlaneRef};
 use crate::rollout::Holders;
 
 /// Whoever presents a leaf that no workload of a served namespace mounts.
@@ -45,15 +47,17 @@ pub fn unseen(
             .is_some_and(|since| since.duration_until(now) < overlap),
         None => false,
     };
-    let mut planes = desired.planes.iter().filter(|plane| talks(plane));
-    let Some(any) = planes.clone().next() else {
+    let planes = desired.planes.iter().filter(|plane| talks(plane));
+    let talking: BTreeSet<&PlaneRef> = planes.map(|plane| &plane.plane).collect();
+    let Some(any) = talking.first() else {
         return Vec::new();
     };
-    let mut who = |leaf: &DesiredLeaf| match leaf.role {
-        Role::Gateway => Some(format!("the gateway of {}", any.plane)),
+    let who = |leaf: &DesiredLeaf| match leaf.role {
+        Role::Gateway => Some(format!("the gateway of {any}")),
         Role::Agent => {
-            let plane = planes.find(|plane| leaf.planes.contains(&plane.plane))?;
-            Some(format!("the agent of {}", plane.plane))
+            let mut planes = leaf.planes.iter();
+            let plane = planes.find(|plane| talking.contains(plane))?;
+            Some(format!("the agent of {plane}"))
         }
         Role::Further => None,
     };

@@ -123,6 +123,15 @@ impl Step {
         }
     }
 
+    /// The trust place that it writes.
+    fn place(&self) -> Option<Place> {
+        match self {
+            Self::WriteBundle { target, .. } => Some(Place::Material(target.clone())),
+            Self::WirePlane { plane, .. } => Some(Place::ClientCa(plane.clone())),
+            _ => None,
+        }
+    }
+
     fn condition(&self) -> &'static str {
         match self {
             Self::GenerateCa { .. } => "IssuerReady",
@@ -270,7 +279,7 @@ struct Draft<'a> {
     desired: Desired,
     now: Timestamp,
     steps: Vec<Step>,
-    /// Leaves that do not exist yet and follow as soon as trust is written: a restart before that would be one too many.
+    /// Leaves that follow as soon as trust is written: a restart before that would be one too many.
     coming: BTreeSet<MaterialRef>,
     status: ExternalCAIssuanceStatus,
     next_check: Timestamp,
@@ -977,6 +986,7 @@ impl Draft<'_> {
             .private_key
             .rotation_policy;
         let (mut ready, mut renewals, mut granted) = (0, Vec::new(), true);
+        let being_written: BTreeSet<Place> = self.steps.iter().filter_map(Step::place).collect();
         for leaf in trust.desired.leaves.values() {
             // Objects of namespaces that are not served are not read.
             let unread = Read::Unknown("it was not read".into());
@@ -1029,7 +1039,7 @@ impl Draft<'_> {
                     }
                     When::Trusted(waiting) => {
                         let reason = why.reason;
-                        self.wait_for_peers(leaf, stored, why, waiting);
+                        self.wait_for_peers(leaf, stored, why, waiting, &being_written);
                         (CertificateState::Waiting, Some(reason))
                     }
                     When::Window(at) => {
@@ -1115,14 +1125,21 @@ impl Draft<'_> {
         stored: &Read<Material>,
         why: Problem,
         waiting: Waiting,
+        being_written: &BTreeSet<Place>,
     ) {
-        if waiting.loads.is_empty() && checks::certificate(stored).is_none() {
+        // A new leaf's agent cannot do without. One that has a leaf is not kept waiting for a place that nobody writes.
+        let mut places = waiting.places.iter();
+        let follows = checks::certificate(stored).is_none()
+            || places.all(|place| being_written.contains(place));
+        if waiting.loads.is_empty() && follows {
             self.coming.insert(leaf.material());
         }
+        let places = waiting.places.iter().map(ToString::to_string);
+        let whom: Vec<String> = places.chain(waiting.loads).collect();
         let message = format!(
             "{}; it is signed by the CA once these trust it: {}",
             why.message,
-            list(&[waiting.places, waiting.loads].concat())
+            list(&whom)
         );
         let word = match is_defect(why.reason) {
             true => why.reason,

@@ -35,7 +35,7 @@ impl std::fmt::Display for Place {
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Waiting {
     /// Trust places that do not hold the CA yet.
-    pub places: Vec<String>,
+    pub places: Vec<Place>,
     /// Workloads that may not have loaded what is stored, and what cannot be read.
     pub loads: Vec<String>,
 }
@@ -430,12 +430,12 @@ impl Trust<'_> {
         {
             let Some(stored) = self.stored(&place) else {
                 if rotating || chain.is_some() {
-                    waiting.places.push(place.to_string());
+                    waiting.places.push(place);
                 }
                 continue;
             };
             if !stored.contains(anchor) {
-                waiting.places.push(place.to_string());
+                waiting.places.push(place);
                 continue;
             }
             let only_this_ca = !self.replaces(&place)
@@ -445,7 +445,9 @@ impl Trust<'_> {
             if chain.is_none() && only_this_ca {
                 continue;
             }
-            if let Place::Material(material) = &place {
+            // The gateway reads a clientCA at each connection, also where that refers to the trust Secret.
+            if let (Place::Material(material), Role::Gateway | Role::Further) = (&place, leaf.role)
+            {
                 let workloads = self.holders.not_current(material).iter();
                 waiting.loads.extend(workloads.map(ToString::to_string));
             }

@@ -614,6 +614,61 @@ fn a_ca_replacement_moves_everybody_and_drops_the_old_ca_last() {
     assert_eq!(last.status.phase, Some(Phase::Ready), "{:#?}", last.status);
 }
 
+/// Two planes, each with an agent, all of which may restart at once.
+fn two_planes(client_ca: &str) -> Scene {
+    let mut scene = Scene::new(json!({
+        "agents": [{"secretName": "agent-{planeID}"}],
+        "planes": {"clientCA": client_ca},
+        "rollout": {"maxConcurrent": 10},
+    }))
+    .with_workloads();
+    let names = ["eu", "us"];
+    scene.planes = names.map(|name| plane(name, name)).into();
+    scene.workloads.pop();
+    scene.workloads.extend(names.map(|name| {
+        let leaf = secret_ref(DATA, &format!("agent-{name}"));
+        workload(DATA, name, &[leaf, config_map_ref(DATA)])
+    }));
+    scene.settle();
+    assert!(scene.restarts.is_empty(), "{:?}", scene.restarts);
+    scene
+}
+
+/// The gateway restarts once, whoever verifies it twice, and each of the three certificates is signed once.
+fn assert_least(scene: &Scene) {
+    let expected = [
+        ("cluster-gateway", 1),
+        ("controller-manager", 2),
+        ("eu", 2),
+        ("us", 2),
+    ];
+    let expected = expected.map(|(name, count)| (name.to_owned(), count));
+    assert_eq!(scene.restarts, expected.into());
+    assert_eq!(scene.serial, 6);
+    assert_eq!(scene.anchors(&config_map_ref(DATA)), [1]);
+}
+
+#[test]
+fn a_rotation_restarts_nobody_more_often_than_trust_needs() {
+    // How often the API server refuses to write the first plane, because its status is written all the time.
+    for (client_ca, refused) in [("Value", 0), ("Value", 2), ("SecretRef", 0)] {
+        let mut scene = two_planes(client_ca);
+        scene.issuer = Issuer::Ready(ca(1));
+        for turn in 0..6 {
+            let before = scene.planes[0].clone();
+            scene.turn();
+            if turn < refused {
+                scene.planes[0] = before;
+            }
+            scene.finish_rollouts();
+            // The other plane's agent takes its time, and the gateway waits for it.
+            scene.workloads[3].rollout = RolloutState::Running("starting".into());
+        }
+        scene.settle();
+        assert_least(&scene);
+    }
+}
+
 #[test]
 fn a_stuck_rollout_keeps_the_old_ca_and_says_for_whom() {
     let mut scene = Scene::new(json!({})).with_workloads();
@@ -1547,6 +1602,25 @@ fn a_peer_that_no_workload_runs_is_given_the_overlap_time() {
     assert_eq!(scene.settle().status.phase, Some(Phase::Ready));
     assert_eq!(scene.signer(&gateway()), 1);
     assert_eq!(scene.anchors(&config_map_ref(DATA)), [1]);
+}
+
+#[test]
+fn every_unseen_agent_is_waited_for_whatever_their_order() {
+    let mut scene = Scene::new(json!({"agents": [{"secretName": "agent-{planeID}"}]}));
+    // Planes are sorted by name, leaves by planeID.
+    scene.planes = [("a", "z"), ("b", "y")]
+        .map(|(name, id)| plane(name, id))
+        .into();
+    for plane in &mut scene.planes {
+        plane.agent_connected = Some(true);
+    }
+    scene.settle();
+    scene.issuer = Issuer::Ready(ca(1));
+    let (_, _, message) = condition(&scene.settle(), "CertificatesReady");
+    for agent in ["default/a", "default/b"] {
+        let agent = format!("the agent of DataPlane {agent}");
+        assert!(message.contains(&agent), "{message}");
+    }
 }
 
 #[test]
