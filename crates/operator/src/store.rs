@@ -74,7 +74,7 @@ impl Store {
     /// The objects of which nothing is known, though they are wanted.
     pub fn unknown(&self) -> Vec<MaterialRef> {
         let facts = self.facts();
-        let unknown = facts.material.iter();
+        let unknown = facts.seen.material.iter();
         unknown
             .filter(|(_, read)| matches!(read.as_ref(), Read::Unknown(_)))
             .map(|(key, _)| key.clone())
