@@ -12,7 +12,7 @@ export RUST_TEST_THREADS SOURCE_DATE_EPOCH
 
 .DEFAULT_GOAL := help
 # No target is a file.
-.PHONY: help fmt lint generate verify verify-generated verify-chart verify-deny verify-purity tools test simulate bench demo static image chart
+.PHONY: help fmt lint generate verify verify-generated verify-chart verify-alerts verify-deny verify-purity tools test simulate bench demo static image chart
 
 help: ## What there is
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -27,7 +27,7 @@ lint: ## Formatting and clippy, warnings are errors
 generate: ## The CRD, config/, deploy/ and the chart's table of values, from their sources
 	config/generate.sh
 
-verify: verify-generated verify-chart verify-deny verify-purity ## Generated files, chart, dependencies, purity of the core
+verify: verify-generated verify-chart verify-alerts verify-deny verify-purity ## Generated files, chart, alerts, dependencies, purity of the core
 
 verify-generated:
 	@stale=; work=$$(mktemp -d) && trap 'rm -rf "$$work"' EXIT && config/generate.sh "$$work" && \
@@ -37,6 +37,9 @@ verify-generated:
 
 verify-chart:
 	tests/chart.sh
+
+verify-alerts:
+	tests/alerts.sh
 
 verify-deny:
 	@tools=$$(tests/tools.sh cargo-deny) && \
