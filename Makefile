@@ -24,14 +24,14 @@ lint: ## Formatting and clippy, warnings are errors
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --workspace --all-targets --locked -- -D warnings
 
-generate: ## The CRD, config/, deploy/ and the chart's table of values, from their sources
+generate: ## The CRD, config/, deploy/, docs/reference.md and the chart's table of values, from their sources
 	config/generate.sh
 
 verify: verify-generated verify-chart verify-alerts verify-deny verify-purity ## Generated files, chart, alerts, dependencies, purity of the core
 
 verify-generated:
 	@stale=; work=$$(mktemp -d) && trap 'rm -rf "$$work"' EXIT && config/generate.sh "$$work" && \
-	for directory in charts config deploy; do diff -r -u "$$directory" "$$work/$$directory" || stale=1; done && \
+	for directory in charts config deploy docs; do diff -r -u "$$directory" "$$work/$$directory" || stale=1; done && \
 	if [ -n "$$stale" ]; then echo "generated files are stale: run make generate" >&2; exit 1; fi
 	@echo "generated files: up to date"
 
