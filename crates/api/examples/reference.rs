@@ -27,13 +27,13 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         let fields = schema.pointer(&format!("/properties/{part}"));
         let fields = fields.ok_or("the schema has no such part")?;
         writeln!(page, "\n## {part}\n\n{}", text(describe(fields)))?;
-        rules(&mut page, part, fields)?;
         writeln!(
             page,
             "\n| field | type | default | what |\n|---|---|---|---|"
         )?;
         rows(&mut page, part, fields)?;
         let mut found = String::new();
+        rules(&mut found, part, fields)?;
         nested_rules(&mut found, part, fields)?;
         if !found.is_empty() {
             write!(page, "\n### What must be true of {part}\n\n{found}")?;
@@ -72,7 +72,10 @@ fn rows(page: &mut String, path: &str, schema: &Value) -> std::fmt::Result {
             None if required => "required".to_owned(),
             None => String::new(),
         };
-        let what = text(describe(field)).replace('\n', " ").replace('|', "\\|");
+        let what = text(describe(field))
+            .replace('\n', " ")
+            .replace('|', "\\|")
+            .replace('<', "\\<");
         writeln!(page, "| `{path}` | {} | {default} | {what} |", kind(field))?;
         rows(page, &path, field)?;
     }
@@ -109,7 +112,9 @@ fn kind(field: &Value) -> String {
         let Some(value) = field.get(key) else {
             continue;
         };
-        let value = value.as_str().map_or(value.to_string(), String::from);
+        let number = value.as_f64().map(|number| number.to_string());
+        let string = value.as_str().map(String::from);
+        let value = number.or(string).unwrap_or_default();
         kind += &format!(", {word} `{}`", value.replace('|', "\\|"));
     }
     kind
