@@ -72,14 +72,22 @@ fn rows(page: &mut String, path: &str, schema: &Value) -> std::fmt::Result {
             None if required => "required".to_owned(),
             None => String::new(),
         };
-        let what = text(describe(field))
-            .replace('\n', " ")
-            .replace('|', "\\|")
-            .replace('<', "\\<");
+        let what = prose(text(describe(field)));
         writeln!(page, "| `{path}` | {} | {default} | {what} |", kind(field))?;
         rows(page, &path, field)?;
     }
     Ok(())
+}
+
+/// A description in a table's cell; an angle bracket outside of backquotes would begin a tag.
+fn prose(description: &str) -> String {
+    let parts = description.split('`').enumerate();
+    let parts = parts.map(|(index, part)| match index % 2 {
+        0 => part.replace('<', "\\<"),
+        _ => part.to_owned(),
+    });
+    let parts: Vec<String> = parts.collect();
+    parts.join("`").replace('\n', " ").replace('|', "\\|")
 }
 
 fn kind(field: &Value) -> String {
