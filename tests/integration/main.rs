@@ -5,6 +5,7 @@ mod generate;
 mod guide;
 mod kill;
 mod kill_rotation;
+mod metrics;
 mod ownership;
 mod partition;
 mod plugin;

@@ -139,3 +139,115 @@ impl Metrics {
             .observe(took.as_secs_f64());
     }
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use std::collections::BTreeSet;
+    use std::path::Path;
+
+    use prometheus_client::encoding::text::encode;
+
+    use super::*;
+    use crate::gauges::tests::example;
+
+    fn read(path: &str) -> String {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+        std::fs::read_to_string(root.join(path)).unwrap()
+    }
+
+    /// Each series that there can be, with its labels.
+    fn series() -> BTreeSet<(String, BTreeSet<String>)> {
+        let metrics = Metrics::new();
+        metrics.reconciled(Duration::from_millis(3));
+        metrics.signed("caSecret", true, Duration::from_millis(3));
+        let issuance = example();
+        let status = issuance.status.clone().unwrap();
+        metrics.issuances.said(&issuance, status.into());
+        let mut text = String::new();
+        encode(&mut text, &metrics.registry).unwrap();
+        let samples = text.lines().filter(|line| !line.starts_with('#'));
+        samples.flat_map(selectors).collect()
+    }
+
+    /// What a text says of our metrics: each name, with the labels between the braces that follow it.
+    fn selectors(text: &str) -> Vec<(String, BTreeSet<String>)> {
+        let parts = text.split("external_ca_").skip(1);
+        parts
+            .map(|part| {
+                let word = |c: char| !(c.is_ascii_alphanumeric() || c == '_');
+                let (name, rest) = part.split_at(part.find(word).unwrap_or(part.len()));
+                let inside = rest
+                    .strip_prefix('{')
+                    .and_then(|rest| rest.split_once('}'))
+                    .map_or("", |(inside, _)| inside);
+                let labels = inside.split(',').filter_map(|pair| pair.split_once('='));
+                let labels = labels.map(|(label, _)| label.trim_end_matches(['!', '=']).trim());
+                (name.to_owned(), labels.map(String::from).collect())
+            })
+            .collect()
+    }
+
+    fn assert_known(file: &str, more: &[&str]) {
+        let known = series();
+        let text = read(file).replace("\\\"", "\"");
+        let used: Vec<_> = selectors(&text)
+            .into_iter()
+            .filter(|(name, _)| name != "operator")
+            .collect();
+        assert!(used.len() > 10, "{file}: {used:?}");
+        for (name, labels) in used {
+            let exists = known.iter().any(|(other, has)| {
+                *other == name
+                    && labels
+                        .iter()
+                        .all(|label| has.contains(label) || more.contains(&label.as_str()))
+            });
+            assert!(
+                exists,
+                "{file}: no series external_ca_{name} with {labels:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn the_dashboard_the_alerts_and_their_tests_know_only_series_that_there_are() {
+        let chart = "charts/external-ca-operator/files";
+        assert_known(&format!("{chart}/dashboard.json"), &[]);
+        assert_known(&format!("{chart}/alerts.yaml"), &[]);
+        // Prometheus adds the label of the pod.
+        assert_known("tests/alerts/fires.yaml", &["pod"]);
+        assert_known("tests/alerts/quiet.yaml", &["pod"]);
+    }
+
+    #[test]
+    fn the_series_of_the_tests_have_all_labels_that_the_operator_gives_them() {
+        let known = series();
+        for file in ["tests/alerts/fires.yaml", "tests/alerts/quiet.yaml"] {
+            let text = read(file);
+            for line in text.lines().filter(|line| line.contains("{series:")) {
+                for (name, mut labels) in selectors(line) {
+                    labels.remove("pod");
+                    let same = known.contains(&(name.clone(), labels.clone()));
+                    assert!(same, "{file}: external_ca_{name} with {labels:?}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn the_documentation_lists_every_series_and_no_other() {
+        let base = |name: &str| {
+            let name = name.strip_suffix("_bucket").unwrap_or(name);
+            let name = name.strip_suffix("_sum").unwrap_or(name);
+            name.strip_suffix("_count").unwrap_or(name).to_owned()
+        };
+        let known: BTreeSet<String> = series().iter().map(|(name, _)| base(name)).collect();
+        let text = read("docs/observability.md");
+        let rows = text
+            .lines()
+            .filter_map(|line| line.strip_prefix("| `external_ca_")?.split('`').next());
+        let told: BTreeSet<String> = rows.map(String::from).collect();
+        assert_eq!(told, known);
+    }
+}
