@@ -93,6 +93,8 @@ pub struct Cluster {
     pub authority: usize,
     /// Anchors of which the stored status has said that they are on their way out.
     pub announced: BTreeSet<String>,
+    /// An anchor was dropped at once: pods may be without what they need until they have restarted.
+    pub cut_off: bool,
     pub material: BTreeMap<MaterialRef, Object>,
     pub planes: BTreeMap<PlaneRef, Arc<Plane>>,
     pub deployments: BTreeMap<WorkloadRef, Deployment>,
@@ -129,6 +131,7 @@ impl Cluster {
             .unwrap()),
             authority: 0,
             announced: BTreeSet::new(),
+            cut_off: false,
             material: BTreeMap::new(),
             planes: BTreeMap::new(),
             deployments: BTreeMap::new(),

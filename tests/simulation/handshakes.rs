@@ -68,19 +68,21 @@ impl Handshakes {
                 let known = seen.planes.iter().find(|known| known.plane == plane.plane);
                 known.is_none_or(|known| known.resource_version != plane.resource_version)
             };
-            let agents = held(cluster, &agent_leaf(home_of(&plane.plane)), seen);
-            let Some(anchors) = cluster.client_ca(plane) else {
-                failing.extend(
-                    by_people(&agents)
-                        .map(|presenter| format!("agent's leaf {presenter} at {}", plane.plane)),
-                );
-                continue;
-            };
             if edited_by_people && seen.is_some_and(unseen)
                 || plane.value.is_none() && edited(cluster, &trust_secret(), seen)
             {
                 continue;
             }
+            let agents = held(cluster, &agent_leaf(home_of(&plane.plane)), seen);
+            let Some(anchors) = cluster.client_ca(plane) else {
+                // The gateway refuses whoever comes.
+                failing.extend(
+                    agents.iter().map(|(presenter, _)| {
+                        format!("agent's leaf {presenter} at {}", plane.plane)
+                    }),
+                );
+                continue;
+            };
             for (presenter, leaf) in agents {
                 if !self.accepts(cluster, content(leaf), anchors, Usages::CLIENT) {
                     failing.insert(format!("agent's leaf {presenter} at {}", plane.plane));

@@ -26,7 +26,7 @@ use story::Story;
 /// How many seeds a mutant may survive.
 const TEETH: u64 = 500;
 /// Seeds that once failed.
-const REGRESSIONS: &[u64] = &[];
+const REGRESSIONS: &[u64] = &[16, 56, 150, 196, 213, 417, 621];
 
 /// Tells the story of a seed; one that fails is told again as shortly as it still fails.
 fn check(seed: u64) {
@@ -81,18 +81,5 @@ fn a_planner_that_lacks_a_guard_is_caught() {
             .unwrap_or_else(|| panic!("{mutant:?} survives {TEETH} seeds"));
         let first = failure.lines().next().unwrap_or_default();
         println!("{mutant:?}: caught by seed {seed}: {first}");
-    }
-}
-
-// SURVEY
-#[test]
-fn survey() {
-    let number =
-        |name: &str, default| std::env::var(name).map_or(default, |text| text.parse().unwrap());
-    let (from, seeds) = (number("FROM", 0), number("SEEDS", 5_000));
-    for seed in from..from + seeds {
-        if let Err((failure, _)) = Story::draw(seed).tell(None, false) {
-            println!("{seed}: {}", failure.lines().next().unwrap_or_default());
-        }
     }
 }

@@ -24,6 +24,9 @@ impl Judge {
         step: &Step,
         write: impl FnOnce(&mut Cluster) -> bool,
     ) -> Result<bool, String> {
+        let strategy = observed.issuance.spec.rotation.strategy;
+        let retires = observed.issuance.status.iter().flat_map(retiring).next();
+        cluster.cut_off |= strategy == RotationStrategy::Immediate && retires.is_some();
         let failing = self.0.failing(cluster, Some(observed));
         let strangers = strangers(cluster);
         let objects: Vec<_> = cluster.material.keys().cloned().collect();
@@ -32,7 +35,7 @@ impl Judge {
         }
         let now_failing = self.0.failing(cluster, Some(observed));
         if let Some(broken) = now_failing.difference(&failing).next() {
-            let immediate = observed.issuance.spec.rotation.strategy == RotationStrategy::Immediate;
+            let immediate = cluster.cut_off || strategy == RotationStrategy::Immediate;
             match immediate {
                 false => return Err(format!("{} broke: {broken}", step.object())),
                 true if !has_said_so(cluster, observed) => {
@@ -57,13 +60,8 @@ impl Judge {
 
 /// Guard 8: whatever the plan took for announced has stood in the stored status.
 fn has_said_so(cluster: &Cluster, observed: &Observed) -> bool {
-    let mut said = observed
-        .issuance
-        .status
-        .iter()
-        .flat_map(retiring)
-        .peekable();
-    said.peek().is_some() && said.all(|anchor| cluster.announced.contains(anchor))
+    let mut said = observed.issuance.status.iter().flat_map(retiring);
+    !cluster.announced.is_empty() && said.all(|anchor| cluster.announced.contains(anchor))
 }
 
 /// Guard 4: where a stranger's anchor stands.
@@ -173,7 +171,11 @@ fn one_side_at_a_time(observed: &Observed, planned: &Plan) -> Result<(), String>
     let Some(restarted) = restarts.first() else {
         return Ok(());
     };
-    match moving.find(|consumer| consumer.workload.workload != **restarted) {
+    // One that is restarting already may be helped by the next restart.
+    let again = moving
+        .clone()
+        .any(|consumer| consumer.workload.workload == **restarted);
+    match moving.find(|consumer| !again && consumer.workload.workload != **restarted) {
         Some(busy) => Err(format!(
             "{restarted} restarted while {} restarts",
             busy.workload.workload

@@ -343,9 +343,10 @@ impl Trust<'_> {
     }
 
     /// Whether there may be anything that trusts, or chains to, another CA than the issuer's: in what can be read, or as
-    /// status remembers.
+    /// status remembers. What is trusted beforehand counts: it may be all that was trusted before.
     fn is_rotating(&self, retiring: &[Certificate]) -> bool {
-        !retiring.is_empty() || self.lost_anchors().is_some()
+        let ours = self.ca.anchor().fingerprint();
+        !retiring.is_empty() || self.known.iter().any(|known| *known != ours)
     }
 
     /// Anchors that were once handed out, and that nobody wants now: what is missing may have named them.
