@@ -32,7 +32,7 @@ impl Handshakes {
                 };
                 let planes = cluster.planes.iter();
                 planes
-                    .filter(|(key, _)| known(*key))
+                    .filter(|(key, _)| known(key))
                     .map(|(_, plane)| plane)
                     .collect()
             }
