@@ -193,7 +193,7 @@ pub struct Plan {
     /// When to look again, if nothing happens before.
     pub next_check: Timestamp,
     /// The status must be stored before the first step: it names an anchor for the first time, and what is once handed
-    /// out must never be taken for somebody else's.
+    /// out must never be taken for somebody else's; or it names who is about to be cut off.
     pub say_first: bool,
 }
 
@@ -217,6 +217,7 @@ pub fn plan(observed: &Observed, now: Timestamp) -> Plan {
         problems: BTreeMap::new(),
         warnings: BTreeMap::new(),
         waiting: Vec::new(),
+        immediate: false,
     };
     draft.run();
     draft.finish()
@@ -295,6 +296,8 @@ struct Draft<'a> {
     warnings: BTreeMap<Area, Problem>,
     /// What time and the operator will bring.
     waiting: Vec<(Area, Problem)>,
+    /// Guard 8: who is cut off was said, and guards 1 and 2 are skipped.
+    immediate: bool,
 }
 
 impl Draft<'_> {
@@ -503,16 +506,14 @@ impl Draft<'_> {
             &self.observed.material,
             Some(&gateway),
         );
-        let announced = match issuance.spec.rotation.strategy {
-            RotationStrategy::Staged => None,
-            RotationStrategy::Immediate => Some(self.announced(&retiring)),
-        };
+        self.immediate = issuance.spec.rotation.strategy == RotationStrategy::Immediate
+            && self.announced(&retiring);
         let holders = Holders::new(&consumers);
         let unseen = unseen(self.observed, &desired, &holders, self.now);
         let trust = Trust {
             holders: &holders,
             unseen: &unseen,
-            immediate: announced == Some(true),
+            immediate: self.immediate,
             ..trust
         };
         for end in unseen
@@ -532,7 +533,8 @@ impl Draft<'_> {
         self.agents_without_plane();
         self.rollouts(&consumers, &trust, &retiring);
         self.progress(&consumers);
-        if announced == Some(false) {
+        let strategy = issuance.spec.rotation.strategy;
+        if strategy == RotationStrategy::Immediate && !self.immediate && !retiring.is_empty() {
             // It is said first, and done in the next turn.
             self.steps.clear();
             self.wake_in(SignedDuration::from_secs(1));
@@ -918,8 +920,9 @@ impl Draft<'_> {
                 let stored = trust
                     .stored(&Place::Material(trust.trust_secret.clone()))
                     .unwrap_or_default();
-                if !stored.contains(anchor) || !plane.anchors.iter().all(|old| stored.contains(old))
-                {
+                let may_leave = |old: &Certificate| trust.immediate && retiring.contains(old);
+                let lacks = |old: &Certificate| !stored.contains(old) && !may_leave(old);
+                if !stored.contains(anchor) || plane.anchors.iter().any(lacks) {
                     return Err(Problem::new(
                         Reason::Progressing,
                         format!("{name} waits for {}", trust.trust_secret),
@@ -1237,15 +1240,20 @@ impl Draft<'_> {
         }
     }
 
-    /// Whether status has said of each of these that it is on its way out.
+    /// Whether status has said of each of these that it is on its way out, and of any at all: where nothing is, nobody was
+    /// told that he will be cut off.
     fn announced(&self, retiring: &[Certificate]) -> bool {
         let said = self.previous().and_then(|status| status.trust.as_ref());
         let said = said.map_or(&[][..], |trust| &trust.anchors);
-        retiring.iter().all(|anchor| {
-            let fingerprint = anchor.fingerprint().to_string();
-            said.iter()
-                .any(|old| old.state == AnchorState::Retiring && old.fingerprint == fingerprint)
-        })
+        let said: BTreeSet<&str> = said
+            .iter()
+            .filter(|old| old.state == AnchorState::Retiring)
+            .map(|old| old.fingerprint.as_str())
+            .collect();
+        !said.is_empty()
+            && retiring
+                .iter()
+                .all(|anchor| said.contains(anchor.fingerprint().to_string().as_str()))
     }
 
     fn anchors(&mut self, trust: &Trust<'_>, retiring: &[Certificate]) {
@@ -1674,7 +1682,7 @@ impl Draft<'_> {
             self.now,
         );
         let known = known_anchors(self.previous());
-        let say_first = !known_anchors(Some(&self.status)).is_subset(&known);
+        let say_first = self.immediate || !known_anchors(Some(&self.status)).is_subset(&known);
         Plan {
             steps: self.steps,
             status: self.status,

@@ -135,6 +135,17 @@ impl Trust<'_> {
         stored.is_some_and(|stored| stored.found().is_some_and(|found| found.replaces))
     }
 
+    /// Whether nothing else ever stood in a place that is read at start: what is trusted beforehand now may have been all
+    /// that was trusted before.
+    fn is_first(&self, place: &Place) -> bool {
+        let Place::Material(material) = place else {
+            return true;
+        };
+        let stored = self.observed.material.get(material);
+        let found = stored.and_then(|stored| stored.found());
+        found.is_some_and(|found| found.changed == found.created)
+    }
+
     fn plane(&self, plane: &PlaneRef) -> Option<&Plane> {
         // Sorted by construction: a thousand planes are looked up a thousand times.
         let index = self
@@ -340,9 +351,7 @@ impl Trust<'_> {
                 add(anchor);
             }
         }
-        if !self.immediate {
-            self.still_needed(place, retiring).iter().for_each(&mut add);
-        }
+        self.still_needed(place, retiring).iter().for_each(&mut add);
         Some(wanted)
     }
 
@@ -352,8 +361,12 @@ impl Trust<'_> {
         let mut needed = Vec::new();
         if self.by_reference && *place == Place::Material(self.trust_secret.clone()) {
             for plane in &self.desired.planes {
-                needed.extend(plane.anchors.iter().cloned());
+                let leaves = |anchor: &&Certificate| self.immediate && retiring.contains(anchor);
+                needed.extend(plane.anchors.iter().filter(|one| !leaves(one)).cloned());
             }
+        }
+        if self.immediate {
+            return needed;
         }
         let stored = self.stored(place).unwrap_or_default();
         let is_ours =
@@ -374,9 +387,10 @@ impl Trust<'_> {
     }
 
     /// Whether there may be anything that trusts, or chains to, another CA than the issuer's: in what can be read, or as
-    /// status remembers.
+    /// status remembers. What is trusted beforehand counts: it may be all that was trusted before.
     fn is_rotating(&self, retiring: &[Certificate]) -> bool {
-        !retiring.is_empty() || self.lost_anchors().is_some()
+        let ours = self.ca.anchor().fingerprint();
+        !retiring.is_empty() || self.known.iter().any(|known| *known != ours)
     }
 
     /// Anchors that were once handed out, and that nobody wants now: what is missing may have named them.
@@ -439,9 +453,10 @@ impl Trust<'_> {
                 continue;
             }
             let only_this_ca = !self.replaces(&place)
-                && !stored
-                    .iter()
-                    .any(|other| retiring.contains(other) || !self.is_wanted(other));
+                && stored.iter().all(|other| {
+                    let beforehand = self.additional.contains(other) && self.is_first(&place);
+                    other == anchor || beforehand && !retiring.contains(other)
+                });
             if chain.is_none() && only_this_ca {
                 continue;
             }

@@ -1632,6 +1632,75 @@ fn an_agent_that_nobody_ever_saw_is_not_waited_for() {
     assert_eq!(scene.signer(&gateway()), 1);
 }
 
+/// One workload has read the bundle when only the first CA stood in it, and no certificate exists yet.
+fn before_the_first_certificate() -> Scene {
+    let mut scene =
+        Scene::new(json!({"trust": {"additionalAnchors": [{"pem": ca(0).anchor().to_pem()}]}}));
+    let mut reader = workload(DATA, "reader", &[config_map_ref(DATA)]);
+    reader.created = Some(scene.now);
+    scene.put_bundle(
+        &config_map_ref(DATA),
+        &[ca(0).anchor().clone()],
+        Some("external-ca-operator"),
+    );
+    scene.workloads = vec![reader];
+    scene.issuer = Issuer::Ready(ca(1));
+    scene.turn();
+    scene
+}
+
+#[test]
+fn a_first_certificate_waits_for_who_loaded_what_is_now_trusted_beforehand() {
+    let scene = before_the_first_certificate();
+    let state = |scene: &Scene| scene.plan().status.certificates[0].state;
+    assert_eq!(
+        scene.plan().status.certificates[0].common_name,
+        "cluster-gateway"
+    );
+    assert_eq!(state(&scene), CertificateState::Waiting);
+    let mut unread = before_the_first_certificate();
+    unread.workloads.clear();
+    assert_eq!(state(&unread), CertificateState::Pending);
+    unread.unknown.insert(config_map_ref(DATA));
+    assert_eq!(state(&unread), CertificateState::Waiting);
+}
+
+#[test]
+fn immediate_cuts_nobody_off_of_whom_nothing_was_said() {
+    let mut scene = Scene::new(json!({"rotation": {"strategy": "Immediate"}})).with_workloads();
+    scene.settle();
+    // The old CA stays trusted on purpose: nothing is on its way out, so guard 1 holds.
+    let keep = json!({"additionalAnchors": [{"pem": ca(0).anchor().to_pem()}]});
+    scene.issuance.spec.trust.additional_anchors =
+        serde_json::from_value(keep["additionalAnchors"].clone()).unwrap();
+    scene.issuer = Issuer::Ready(ca(1));
+    let planned = scene.plan();
+    let issues = |step: &Step| matches!(step, Step::IssueLeaf { target, .. } if target.name == "cluster-gateway-tls");
+    assert!(!planned.steps.iter().any(issues), "{:?}", planned.steps);
+    // Here it leaves: what is said is stored before anything is done.
+    scene.issuance.spec.trust.additional_anchors.clear();
+    assert_eq!(scene.turn().steps, []);
+    let planned = scene.plan();
+    assert!(planned.say_first && !planned.steps.is_empty());
+}
+
+#[test]
+fn immediate_does_not_wait_for_a_reference_to_a_bundle_that_has_lost_the_old_ca() {
+    let mut scene = Scene::new(json!({"rotation": {"strategy": "Immediate"}}));
+    scene.settle();
+    scene.planes[0].anchors.push(ca(2).anchor().clone());
+    scene.issuer = Issuer::Ready(ca(1));
+    scene.issuance.spec.planes.client_ca = external_ca_api::ClientCa::SecretRef;
+    let planned = scene.settle();
+    assert_eq!(planned.status.phase, Some(Phase::Ready));
+    assert!(scene.planes[0].reference.is_some());
+    // What somebody else had put into the plane came along.
+    assert_eq!(
+        scene.anchors(&secret_ref(HOME, "cluster-gateway-ca")),
+        [1, 2]
+    );
+}
+
 #[test]
 fn every_reason_is_a_word_of_its_own() {
     let words: BTreeSet<&str> = Reason::ALL.iter().map(|reason| reason.as_str()).collect();

@@ -453,8 +453,7 @@ async fn issue(
         .metrics
         .signed(issuer.kind(), answer.is_ok(), asked.elapsed());
     let chain = answer?;
-    check_issued(&chain, &key, profile)?;
-    x509::verify(&chain, &[authority.anchor().clone()], profile.usages, now)?;
+    x509::check_issued(&chain, &key, profile, authority, now)?;
 
     let version = live.as_ref().and_then(|secret| secret.resource_version());
     let params = apply_params(version.is_some());
@@ -487,38 +486,6 @@ fn matches_snapshot(observed: &Observed, target: &ObjectRef, live: Option<&Secre
         (Some(Read::Absent), None) => true,
         (Some(Read::Found(seen)), Some(live)) => same(seen, &facts::secret(live)),
         _ => false,
-    }
-}
-
-/// Compares what came back with what was asked: an issuer may clamp, drop or add.
-fn check_issued(
-    chain: &[Certificate],
-    key: &PrivateKey,
-    profile: &LeafProfile,
-) -> Result<(), Error> {
-    let Some(leaf) = chain.first() else {
-        return Err(Error::Profile("there is no certificate"));
-    };
-    let checks = [
-        (key.matches(leaf), "it has another key"),
-        (!leaf.is_ca(), "it is a CA"),
-        (
-            leaf.common_names() == [profile.common_name.clone()],
-            "its common name differs",
-        ),
-        (
-            leaf.usages() == profile.usages,
-            "its extended key usages differ",
-        ),
-        (
-            leaf.sans().len() == profile.sans.len()
-                && profile.sans.iter().all(|san| leaf.sans().contains(san)),
-            "its SANs differ",
-        ),
-    ];
-    match checks.into_iter().find(|(holds, _)| !holds) {
-        Some((_, difference)) => Err(Error::Profile(difference)),
-        None => Ok(()),
     }
 }
 
