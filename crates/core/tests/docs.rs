@@ -5,10 +5,38 @@ use std::path::Path;
 
 use external_ca_core::Reason;
 
+fn troubleshooting() -> String {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/troubleshooting.md");
+    std::fs::read_to_string(path).unwrap()
+}
+
+#[test]
+fn every_section_is_of_a_reason_that_there_is_and_stands_once() {
+    let text = troubleshooting();
+    let sections: Vec<&str> = text
+        .lines()
+        .filter_map(|line| line.strip_prefix("### "))
+        .collect();
+    for section in &sections {
+        let known = Reason::ALL.iter().any(|reason| reason.as_str() == *section);
+        assert!(known, "docs/troubleshooting.md: {section} is no reason");
+        let times = sections.iter().filter(|other| other == &section).count();
+        assert_eq!(times, 1, "docs/troubleshooting.md: {section}");
+    }
+    // Every link within the page leads to a heading.
+    for link in text.split("](#").skip(1) {
+        let anchor = link.split(')').next().unwrap();
+        let found = text.lines().any(|line| {
+            let heading = line.trim_start_matches('#').trim();
+            line.starts_with('#') && heading.to_lowercase().replace(' ', "-") == anchor
+        });
+        assert!(found, "docs/troubleshooting.md: no heading for #{anchor}");
+    }
+}
+
 #[test]
 fn every_reason_has_a_section_with_something_in_it() {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/troubleshooting.md");
-    let text = std::fs::read_to_string(path).unwrap();
+    let text = troubleshooting();
     for reason in Reason::ALL {
         let heading = format!("\n### {reason}\n");
         let (_, after) = text
