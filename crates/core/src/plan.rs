@@ -1178,9 +1178,6 @@ impl Draft<'_> {
     /// Material that stays as it is while something waits for its consumers: who has not proven to have loaded it is
     /// restarted, or all would wait for ever.
     fn to_be_proven(&self, trust: &Trust<'_>, retiring: &[Certificate]) -> BTreeSet<MaterialRef> {
-        if trust.immediate {
-            return BTreeSet::new();
-        }
         let leaves = trust.desired.leaves.values();
         let states = self.status.certificates.iter().map(|said| said.state);
         let fit = leaves
