@@ -943,8 +943,10 @@ impl Draft<'_> {
                 Verdict::Issue(why) => {
                     let waiting = trust.must_load_first(leaf, retiring);
                     let reason = why.reason;
+                    // One that was never told of may have been deleted, too.
                     let lost = self
                         .lost_serial(leaf)
+                        .or_else(|| trust.lost_anchors())
                         .filter(|_| matches!(stored, Read::Absent));
                     if waiting == Waiting::default() {
                         self.waiting.push((Area::Certificates, why.clone()));
