@@ -142,7 +142,13 @@ fn held<'a>(
         .map(|stored| (Holder::Stored, stored))
         .into_iter()
         .collect();
+    // Where people deleted an object and made it anew, nothing tells what the pods of a workload that was never available
+    // have read: they may all have started since.
+    let anew = stored.is_some_and(|stored| content(stored).manager.as_deref() == Some(PEOPLE));
     for (key, deployment) in &cluster.deployments {
+        if anew && deployment.facts.available_since.is_none() {
+            continue;
+        }
         for (index, pod) in deployment.pods.iter().enumerate() {
             let held = pod.holds.get(target);
             all.extend(held.map(|held| (Holder::Pod(index, key), held)));
