@@ -98,6 +98,8 @@ pub struct Cluster {
     pub material: BTreeMap<MaterialRef, Object>,
     pub planes: BTreeMap<PlaneRef, Arc<Plane>>,
     pub deployments: BTreeMap<WorkloadRef, Deployment>,
+    /// What people made where nothing stood, or nothing any more.
+    pub made_anew: BTreeSet<MaterialRef>,
     /// Namespaces that cannot be reached.
     pub away: BTreeSet<String>,
     /// Whether the key that stands beside each certificate is its key.
@@ -135,6 +137,7 @@ impl Cluster {
             material: BTreeMap::new(),
             planes: BTreeMap::new(),
             deployments: BTreeMap::new(),
+            made_anew: BTreeSet::new(),
             away: BTreeSet::new(),
             wrong_keys: BTreeSet::new(),
             profiles: BTreeMap::new(),
@@ -224,6 +227,10 @@ impl Cluster {
         if old.is_some_and(same) {
             return;
         }
+        if old.is_none() && !ours {
+            self.made_anew.insert(target.clone());
+        }
+        let old = self.material.get(target).map(content);
         let old = old.map(|old| (old.issuance.clone(), old.replaces, old.created));
         let resource_version = self.next_version();
         let (issuance, replaced, created) = old.unwrap_or((None, false, Some(self.now)));

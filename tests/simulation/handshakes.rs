@@ -144,7 +144,7 @@ fn held<'a>(
         .collect();
     // Where people deleted an object and made it anew, nothing tells what the pods of a workload that was never available
     // have read: they may all have started since.
-    let anew = stored.is_some_and(|stored| content(stored).manager.as_deref() == Some(PEOPLE));
+    let anew = cluster.made_anew.contains(target);
     for (key, deployment) in &cluster.deployments {
         if anew && deployment.facts.available_since.is_none() {
             continue;
