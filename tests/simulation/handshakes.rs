@@ -142,15 +142,14 @@ fn held<'a>(
         .map(|stored| (Holder::Stored, stored))
         .into_iter()
         .collect();
-    // Where people deleted an object and made it anew, nothing tells what the pods of a workload that was never available
-    // have read: they may all have started since.
-    let anew = cluster.made_anew.contains(target);
+    // Where people deleted an object and made it anew, nothing tells of a pod that is not yet available whether it started
+    // before that.
+    let made = stored.filter(|_| cluster.made_anew.contains(target));
+    let gone =
+        |held: &Object| made.is_some_and(|made| content(made).created != content(held).created);
     for (key, deployment) in &cluster.deployments {
-        if anew && deployment.facts.available_since.is_none() {
-            continue;
-        }
         for (index, pod) in deployment.pods.iter().enumerate() {
-            let held = pod.holds.get(target);
+            let held = pod.holds.get(target).filter(|held| !gone(held));
             all.extend(held.map(|held| (Holder::Pod(index, key), held)));
         }
     }
