@@ -100,6 +100,8 @@ pub struct Cluster {
     pub deployments: BTreeMap<WorkloadRef, Deployment>,
     /// What people made where nothing stood, or nothing any more.
     pub made_anew: BTreeSet<MaterialRef>,
+    /// Two operators have led: each may restart what the other has restarted, until both see the same.
+    pub two_led: bool,
     /// Namespaces that cannot be reached.
     pub away: BTreeSet<String>,
     /// Whether the key that stands beside each certificate is its key.
@@ -138,6 +140,7 @@ impl Cluster {
             planes: BTreeMap::new(),
             deployments: BTreeMap::new(),
             made_anew: BTreeSet::new(),
+            two_led: false,
             away: BTreeSet::new(),
             wrong_keys: BTreeSet::new(),
             profiles: BTreeMap::new(),

@@ -189,6 +189,7 @@ impl Story {
                 Event::Start(leader) => {
                     cluster.say(|| format!("operator {leader} starts"));
                     leaders[leader] = Some(Operator::start(cluster));
+                    cluster.two_led |= leaders.iter().all(Option::is_some);
                 }
                 Event::Stop(leader) => leaders[leader] = None,
             }
