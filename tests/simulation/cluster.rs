@@ -87,6 +87,8 @@ pub struct Cluster {
     /// The API server's clock. The times that it stamps on objects are taken for granted, so it only goes ahead.
     pub now: Timestamp,
     version: u64,
+    /// Which version it had when the operator came.
+    pub begun: u64,
     serial: u64,
     pub issuance: Arc<ExternalCAIssuance>,
     /// Which CA the CA Secret holds.
@@ -122,6 +124,7 @@ impl Cluster {
         let mut cluster = Self {
             now: start() + SignedDuration::from_hours(240),
             version: 1,
+            begun: 0,
             serial: 100,
             issuance: Arc::new(serde_json::from_value(json!({
                 "apiVersion": "pki.openchoreo.dev/v1alpha1",
@@ -387,6 +390,7 @@ impl Cluster {
         for plane in self.planes.keys().cloned().collect::<Vec<_>>() {
             self.put_client_ca(&plane, &anchors, PEOPLE);
         }
+        self.begun = self.version;
         let mut calm = Rng::with_seed(0);
         for _ in 0..20 {
             self.run_pods(&mut calm, 1.0);

@@ -136,7 +136,8 @@ fn held<'a>(
     target: &MaterialRef,
     seen: Seen<'_>,
 ) -> Vec<(Holder<'a>, &'a Object)> {
-    let counts = |object: &Object| !seen.is_some_and(|seen| is_unseen(object, target, seen));
+    let counts =
+        |object: &Object| !seen.is_some_and(|seen| is_unseen(object, target, seen, cluster.begun));
     let stored = cluster.material.get(target);
     let mut all: Vec<_> = stored
         .map(|stored| (Holder::Stored, stored))
@@ -167,15 +168,17 @@ fn by_people<'a>(held: &'a [(Holder<'a>, &Object)]) -> impl Iterator<Item = Hold
 
 fn edited(cluster: &Cluster, target: &MaterialRef, seen: Seen<'_>) -> bool {
     let stored = cluster.material.get(target);
-    stored.is_some_and(|stored| seen.is_some_and(|seen| is_unseen(stored, target, seen)))
+    stored.is_some_and(|stored| {
+        seen.is_some_and(|seen| is_unseen(stored, target, seen, cluster.begun))
+    })
 }
 
-fn is_unseen(object: &Object, target: &MaterialRef, seen: &Observed) -> bool {
+fn is_unseen(object: &Object, target: &MaterialRef, seen: &Observed, begun: u64) -> bool {
     let version = |material: &Material| material.resource_version.parse::<u64>().unwrap();
     let known = match seen.material.get(target).map(AsRef::as_ref) {
         Some(Read::Found(known)) => version(known),
-        // It was not read, so nothing is concluded from it either.
-        Some(Read::Unknown(_)) => u64::MAX,
+        // It may be the oldest thing that ever stood there, but not what people put there since.
+        Some(Read::Unknown(_)) => begun,
         Some(Read::Absent) | None => 0,
     };
     let object = content(object);
