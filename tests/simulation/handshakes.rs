@@ -54,6 +54,11 @@ impl Handshakes {
                 }));
             }
             for (verifier, trusted) in held(cluster, place, seen) {
+                if content(trusted).anchors.is_empty() {
+                    // Whoever will come is refused.
+                    let stored = Holder::Stored;
+                    failing.insert(format!("gateway's leaf {stored} at {place} {verifier}"));
+                }
                 for (presenter, leaf) in &servers {
                     let anchors = &content(trusted).anchors;
                     if !self.accepts(cluster, content(leaf), anchors, Usages::SERVER) {
@@ -75,7 +80,12 @@ impl Handshakes {
             }
             let agents = held(cluster, &agent_leaf(home_of(&plane.plane)), seen);
             let Some(anchors) = cluster.client_ca(plane) else {
-                // The gateway refuses whoever comes.
+                // The gateway refuses whoever comes, or will come.
+                failing.insert(format!(
+                    "agent's leaf {} at {}",
+                    Holder::Stored,
+                    plane.plane
+                ));
                 failing.extend(
                     agents.iter().map(|(presenter, _)| {
                         format!("agent's leaf {presenter} at {}", plane.plane)
