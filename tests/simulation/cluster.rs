@@ -87,6 +87,8 @@ pub struct Cluster {
     /// The API server's clock. The times that it stamps on objects are taken for granted, so it only goes ahead.
     pub now: Timestamp,
     version: u64,
+    /// Which version it had when the operator came.
+    pub begun: u64,
     serial: u64,
     pub issuance: Arc<ExternalCAIssuance>,
     /// Which CA the CA Secret holds.
@@ -98,6 +100,10 @@ pub struct Cluster {
     pub material: BTreeMap<MaterialRef, Object>,
     pub planes: BTreeMap<PlaneRef, Arc<Plane>>,
     pub deployments: BTreeMap<WorkloadRef, Deployment>,
+    /// What people made where nothing stood, or nothing any more.
+    pub made_anew: BTreeSet<MaterialRef>,
+    /// Two operators have led: each may restart what the other has restarted, until both see the same.
+    pub two_led: bool,
     /// Namespaces that cannot be reached.
     pub away: BTreeSet<String>,
     /// Whether the key that stands beside each certificate is its key.
@@ -118,6 +124,7 @@ impl Cluster {
         let mut cluster = Self {
             now: start() + SignedDuration::from_hours(240),
             version: 1,
+            begun: 0,
             serial: 100,
             issuance: Arc::new(serde_json::from_value(json!({
                 "apiVersion": "pki.openchoreo.dev/v1alpha1",
@@ -135,6 +142,8 @@ impl Cluster {
             material: BTreeMap::new(),
             planes: BTreeMap::new(),
             deployments: BTreeMap::new(),
+            made_anew: BTreeSet::new(),
+            two_led: false,
             away: BTreeSet::new(),
             wrong_keys: BTreeSet::new(),
             profiles: BTreeMap::new(),
@@ -224,6 +233,10 @@ impl Cluster {
         if old.is_some_and(same) {
             return;
         }
+        if old.is_none() && !ours {
+            self.made_anew.insert(target.clone());
+        }
+        let old = self.material.get(target).map(content);
         let old = old.map(|old| (old.issuance.clone(), old.replaces, old.created));
         let resource_version = self.next_version();
         let (issuance, replaced, created) = old.unwrap_or((None, false, Some(self.now)));
@@ -378,6 +391,7 @@ impl Cluster {
         for plane in self.planes.keys().cloned().collect::<Vec<_>>() {
             self.put_client_ca(&plane, &anchors, PEOPLE);
         }
+        self.begun = self.version;
         let mut calm = Rng::with_seed(0);
         for _ in 0..20 {
             self.run_pods(&mut calm, 1.0);

@@ -54,6 +54,11 @@ impl Handshakes {
                 }));
             }
             for (verifier, trusted) in held(cluster, place, seen) {
+                if content(trusted).anchors.is_empty() {
+                    // Whoever will come is refused.
+                    let stored = Holder::Stored;
+                    failing.insert(format!("gateway's leaf {stored} at {place} {verifier}"));
+                }
                 for (presenter, leaf) in &servers {
                     let anchors = &content(trusted).anchors;
                     if !self.accepts(cluster, content(leaf), anchors, Usages::SERVER) {
@@ -75,7 +80,12 @@ impl Handshakes {
             }
             let agents = held(cluster, &agent_leaf(home_of(&plane.plane)), seen);
             let Some(anchors) = cluster.client_ca(plane) else {
-                // The gateway refuses whoever comes.
+                // The gateway refuses whoever comes, or will come.
+                failing.insert(format!(
+                    "agent's leaf {} at {}",
+                    Holder::Stored,
+                    plane.plane
+                ));
                 failing.extend(
                     agents.iter().map(|(presenter, _)| {
                         format!("agent's leaf {presenter} at {}", plane.plane)
@@ -136,15 +146,21 @@ fn held<'a>(
     target: &MaterialRef,
     seen: Seen<'_>,
 ) -> Vec<(Holder<'a>, &'a Object)> {
-    let counts = |object: &Object| !seen.is_some_and(|seen| is_unseen(object, target, seen));
+    let counts =
+        |object: &Object| !seen.is_some_and(|seen| is_unseen(object, target, seen, cluster.begun));
     let stored = cluster.material.get(target);
     let mut all: Vec<_> = stored
         .map(|stored| (Holder::Stored, stored))
         .into_iter()
         .collect();
+    // Where people deleted an object and made it anew, nothing tells of a pod that is not yet available whether it started
+    // before that.
+    let made = stored.filter(|_| cluster.made_anew.contains(target));
+    let gone =
+        |held: &Object| made.is_some_and(|made| content(made).created != content(held).created);
     for (key, deployment) in &cluster.deployments {
         for (index, pod) in deployment.pods.iter().enumerate() {
-            let held = pod.holds.get(target);
+            let held = pod.holds.get(target).filter(|held| !gone(held));
             all.extend(held.map(|held| (Holder::Pod(index, key), held)));
         }
     }
@@ -162,15 +178,17 @@ fn by_people<'a>(held: &'a [(Holder<'a>, &Object)]) -> impl Iterator<Item = Hold
 
 fn edited(cluster: &Cluster, target: &MaterialRef, seen: Seen<'_>) -> bool {
     let stored = cluster.material.get(target);
-    stored.is_some_and(|stored| seen.is_some_and(|seen| is_unseen(stored, target, seen)))
+    stored.is_some_and(|stored| {
+        seen.is_some_and(|seen| is_unseen(stored, target, seen, cluster.begun))
+    })
 }
 
-fn is_unseen(object: &Object, target: &MaterialRef, seen: &Observed) -> bool {
+fn is_unseen(object: &Object, target: &MaterialRef, seen: &Observed, begun: u64) -> bool {
     let version = |material: &Material| material.resource_version.parse::<u64>().unwrap();
     let known = match seen.material.get(target).map(AsRef::as_ref) {
         Some(Read::Found(known)) => version(known),
-        // It was not read, so nothing is concluded from it either.
-        Some(Read::Unknown(_)) => u64::MAX,
+        // It may be the oldest thing that ever stood there, but not what people put there since.
+        Some(Read::Unknown(_)) => begun,
         Some(Read::Absent) | None => 0,
     };
     let object = content(object);

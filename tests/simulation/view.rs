@@ -6,7 +6,7 @@ use std::sync::{Arc, OnceLock};
 use external_ca_api::{ExternalCAIssuance, ExternalCAIssuanceStatus};
 use external_ca_core::desired::{desired, trust_secret};
 use external_ca_core::observed::{
-    Claims, Issuer, MaterialRef, Observed, Plane, PlaneRef, Read, Workload, WorkloadRef,
+    Claims, Issuer, MaterialRef, ObjectRef, Observed, Plane, PlaneRef, Read, Workload, WorkloadRef,
 };
 use external_ca_core::{Problem, Reason};
 use jiff::Timestamp;
@@ -51,10 +51,24 @@ impl View {
             if late() {
                 continue;
             }
-            match cluster.away.contains(namespace) {
-                true => self.unreadable.insert(namespace.into()),
-                false => self.unreadable.remove(namespace),
-            };
+            if cluster.away.contains(namespace) {
+                self.unreadable.insert(namespace.into());
+            } else if self.unreadable.remove(namespace) {
+                // What it holds comes with the list that makes it readable again.
+                let there = |object: &ObjectRef| object.namespace == namespace;
+                let workloads = cluster.deployments.iter();
+                let workloads = workloads.filter(|(key, _)| there(&key.object));
+                self.workloads.extend(
+                    workloads.map(|(key, deployment)| (key.clone(), Arc::clone(&deployment.facts))),
+                );
+                let material = cluster
+                    .material
+                    .iter()
+                    .filter(|(key, _)| there(&key.object));
+                self.material.retain(|key, _| !there(&key.object));
+                self.material
+                    .extend(material.map(|(key, object)| (key.clone(), Arc::clone(object))));
+            }
         }
         let reachable = |namespace: &str| !cluster.away.contains(namespace);
         refresh(&mut self.planes, cluster.planes.iter(), |_| true, late);

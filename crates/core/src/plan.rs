@@ -1164,7 +1164,13 @@ impl Draft<'_> {
             Read::Absent => self.last_seen(context.leaf),
             _ => None,
         };
-        let replaces = lost.and_then(|lost| lost.serial.clone());
+        // One that was never told of may have been deleted, too.
+        let replaces = match context.stored {
+            Read::Absent => lost
+                .and_then(|lost| lost.serial.clone())
+                .or_else(|| trust.lost_anchors()),
+            _ => None,
+        };
         let end = match lost {
             Some(lost) => lost.not_after.as_ref().map(|end| end.0),
             None => serves_until(context, reason),
@@ -1405,9 +1411,6 @@ impl Draft<'_> {
     /// Material that stays as it is while something waits for its consumers: who has not proven to have loaded it is
     /// restarted, or all would wait for ever.
     fn to_be_proven(&self, trust: &Trust<'_>, retiring: &[Certificate]) -> BTreeSet<MaterialRef> {
-        if trust.immediate {
-            return BTreeSet::new();
-        }
         let leaves = trust.desired.leaves.values();
         let states = self.status.certificates.iter().map(|said| said.state);
         let fit = leaves

@@ -136,14 +136,24 @@ impl Trust<'_> {
     }
 
     /// Whether nothing else ever stood in a place that is read at start: what is trusted beforehand now may have been all
-    /// that was trusted before.
+    /// that was trusted before. Who was available before the object was made may have read one that was deleted.
     fn is_first(&self, place: &Place) -> bool {
         let Place::Material(material) = place else {
             return true;
         };
         let stored = self.observed.material.get(material);
-        let found = stored.and_then(|stored| stored.found());
-        found.is_some_and(|found| found.changed == found.created)
+        let Some(found) = stored.and_then(|stored| stored.found()) else {
+            return false;
+        };
+        let mut readers = self
+            .consumers
+            .iter()
+            .filter(|consumer| consumer.loads.contains_key(material));
+        found.changed == found.created
+            && readers.all(|reader| {
+                let since = reader.workload.available_since;
+                since.is_none() || since >= found.created
+            })
     }
 
     fn plane(&self, plane: &PlaneRef) -> Option<&Plane> {
