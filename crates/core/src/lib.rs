@@ -5,6 +5,7 @@
 
 pub mod checks;
 pub mod desired;
+pub mod diagnosis;
 pub mod facts;
 pub mod observed;
 pub mod plan;

@@ -1,0 +1,107 @@
+//! The doctor: from the operator's snapshot, and what else can be read, to what is wrong. Pure; in the order in which
+//! causes have effects; one cause is one finding.
+
+mod around;
+mod certificates;
+mod connection;
+mod extra;
+mod files;
+mod finding;
+mod planes;
+mod planner;
+mod trust;
+mod workload_facts;
+mod workloads;
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use jiff::Timestamp;
+
+pub use connection::{Answer, Handshake, connection};
+pub use extra::{CertManagerCertificate, Denied, Extra, Mount, OperatorState, WorkloadDetail};
+pub use files::{Files, Role as FileRole, files};
+pub use finding::{Finding, FindingWord, Severity, Symptom, Word};
+pub use workload_facts::{cert_manager_certificate, detail};
+
+use crate::desired::{Desired, desired, identity};
+use crate::observed::{Issuer, MaterialRef, Observed, PlaneRef};
+use crate::x509::CertificateAuthority;
+
+/// Everything that is wrong, the worst first. A healthy installation yields nothing.
+pub fn diagnose(observed: &Observed, extra: &Extra, now: Timestamp) -> Vec<Finding> {
+    let mut case = Case {
+        observed,
+        extra,
+        now,
+        desired: desired(&observed.issuance, &observed.planes),
+        findings: Vec::new(),
+        sick: BTreeSet::new(),
+        sick_planes: BTreeSet::new(),
+    };
+    around::check(&mut case);
+    certificates::check(&mut case);
+    trust::check(&mut case);
+    planes::references(&mut case);
+    planner::check(&mut case);
+    workloads::check(&mut case);
+    planes::agents(&mut case);
+    case.finish()
+}
+
+/// One examination: findings so far, and what they explain already.
+struct Case<'a> {
+    observed: &'a Observed,
+    extra: &'a Extra,
+    now: Timestamp,
+    desired: Desired,
+    findings: Vec<Finding>,
+    /// Secrets and ConfigMaps whose content is to blame for what follows from it.
+    sick: BTreeSet<MaterialRef>,
+    /// Planes whose clientCA is.
+    sick_planes: BTreeSet<PlaneRef>,
+}
+
+impl Case<'_> {
+    fn add(&mut self, finding: Finding) {
+        let known = |other: &Finding| other.word == finding.word && other.object == finding.object;
+        if !self.findings.iter().any(known) {
+            self.findings.push(finding);
+        }
+    }
+
+    fn has(&self, word: impl Into<Word>, object: &str) -> bool {
+        let word = word.into();
+        let mut findings = self.findings.iter();
+        findings.any(|finding| finding.word == word && finding.object == object)
+    }
+
+    fn issuance(&self) -> String {
+        format!("ExternalCAIssuance {}", identity(&self.observed.issuance))
+    }
+
+    /// The CA that signs, where it can.
+    fn ca(&self) -> Option<&Arc<CertificateAuthority>> {
+        match &self.observed.issuer {
+            Issuer::Ready(ca) => Some(ca),
+            Issuer::Absent | Issuer::Refused(_) => None,
+        }
+    }
+
+    /// Whether somebody is at work who brings what is merely outstanding.
+    fn operator_works(&self) -> bool {
+        let leads = self.extra.operator.as_ref();
+        leads.is_none_or(|operator| operator.leads(self.now)) && !self.observed.issuance.spec.paused
+    }
+
+    /// Whether some workload mounts it.
+    fn is_mounted(&self, material: &MaterialRef) -> bool {
+        let mut workloads = self.observed.workloads.iter();
+        workloads.any(|workload| workload.mounts.contains(material))
+    }
+
+    fn finish(mut self) -> Vec<Finding> {
+        self.findings.sort_by_key(|finding| finding.severity);
+        self.findings
+    }
+}
