@@ -10,3 +10,4 @@ mod quiet;
 mod refusals;
 mod rights;
 mod troubleshooting;
+mod windows;

@@ -238,6 +238,7 @@ impl Cluster {
             issuance: ours.then(|| format!("{HOME}/cluster-gateway")),
             replaces: false,
             renewal: None,
+            held_until: None,
             controller: None,
             manager: Some(if ours { MANAGER } else { "kubectl" }.into()),
             created: Some(created),

@@ -33,6 +33,10 @@ pub const RENEWAL_ANNOTATION: &str = "pki.openchoreo.dev/renewal";
 /// still hold: the serial number of the lost certificate, or the fingerprints of the anchors it may have named, in hex.
 pub const REPLACES_ANNOTATION: &str = "pki.openchoreo.dev/replaces";
 
+/// Annotation on the Secret of a leaf that replaced another (RFC 3339): when the first certificate ends that running pods
+/// may still hold.
+pub const HELD_UNTIL_ANNOTATION: &str = "pki.openchoreo.dev/held-until";
+
 /// Annotation on a pod template: what its pods load at start, as `<kind>/<name>=<hash>.<since>` entries, comma separated.
 pub const MATERIAL_HASH_ANNOTATION: &str = "pki.openchoreo.dev/material-hash";
 

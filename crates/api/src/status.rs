@@ -50,6 +50,14 @@ pub struct ExternalCAIssuanceStatus {
     #[x_kube(merge_strategy = ListMerge::Atomic)]
     pub rollouts: Vec<RolloutStatus>,
 
+    /// How far the move to another CA has come; absent where none is under way.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rotation: Option<RotationStatus>,
+
+    /// When the next maintenance window opens; absent where nothing waits for it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next_window: Option<Time>,
+
     /// Fields that another manager put back after the operator had written them.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[x_kube(merge_strategy = ListMerge::Atomic)]
@@ -111,7 +119,10 @@ pub struct AnchorStatus {
     pub state: AnchorState,
     /// End of validity.
     pub not_after: Time,
-    /// Who still depends on a Retiring anchor, or who must load a Next one: at most ten names.
+    /// Since when it is in this state.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub since: Option<Time>,
+    /// Who still depends on a Retiring anchor: at most ten names.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub waiting_for: Vec<String>,
 }
@@ -125,6 +136,20 @@ pub enum AnchorState {
     Next,
     /// It leaves the bundle as soon as nobody depends on it.
     Retiring,
+}
+
+/// How far the move to another CA has come.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct RotationStatus {
+    /// Since when it is under way.
+    pub since: Time,
+    /// Certificates that the issuer's CA has signed, as `<moved>/<all>`.
+    pub certificates: String,
+    /// Workloads that have loaded all that is stored, as `<moved>/<all>`.
+    pub workloads: String,
+    /// What happens next, or what it waits for.
+    pub next: String,
 }
 
 /// One certificate.

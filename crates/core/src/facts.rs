@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use aws_lc_rs::digest;
 use external_ca_api::{
-    ExternalCAIssuance, ISSUANCE_ANNOTATION, MATERIAL_HASH_ANNOTATION, PlaneKind,
-    RENEWAL_ANNOTATION, REPLACES_ANNOTATION,
+    ExternalCAIssuance, HELD_UNTIL_ANNOTATION, ISSUANCE_ANNOTATION, MATERIAL_HASH_ANNOTATION,
+    PlaneKind, RENEWAL_ANNOTATION, REPLACES_ANNOTATION,
 };
 use jiff::Timestamp;
 use k8s_openapi::api::apps::v1::{DaemonSet, Deployment, StatefulSet};
@@ -72,6 +72,7 @@ fn material(metadata: &ObjectMeta, ca: &[u8], parts: &[&[u8]]) -> Material {
         issuance: annotation(ISSUANCE_ANNOTATION),
         replaces: annotation(REPLACES_ANNOTATION).is_some(),
         renewal: annotation(RENEWAL_ANNOTATION),
+        held_until: annotation(HELD_UNTIL_ANNOTATION).and_then(|time| time.parse().ok()),
         controller: metadata
             .owner_references
             .iter()
@@ -520,7 +521,8 @@ fn agent(template: &PodTemplateSpec) -> Option<(String, String)> {
         })
 }
 
-fn flag(words: &[&str], name: &str) -> Option<String> {
+/// The value of a command line option, in either form.
+pub fn flag(words: &[&str], name: &str) -> Option<String> {
     words.iter().enumerate().find_map(|(index, word)| {
         let rest = word.strip_prefix(name)?;
         match rest.strip_prefix('=') {

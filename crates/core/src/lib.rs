@@ -6,13 +6,17 @@
 pub mod checks;
 pub mod desired;
 pub mod diagnosis;
+pub mod discovery;
 pub mod facts;
 pub mod observed;
+pub mod overlap;
 pub mod plan;
 pub mod reason;
 pub mod rollout;
+pub mod snapshot;
 pub mod status;
 pub mod trust;
+pub mod windows;
 pub mod x509;
 
 pub use reason::{Problem, Reason};

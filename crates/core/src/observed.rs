@@ -102,6 +102,8 @@ pub struct Material {
     pub replaces: bool,
     /// The request for a renewal that it was issued for, as its annotation says.
     pub renewal: Option<String>,
+    /// When the first certificate ends that pods may still hold from before, as its annotation says.
+    pub held_until: Option<Timestamp>,
     /// The object that controls it (`<Kind> <name>`), if an ownerReference says so.
     pub controller: Option<String>,
     /// The field manager that last wrote the certificate or bundle.
@@ -223,6 +225,11 @@ pub enum WorkloadKind {
     Deployment,
     StatefulSet,
     DaemonSet,
+}
+
+impl WorkloadKind {
+    /// Every kind.
+    pub const ALL: [Self; 3] = [Self::Deployment, Self::StatefulSet, Self::DaemonSet];
 }
 
 /// Identifies a workload.

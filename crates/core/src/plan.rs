@@ -5,9 +5,10 @@ use std::sync::Arc;
 
 use external_ca_api::{
     ADOPT_ANNOTATION, AnchorState, AnchorStatus, CertificateState, CertificateStatus, ClientCa,
-    Contested, ExternalCAIssuanceStatus, Issuer as IssuerSpec, IssuerStatus, MANAGER, Phase,
-    PlaneStatus, RENEW_ANNOTATION, RENEWAL_ANNOTATION, REPLACES_ANNOTATION, ROTATE_ANNOTATION,
-    RolloutStatus, RolloutStrategy, RotationPolicy, RotationStrategy, TrustStatus,
+    Contested, ExternalCAIssuanceStatus, HELD_UNTIL_ANNOTATION, Issuer as IssuerSpec, IssuerStatus,
+    MANAGER, Phase, PlaneStatus, RENEW_ANNOTATION, RENEWAL_ANNOTATION, REPLACES_ANNOTATION,
+    ROTATE_ANNOTATION, RolloutStatus, RolloutStrategy, RotationPolicy, RotationStatus,
+    RotationStrategy, TrustStatus,
 };
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
@@ -18,13 +19,15 @@ use crate::desired::{
 };
 use crate::facts::{encode_loaded, request};
 use crate::observed::{
-    Issuer, MaterialKind, MaterialRef, ObjectRef, Observed, Plane, PlaneRef, Read, RolloutState,
-    WorkloadRef,
+    Issuer, Material, MaterialKind, MaterialRef, ObjectRef, Observed, Plane, PlaneRef, Read,
+    RolloutState, WorkloadRef,
 };
+use crate::overlap::unseen;
 use crate::reason::{Problem, Reason};
-use crate::rollout::{Consumer, consumers, restarts, stamp};
+use crate::rollout::{Consumer, Load, consumers, not_loaded, restarts, stamp};
 use crate::status::{Finding, limit, merge};
 use crate::trust::{Place, Trust, Waiting};
+use crate::windows::{Gate, gate, reserve};
 use crate::x509::{
     Certificate, CertificateAuthority, Fingerprint, LeafProfile, encode_bundle, parse_bundle,
 };
@@ -132,6 +135,20 @@ impl Step {
     }
 }
 
+impl std::fmt::Display for Step {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let verb = match self {
+            Self::GenerateCa { .. } => "make a CA in",
+            Self::WriteBundle { .. } => "write the bundle of",
+            Self::WirePlane { .. } => "write the clientCA of",
+            Self::IssueLeaf { .. } => "issue",
+            Self::Restart { .. } => "restart",
+            Self::Consume(_) => "take off the",
+        };
+        write!(f, "{verb} {}", self.object())
+    }
+}
+
 /// The order of steps.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 #[allow(missing_docs)]
@@ -199,6 +216,9 @@ pub fn plan(observed: &Observed, now: Timestamp) -> Plan {
             ..Default::default()
         },
         next_check: now.saturating_add(RESYNC).unwrap_or(now),
+        gate: Gate::Open(Timestamp::MAX),
+        reserve: SignedDuration::ZERO,
+        urgent: BTreeSet::new(),
         problems: BTreeMap::new(),
         warnings: BTreeMap::new(),
         noted: Vec::new(),
@@ -269,6 +289,12 @@ struct Draft<'a> {
     coming: BTreeSet<MaterialRef>,
     status: ExternalCAIssuanceStatus,
     next_check: Timestamp,
+    /// Whether workloads may be restarted now.
+    gate: Gate,
+    /// How long before its end a certificate waits for no window.
+    reserve: SignedDuration,
+    /// Workloads that such a certificate waits for.
+    urgent: BTreeSet<String>,
     /// What needs a person.
     problems: BTreeMap<Area, Vec<Problem>>,
     /// What a person should know though it works.
@@ -497,6 +523,7 @@ impl Draft<'_> {
             unknown_anchors,
             consumers: &[],
             known: &known,
+            unseen: &[],
             trust_secret: &trust_secret,
             by_reference: issuance.spec.planes.client_ca == ClientCa::SecretRef,
             immediate: false,
@@ -512,11 +539,22 @@ impl Draft<'_> {
             RotationStrategy::Staged => None,
             RotationStrategy::Immediate => Some(self.announced(&retiring)),
         };
+        let unseen = unseen(self.observed, &desired, &consumers, self.now);
         let trust = Trust {
             consumers: &consumers,
+            unseen: &unseen,
             immediate: announced == Some(true),
             ..trust
         };
+        for end in unseen
+            .iter()
+            .flat_map(|peer| [peer.presents_until, peer.trusts_until])
+        {
+            if end > self.now {
+                self.wake(end);
+            }
+        }
+        self.maintenance(consumers.len());
         self.issuer_status(ca);
         self.bundles(&trust, &retiring);
         self.planes(&trust, &retiring);
@@ -524,12 +562,47 @@ impl Draft<'_> {
         self.anchors(&trust, &retiring);
         self.agents_without_plane();
         self.rollouts(&consumers, &trust, &retiring);
+        self.progress(&consumers);
         if announced == Some(false) {
             // It is said first, and done in the next turn.
             self.steps.clear();
             self.wake_in(SignedDuration::from_secs(1));
         }
         self.next_ca(ca, &retiring);
+    }
+
+    /// Windows bind what the operator restarts by itself; a compromised CA does not wait.
+    fn maintenance(&mut self, workloads: usize) {
+        let spec = &self.observed.issuance.spec;
+        let (gate, problems) = gate(&spec.rollout.windows, self.now);
+        for problem in problems {
+            self.problem(Area::Rollouts, self.issuance(), problem);
+        }
+        if spec.rollout.strategy == RolloutStrategy::Restart
+            && spec.rotation.strategy == RotationStrategy::Staged
+        {
+            self.gate = gate;
+            self.reserve = reserve(&spec.rollout, workloads, renew_before(spec));
+        }
+    }
+
+    /// What waits for the next window is said; it is no defect, unless a move to another CA waits with it.
+    fn wait_for_window(&mut self, area: Area, until: Timestamp, what: &str, rotating: bool) {
+        self.wake(until);
+        let message = match self.gate {
+            Gate::Closed(opens) if opens > until => {
+                format!("{what} waits until {until}: no maintenance window opens before")
+            }
+            _ => format!("{what} waits for the maintenance window that opens at {until}"),
+        };
+        let next = self.status.next_window.take().map_or(until, |next| next.0);
+        self.status.next_window = Some(Time(next.min(until)));
+        let problem = Problem::new(Reason::WaitingForWindow, message);
+        if rotating {
+            self.waiting.insert(0, (area, problem));
+        } else {
+            self.warnings.entry(area).or_insert(problem);
+        }
     }
 
     /// The CA that the operator made is replaced by the next one when somebody asks for it, and early enough before its end
@@ -945,7 +1018,7 @@ impl Draft<'_> {
             .certificate_defaults
             .private_key
             .rotation_policy;
-        let (mut ready, mut renewals) = (0, Vec::new());
+        let (mut ready, mut renewals, mut granted) = (0, Vec::new(), true);
         for leaf in trust.desired.leaves.values() {
             // Objects of namespaces that are not served are not read.
             let unread = Read::Unknown("it was not read".into());
@@ -968,6 +1041,7 @@ impl Draft<'_> {
                 renew: request.as_deref().filter(|_| named(renew, &leaf.target)),
                 now: self.now,
             };
+            let mut opens = None;
             let (state, reason) = match self.contest(checks::judge(&context), leaf, stored) {
                 Verdict::Fit => {
                     ready += 1;
@@ -981,51 +1055,47 @@ impl Draft<'_> {
                     self.problem(Area::Certificates, leaf.material(), problem);
                     (CertificateState::Failed, Some(reason))
                 }
-                Verdict::Issue(why) => {
-                    let waiting = trust.must_load_first(leaf, retiring);
-                    let reason = why.reason;
-                    let lost = self
-                        .lost_serial(leaf)
-                        .filter(|_| matches!(stored, Read::Absent));
-                    if waiting == Waiting::default() {
+                Verdict::Issue(why) => match self.when(trust, retiring, &context, &why) {
+                    When::Now => {
+                        let reason = why.reason;
+                        let marks = self.marks(trust, &context, reason, request.clone());
                         self.waiting.push((Area::Certificates, why.clone()));
                         self.steps.push(Step::IssueLeaf {
                             target: leaf.target.clone(),
                             profile: leaf.profile.clone(),
                             reuse_key: checks::reuses_key(policy, &context),
                             why,
-                            marks: request
-                                .clone()
-                                .map(|request| (RENEWAL_ANNOTATION, request))
-                                .into_iter()
-                                .chain(lost.map(|serial| (REPLACES_ANNOTATION, serial)))
-                                .collect(),
+                            marks,
                         });
                         (CertificateState::Pending, Some(reason))
-                    } else {
-                        if waiting.loads.is_empty() && checks::certificate(stored).is_none() {
-                            self.coming.insert(leaf.material());
-                        }
-                        let message = format!(
-                            "{}; it is signed by the CA once these trust it: {}",
-                            why.message,
-                            list(&[waiting.places, waiting.loads].concat())
-                        );
-                        let word = match is_defect(reason) {
-                            true => reason,
-                            false => Reason::WaitingForPeers,
-                        };
-                        self.waiting
-                            .push((Area::Certificates, Problem::new(word, message)));
+                    }
+                    When::Trusted(waiting) => {
+                        let reason = why.reason;
+                        self.wait_for_peers(leaf, stored, why, waiting);
                         (CertificateState::Waiting, Some(reason))
                     }
-                }
+                    When::Window(at) => {
+                        opens = Some(at);
+                        let renewal =
+                            matches!(why.reason, Reason::Renewing | Reason::RenewRequested);
+                        let what = format!("{}; it", why.message);
+                        self.wait_for_window(Area::Certificates, at, &what, !renewal);
+                        granted &= why.reason != Reason::RenewRequested;
+                        ready += usize::from(renewal);
+                        let state = match renewal {
+                            true => CertificateState::Ready,
+                            false => CertificateState::Waiting,
+                        };
+                        (state, Some(Reason::WaitingForWindow))
+                    }
+                },
             };
-            let entry = self.certificate_status(trust, leaf, stored, before, state, reason);
+            let mut entry = self.certificate_status(trust, leaf, stored, before, state, reason);
+            entry.renewal_time = opens.map(Time).or(entry.renewal_time);
             renewals.extend(entry.renewal_time.as_ref().map(|time| time.0));
             self.status.certificates.push(entry);
         }
-        if renew.is_some() {
+        if renew.is_some() && granted {
             // One round of issuing grants the request: the annotation goes with it, and later steps do not depend on it.
             self.steps.push(Step::Consume(RENEW_ANNOTATION));
         }
@@ -1043,7 +1113,7 @@ impl Draft<'_> {
         &mut self,
         verdict: Verdict,
         leaf: &DesiredLeaf,
-        stored: &Read<crate::observed::Material>,
+        stored: &Read<Material>,
     ) -> Verdict {
         let (Verdict::Issue(_), Some(found)) = (&verdict, stored.found()) else {
             return verdict;
@@ -1057,32 +1127,141 @@ impl Draft<'_> {
         }
     }
 
-    /// The serial number of the certificate that was last seen.
-    fn lost_serial(&self, leaf: &DesiredLeaf) -> Option<String> {
+    /// When a leaf may be issued: once its verifiers trust the CA, and once the workloads that hold what is stored may be
+    /// restarted.
+    fn when(
+        &mut self,
+        trust: &Trust<'_>,
+        retiring: &[Certificate],
+        context: &LeafContext<'_>,
+        why: &Problem,
+    ) -> When {
+        let serves_until = serves_until(context, why.reason);
+        let waiting = trust.must_load_first(context.leaf, retiring);
+        if waiting != Waiting::default() {
+            let waits = |end| self.gate.holds_back(end, self.reserve, self.now).is_some();
+            if serves_until.is_some_and(|end| !waits(end)) {
+                self.urgent.extend(waiting.loads.iter().cloned());
+            }
+            return When::Trusted(waiting);
+        }
+        let material = context.leaf.material();
+        let held = || {
+            trust
+                .consumers
+                .iter()
+                .any(|one| one.loads.contains_key(&material))
+        };
+        serves_until
+            .and_then(|end| self.gate.holds_back(end, self.reserve, self.now))
+            .filter(|_| held())
+            .map_or(When::Now, When::Window)
+    }
+
+    fn wait_for_peers(
+        &mut self,
+        leaf: &DesiredLeaf,
+        stored: &Read<Material>,
+        why: Problem,
+        waiting: Waiting,
+    ) {
+        if waiting.loads.is_empty() && checks::certificate(stored).is_none() {
+            self.coming.insert(leaf.material());
+        }
+        let message = format!(
+            "{}; it is signed by the CA once these trust it: {}",
+            why.message,
+            list(&[waiting.places, waiting.loads].concat())
+        );
+        let word = match is_defect(why.reason) {
+            true => why.reason,
+            false => Reason::WaitingForPeers,
+        };
+        self.waiting
+            .push((Area::Certificates, Problem::new(word, message)));
+    }
+
+    /// What is told with a leaf: the request that it grants, what it replaces, and how long that may be held.
+    fn marks(
+        &self,
+        trust: &Trust<'_>,
+        context: &LeafContext<'_>,
+        reason: Reason,
+        request: Option<String>,
+    ) -> BTreeMap<&'static str, String> {
+        let lost = match context.stored {
+            Read::Absent => self.last_seen(context.leaf),
+            _ => None,
+        };
+        let replaces = lost.and_then(|lost| lost.serial.clone());
+        let end = match lost {
+            Some(lost) => lost.not_after.as_ref().map(|end| end.0),
+            None => serves_until(context, reason),
+        };
+        let older = context.stored.found().and_then(|found| found.held_until);
+        let material = context.leaf.material();
+        let older = older.filter(|_| not_loaded(trust.consumers, &material).next().is_some());
+        let held_until = end.into_iter().chain(older).min();
+        [
+            (RENEWAL_ANNOTATION, request),
+            (REPLACES_ANNOTATION, replaces),
+            (HELD_UNTIL_ANNOTATION, held_until.map(|end| end.to_string())),
+        ]
+        .into_iter()
+        .filter_map(|(mark, value)| Some((mark, value?)))
+        .collect()
+    }
+
+    /// What was last said of a leaf.
+    fn last_seen(&self, leaf: &DesiredLeaf) -> Option<&CertificateStatus> {
         let target = leaf.target.to_string();
         let mut entries = self.previous()?.certificates.iter();
-        entries.find(|old| old.target == target)?.serial.clone()
+        entries.find(|old| old.target == target)
+    }
+
+    /// Until when a workload waits for a window; none where one is open, or where it cannot wait, for its own sake or for
+    /// that of others.
+    fn held_back(&self, consumer: &Consumer<'_>) -> Option<Timestamp> {
+        let held = |(object, load): (&&MaterialRef, &Load)| {
+            let stored = self.observed.material.get(*object)?.found()?;
+            stored.held_until.filter(|_| *load == Load::Stale)
+        };
+        let end = consumer.loads.iter().filter_map(held).min();
+        let end = end.unwrap_or(Timestamp::MAX);
+        self.gate
+            .holds_back(end, self.reserve, self.now)
+            .filter(|_| {
+                !self
+                    .urgent
+                    .contains(&consumer.workload.workload.to_string())
+            })
     }
 
     fn certificate_status(
         &self,
         trust: &Trust<'_>,
         leaf: &DesiredLeaf,
-        stored: &Read<crate::observed::Material>,
+        stored: &Read<Material>,
         before: SignedDuration,
         state: CertificateState,
         reason: Option<Reason>,
     ) -> CertificateStatus {
         let found = checks::certificate(stored);
+        let lost = match found {
+            Some(_) => None,
+            None => self.last_seen(leaf),
+        };
         let by_issuer = found.is_some_and(|found| found.signed_by(trust.ca.certificate()));
         CertificateStatus {
             target: leaf.target.to_string(),
             common_name: leaf.profile.common_name.clone(),
             serial: found
                 .map(Certificate::serial_hex)
-                .or_else(|| self.lost_serial(leaf)),
+                .or_else(|| lost?.serial.clone()),
             signer: by_issuer.then(|| trust.ca.anchor().fingerprint().short()),
-            not_after: found.map(|found| Time(found.not_after())),
+            not_after: found
+                .map(|found| Time(found.not_after()))
+                .or_else(|| lost?.not_after.clone()),
             renewal_time: found
                 .map(|found| Time(checks::renewal_time(found, before, leaf.profile.duration))),
             state,
@@ -1104,12 +1283,22 @@ impl Draft<'_> {
     fn anchors(&mut self, trust: &Trust<'_>, retiring: &[Certificate]) {
         let immediate =
             self.observed.issuance.spec.rotation.strategy == RotationStrategy::Immediate;
-        let entry = |anchor: &Certificate, state, waiting_for| AnchorStatus {
-            subject: anchor.subject().to_owned(),
-            fingerprint: anchor.fingerprint().to_string(),
-            state,
-            not_after: Time(anchor.not_after()),
-            waiting_for,
+        let said = self.previous().and_then(|status| status.trust.clone());
+        let said = said.unwrap_or_default().anchors;
+        let now = self.now;
+        let entry = |anchor: &Certificate, state, waiting_for| {
+            let fingerprint = anchor.fingerprint().to_string();
+            let before = said
+                .iter()
+                .find(|old| old.fingerprint == fingerprint && old.state == state);
+            AnchorStatus {
+                subject: anchor.subject().to_owned(),
+                state,
+                not_after: Time(anchor.not_after()),
+                since: before.map_or(Some(Time(now)), |old| old.since.clone()),
+                waiting_for,
+                fingerprint,
+            }
         };
         let mut anchors = vec![entry(trust.ca.anchor(), AnchorState::Active, Vec::new())];
         for anchor in trust
@@ -1178,6 +1367,32 @@ impl Draft<'_> {
             ..old.clone()
         };
         unseen.map(keep).collect()
+    }
+
+    /// How far the move to another CA has come.
+    fn progress(&mut self, consumers: &[Consumer<'_>]) {
+        let trust = self.status.trust.iter().flat_map(|trust| &trust.anchors);
+        let retiring = trust.filter(|anchor| anchor.state == AnchorState::Retiring);
+        let Some(since) = retiring.filter_map(|anchor| anchor.since.clone()).min() else {
+            return;
+        };
+        let leaves = &self.status.certificates;
+        let signed = leaves.iter().filter(|leaf| leaf.signer.is_some()).count();
+        let loaded = consumers
+            .iter()
+            .filter(|one| one.loads.values().all(|load| *load == Load::Current))
+            .count();
+        let next = match (self.steps.first(), self.waiting.first()) {
+            (Some(step), _) => step.to_string(),
+            (None, Some((_, problem))) => limit(problem.message.clone(), 1024),
+            (None, None) => String::new(),
+        };
+        self.status.rotation = Some(RotationStatus {
+            since,
+            certificates: format!("{signed}/{}", leaves.len()),
+            workloads: format!("{loaded}/{}", consumers.len()),
+            next,
+        });
     }
 
     /// An agent whose plane ID no plane resource has is refused by the gateway.
@@ -1255,11 +1470,20 @@ impl Draft<'_> {
             })
             .chain(std::mem::take(&mut self.coming))
             .collect();
+        let rotating = !retiring.is_empty();
+        let waits: BTreeMap<&WorkloadRef, Timestamp> = consumers
+            .iter()
+            .filter(|consumer| consumer.is_stale(&prove))
+            .filter_map(|one| Some((&one.workload.workload, self.held_back(one)?)))
+            .collect();
+        let wanted = |consumer: &Consumer<'_>| {
+            consumer.is_stale(&prove) && !waits.contains_key(&consumer.workload.workload)
+        };
         if spec.strategy == RolloutStrategy::Restart {
             for consumer in restarts(
                 consumers,
                 &about_to_change,
-                &prove,
+                wanted,
                 spec.max_concurrent as usize,
                 timeout,
                 self.now,
@@ -1276,6 +1500,10 @@ impl Draft<'_> {
             .filter(|consumer| consumer.is_stale(&prove) || consumer.is_busy())
         {
             let workload = consumer.workload.workload.to_string();
+            if let Some(until) = waits.get(&consumer.workload.workload) {
+                let what = format!("{workload} holds old material; its restart");
+                self.wait_for_window(Area::Rollouts, *until, &what, rotating);
+            }
             let (reason, state) = match (&consumer.workload.rollout, consumer.is_stale(&prove)) {
                 (_, true) if spec.strategy == RolloutStrategy::None => (
                     Reason::RestartNeeded,
@@ -1284,6 +1512,14 @@ impl Draft<'_> {
                 (RolloutState::Running(why), _) if consumer.is_busy() => {
                     (Reason::RollingOut, why.clone())
                 }
+                _ if waits.contains_key(&consumer.workload.workload) => (
+                    Reason::WaitingForWindow,
+                    "waits for the maintenance window".to_owned(),
+                ),
+                (_, true) if matches!(self.gate, Gate::Closed(_)) => (
+                    Reason::OutsideWindow,
+                    "is restarted outside the maintenance windows: a certificate cannot wait for the next one".to_owned(),
+                ),
                 _ => (Reason::RollingOut, "waits for its restart".to_owned()),
             };
             let since = self
@@ -1300,7 +1536,7 @@ impl Draft<'_> {
                 );
                 let problem = Problem::new(Reason::RolloutStuck, message);
                 self.problem(Area::Rollouts, &workload, problem);
-            } else {
+            } else if reason != Reason::WaitingForWindow {
                 self.wake(late);
                 self.waiting.push((Area::Rollouts, problem));
             }
@@ -1309,6 +1545,9 @@ impl Draft<'_> {
                 state,
                 since: Time(since),
             });
+        }
+        if let Gate::Open(until) = self.gate {
+            self.wake(until);
         }
     }
 
@@ -1564,10 +1803,28 @@ fn transitions(
             ) && !is_issue_reason(finding.reason)
         })
         .map(|finding| {
-            let bad = finding.reason != Reason::WaitingForPeers;
+            let bad = !matches!(
+                finding.reason,
+                Reason::WaitingForPeers | Reason::WaitingForWindow
+            );
             (bad, Problem::new(finding.reason, finding.message.clone()))
         })
         .collect()
+}
+
+/// When a leaf is issued.
+enum When {
+    Now,
+    /// Once these trust the CA.
+    Trusted(Waiting),
+    /// Once the next maintenance window is open.
+    Window(Timestamp),
+}
+
+/// Until when the stored certificate does its work.
+fn serves_until(context: &LeafContext<'_>, reason: Reason) -> Option<Timestamp> {
+    let end = checks::certificate(context.stored)?.not_after();
+    Some(if is_defect(reason) { context.now } else { end })
 }
 
 /// The certificate that is stored serves nobody.

@@ -42,6 +42,10 @@ words! {
     WaitingForPeers,
     /// A workload has not yet finished its rollout.
     RollingOut,
+    /// What is due waits for the next maintenance window.
+    WaitingForWindow,
+    /// What cannot wait for the next maintenance window is done before it.
+    OutsideWindow,
     /// A certificate was issued.
     Issued,
     /// A bundle was written.

@@ -137,14 +137,14 @@ pub fn consumers<'a>(
         .collect()
 }
 
-/// Who is restarted now: the gateway alone and first, then at most `max_concurrent` peers at once. A workload waits while
-/// something that it mounts is about to change, so that one restart does for all. One that mounts what does not exist holds
-/// nobody back: what it lacks may wait for the others. A peer whose rollout is stuck no
+/// Who of those that are `wanted` is restarted now: the gateway alone and first, then at most `max_concurrent` peers at
+/// once. A workload waits while something that it mounts is about to change, so that one restart does for all. One that
+/// mounts what does not exist holds nobody back: what it lacks may wait for the others. A peer whose rollout is stuck no
 /// longer holds the others back: their own certificates have an end too.
 pub fn restarts<'a>(
     consumers: &'a [Consumer<'a>],
     about_to_change: &BTreeSet<MaterialRef>,
-    prove: &BTreeSet<MaterialRef>,
+    wanted: impl Fn(&Consumer<'_>) -> bool,
     max_concurrent: usize,
     timeout: SignedDuration,
     now: Timestamp,
@@ -155,7 +155,7 @@ pub fn restarts<'a>(
             .filter(move |consumer| consumer.side == side && !consumer.blocked)
     };
     let busy = |side: Side| of(side).filter(|consumer| consumer.is_busy());
-    let stale = |side: Side| of(side).filter(|consumer| consumer.is_stale(prove));
+    let stale = |side: Side| of(side).filter(|consumer| wanted(consumer));
     let ready = |consumer: &&Consumer<'_>| {
         !consumer.is_busy()
             && !consumer

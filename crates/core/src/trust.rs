@@ -9,6 +9,7 @@ use jiff::Timestamp;
 
 use crate::desired::{Desired, DesiredLeaf, Role};
 use crate::observed::{Leaf, MaterialRef, Observed, Plane, PlaneRef, Read};
+use crate::overlap::Unseen;
 use crate::rollout::{Consumer, not_loaded};
 use crate::x509::{Certificate, CertificateAuthority, Fingerprint, Usages, verify};
 
@@ -53,6 +54,8 @@ pub struct Trust<'a> {
     pub unknown_anchors: &'a [String],
     /// Workloads that mount material.
     pub consumers: &'a [Consumer<'a>],
+    /// Peers of which nothing tells what they have loaded.
+    pub unseen: &'a [Unseen],
     /// Anchors that the operator put into bundles, or found to verify its leaves: status remembers them.
     pub known: &'a BTreeSet<Fingerprint>,
     /// The trust Secret that planes may refer to.
@@ -231,6 +234,9 @@ impl Trust<'_> {
                 Some(chain) if self.holds(chain, &rest, leaf.profile.usages) => {
                     let material = leaf.material();
                     waiting.extend(not_loaded(self.consumers, &material).map(ToString::to_string));
+                    let unseen = self.unseen.iter();
+                    let unseen = unseen.filter(|peer| peer.target == leaf.target);
+                    waiting.extend(self.overlapping(unseen, |peer| peer.presents_until));
                 }
                 _ => waiting.push(format!("Secret {}", leaf.target)),
             }
@@ -257,6 +263,18 @@ impl Trust<'_> {
         })
         .map(|plane| format!("the agent of {}", plane.plane))
         .collect()
+    }
+
+    /// Guards 1 and 2 for peers that nobody can observe: the overlap has passed.
+    fn overlapping<'b>(
+        &self,
+        peers: impl Iterator<Item = &'b Unseen>,
+        until: impl Fn(&Unseen) -> Timestamp,
+    ) -> impl Iterator<Item = String> {
+        peers.filter_map(move |peer| {
+            let until = until(peer);
+            (until > self.now).then(|| peer.name(until))
+        })
     }
 
     /// Since when a plane's agent has had something to load.
@@ -410,6 +428,10 @@ impl Trust<'_> {
             waiting
                 .loads
                 .extend(self.observed.unreadable.iter().cloned());
+            let verifiers = self.unseen.iter();
+            let verifiers = verifiers.filter(|peer| peer.target != leaf.target);
+            let unseen = self.overlapping(verifiers, |peer| peer.trusts_until);
+            waiting.loads.extend(unseen);
         }
         waiting
     }

@@ -31,6 +31,7 @@ use serde_json::{Value, json};
 
 use crate::error::{Error, bounded};
 use crate::issuers::{Issuer, SigningRequest};
+use crate::planes;
 use crate::reconcile::Context;
 
 /// After this long no further certificate is begun: the status is written and the rest planned anew.
@@ -401,7 +402,7 @@ async fn wire(
     let Some(served) = context.watches.served(plane.kind) else {
         return Err(Error::Changed);
     };
-    let api = served.api(context.client.clone(), plane);
+    let api = planes::api(&served, context.client.clone(), plane);
     let client_ca = match client_ca {
         Wiring::Value(pem) => json!({"value": pem}),
         Wiring::Reference { field, secret } => json!({

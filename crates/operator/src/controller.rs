@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use external_ca_api::{ExternalCAIssuance, MANAGER};
+use external_ca_core::snapshot::Scope;
 use futures::{StreamExt, TryStreamExt, future};
 use kube::runtime::controller::Config;
 use kube::runtime::events::{Recorder, Reporter};
@@ -32,14 +33,16 @@ pub async fn run(
     let watches = Watches::new(client.clone(), Arc::clone(&store));
     let (reader, writer) = reflector::store();
     let parallel = std::thread::available_parallelism().map_or(1, usize::from);
-    let served = Arc::new(args.namespaces.iter().cloned().collect());
+    let scope = Scope {
+        served: Arc::new(args.namespaces.iter().cloned().collect()),
+        plane_namespaces: Arc::new(args.plane_namespaces.iter().cloned().collect()),
+    };
     let context = Arc::new(Context {
         client: client.clone(),
         store: Arc::clone(&store),
         watches: Arc::clone(&watches),
         issuances: reader.clone(),
-        served: Arc::clone(&served),
-        plane_namespaces: Arc::new(args.plane_namespaces.iter().cloned().collect()),
+        scope: scope.clone(),
         metrics,
         recorder: Recorder::new(
             client.clone(),
@@ -54,7 +57,7 @@ pub async fn run(
     });
 
     store.facts().unsynced.insert("the plane kinds".into());
-    watches.watch_workloads(&served);
+    watches.watch_workloads(&scope.served);
     tokio::spawn(Arc::clone(&watches).discover());
     tokio::spawn(Arc::clone(&watches).reread());
 

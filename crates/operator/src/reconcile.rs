@@ -8,6 +8,7 @@ use external_ca_api::{ExternalCAIssuance, ExternalCAIssuanceStatus, MANAGER, REN
 use external_ca_core::desired::identity;
 use external_ca_core::observed::PlaneRef;
 use external_ca_core::plan::{Plan, Step, plan, with_failures};
+use external_ca_core::snapshot::Scope;
 use external_ca_core::{Problem, Reason};
 use jiff::Timestamp;
 use kube::api::{Patch, PatchParams};
@@ -38,10 +39,8 @@ pub struct Context {
     pub watches: Arc<Watches>,
     /// Every issuance.
     pub issuances: reflector::Store<ExternalCAIssuance>,
-    /// Namespaces that are served.
-    pub served: Arc<BTreeSet<String>>,
-    /// Further namespaces whose planes may be wired.
-    pub plane_namespaces: Arc<BTreeSet<String>>,
+    /// Where it may work.
+    pub scope: Scope,
     /// The series.
     pub metrics: Arc<Metrics>,
     /// The Events.

@@ -1,6 +1,6 @@
 //! What was last seen: facts by object, kept small, written by watches, re-reads and our own writes.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use external_ca_api::PlaneKind;
@@ -8,42 +8,20 @@ use external_ca_core::facts;
 use external_ca_core::observed::{
     Material, MaterialKind, MaterialRef, ObjectRef, Plane, PlaneRef, Read, Workload, WorkloadRef,
 };
-use external_ca_core::x509::Certificate;
+use external_ca_core::snapshot::{CaPem, Seen};
 use k8s_openapi::api::core::v1::{ConfigMap, Secret};
 use kube::ResourceExt;
 use tokio::sync::mpsc;
-use zeroize::Zeroizing;
-
-/// The PEM of a CA Secret. Wiped when dropped.
-#[derive(Clone, PartialEq)]
-pub struct CaPem {
-    /// `tls.crt`.
-    pub certificate: Vec<u8>,
-    /// `tls.key`.
-    pub key: Zeroizing<Vec<u8>>,
-    /// `ca.crt`.
-    pub root: Option<Vec<u8>>,
-}
 
 /// Facts by object.
 #[derive(Default)]
 pub struct Facts {
-    /// Secrets and ConfigMaps that issuances have to do with.
-    pub material: HashMap<MaterialRef, Arc<Read<Material>>>,
+    /// What issuances are planned from.
+    pub seen: Seen,
     /// The newest version that was seen of each: nothing that comes late may bring back an older one.
     versions: HashMap<MaterialRef, u64>,
-    /// CA Secrets.
-    pub authorities: HashMap<ObjectRef, Read<Arc<CaPem>>>,
-    /// Keys of ConfigMaps with additional anchors.
-    pub anchors: HashMap<(ObjectRef, String), Read<Vec<Certificate>>>,
-    /// Plane resources.
-    pub planes: BTreeMap<PlaneRef, Arc<Plane>>,
     /// How the served version of a kind spells a Secret reference.
     pub reference_fields: HashMap<PlaneKind, &'static str>,
-    /// Workloads of the served namespaces.
-    pub workloads: BTreeMap<WorkloadRef, Arc<Workload>>,
-    /// Lists that have not been read, and why.
-    pub unreadable: BTreeMap<String, String>,
     /// Lists whose first read is still to come.
     pub unsynced: BTreeSet<String>,
 }
@@ -100,8 +78,8 @@ impl Store {
                 return false;
             }
             let mut changed = facts.put(key, material);
-            if let Some(known) = facts.authorities.get_mut(target) {
-                let new = map(&read, |secret| Arc::new(ca_pem(secret)));
+            if let Some(known) = facts.seen.authorities.get_mut(target) {
+                let new = map(&read, |secret| Arc::new(CaPem::of(secret)));
                 changed |= *known != new;
                 *known = new;
             }
@@ -121,7 +99,7 @@ impl Store {
                 return false;
             }
             let mut changed = facts.put(key, material);
-            for ((object, key), known) in &mut facts.anchors {
+            for ((object, key), known) in &mut facts.seen.anchors {
                 if object == target {
                     let new = map(&read, |config_map| {
                         facts::config_map_certificates(config_map, key)
@@ -138,19 +116,19 @@ impl Store {
     pub fn plane(&self, plane: Result<Plane, PlaneRef>) {
         self.update(|facts| match plane {
             Ok(plane) => facts.put_plane(plane),
-            Err(gone) => facts.planes.remove(&gone).is_some(),
+            Err(gone) => facts.seen.planes.remove(&gone).is_some(),
         });
     }
 
     /// A plane as an answer to ourselves shows it, which may come later than what the watch has told since.
     pub fn plane_answered(&self, plane: Plane) {
-        self.update(|facts| facts.planes.contains_key(&plane.plane) && facts.put_plane(plane));
+        self.update(|facts| facts.seen.planes.contains_key(&plane.plane) && facts.put_plane(plane));
     }
 
     /// How each kind spells a Secret reference, also for planes that were seen before this was known.
     pub fn spellings(&self, fields: HashMap<PlaneKind, &'static str>) {
         self.update(|facts| {
-            for (reference, plane) in &mut facts.planes {
+            for (reference, plane) in &mut facts.seen.planes {
                 let field = fields.get(&reference.kind).copied();
                 if plane.reference_field != field {
                     Arc::make_mut(plane).reference_field = field;
@@ -166,17 +144,17 @@ impl Store {
         self.update(|facts| match workload {
             // Most workloads mount nothing of ours; those that mount nothing at all are not kept.
             Ok(workload) if workload.mounts.is_empty() => {
-                facts.workloads.remove(&workload.workload).is_some()
+                facts.seen.workloads.remove(&workload.workload).is_some()
             }
             Ok(workload) => facts.put_workload(workload),
-            Err(gone) => facts.workloads.remove(&gone).is_some(),
+            Err(gone) => facts.seen.workloads.remove(&gone).is_some(),
         });
     }
 
     /// A workload as the answer to a write of ours shows it, which may come later than what the watch has told since.
     pub fn workload_answered(&self, workload: Workload) {
         self.update(|facts| {
-            facts.workloads.contains_key(&workload.workload) && facts.put_workload(workload)
+            facts.seen.workloads.contains_key(&workload.workload) && facts.put_workload(workload)
         });
     }
 
@@ -184,7 +162,7 @@ impl Store {
     pub fn synced(&self, list: &str, prune: impl FnOnce(&mut Facts)) {
         self.update(|facts| {
             prune(facts);
-            let was_unreadable = facts.unreadable.remove(list).is_some();
+            let was_unreadable = facts.seen.unreadable.remove(list).is_some();
             facts.unsynced.remove(list) | was_unreadable
         });
     }
@@ -193,14 +171,14 @@ impl Store {
     pub fn unreadable(&self, list: &str, why: String) {
         self.update(|facts| {
             facts.unsynced.remove(list);
-            facts.unreadable.insert(list.to_owned(), why).is_none()
+            facts.seen.unreadable.insert(list.to_owned(), why).is_none()
         });
     }
 }
 
 impl Facts {
     fn put_plane(&mut self, plane: Plane) -> bool {
-        let known = self.planes.get(&plane.plane);
+        let known = self.seen.planes.get(&plane.plane);
         if known.is_some_and(|known| is_older(&plane.resource_version, &known.resource_version)) {
             return false;
         }
@@ -211,12 +189,14 @@ impl Facts {
             } == plane
         };
         let changed = !known.is_some_and(same);
-        self.planes.insert(plane.plane.clone(), Arc::new(plane));
+        self.seen
+            .planes
+            .insert(plane.plane.clone(), Arc::new(plane));
         changed
     }
 
     fn put_workload(&mut self, workload: Workload) -> bool {
-        let known = self.workloads.get(&workload.workload);
+        let known = self.seen.workloads.get(&workload.workload);
         if known.is_some_and(|known| is_older(&workload.resource_version, &known.resource_version))
         {
             return false;
@@ -228,7 +208,8 @@ impl Facts {
             } == workload
         };
         let changed = !known.is_some_and(same);
-        self.workloads
+        self.seen
+            .workloads
             .insert(workload.workload.clone(), Arc::new(workload));
         changed
     }
@@ -253,7 +234,7 @@ impl Facts {
 
     /// An object must be read again before anything is concluded from it.
     pub fn unsee(&mut self, key: &MaterialRef) {
-        self.material.remove(key);
+        self.seen.material.remove(key);
         self.versions.remove(key);
     }
 
@@ -261,8 +242,11 @@ impl Facts {
     pub fn forget(&mut self, key: &MaterialRef) {
         self.unsee(key);
         match key.kind {
-            MaterialKind::Secret => drop(self.authorities.remove(&key.object)),
-            MaterialKind::ConfigMap => self.anchors.retain(|(object, _), _| *object != key.object),
+            MaterialKind::Secret => drop(self.seen.authorities.remove(&key.object)),
+            MaterialKind::ConfigMap => self
+                .seen
+                .anchors
+                .retain(|(object, _), _| *object != key.object),
         }
     }
 
@@ -276,8 +260,8 @@ impl Facts {
             }
             (old, new) => old == new,
         };
-        let changed = !self.material.get(&key).is_some_and(same);
-        self.material.insert(key, Arc::new(value));
+        let changed = !self.seen.material.get(&key).is_some_and(same);
+        self.seen.material.insert(key, Arc::new(value));
         changed
     }
 }
@@ -298,21 +282,6 @@ fn map<T, U>(read: &Read<&T>, facts: impl FnOnce(&T) -> U) -> Read<U> {
         Read::Absent => Read::Absent,
         Read::Found(object) => Read::Found(facts(object)),
         Read::Unknown(why) => Read::Unknown(why.clone()),
-    }
-}
-
-fn ca_pem(secret: &Secret) -> CaPem {
-    let data = |key: &str| {
-        secret
-            .data
-            .as_ref()
-            .and_then(|data| data.get(key))
-            .map(|bytes| bytes.0.clone())
-    };
-    CaPem {
-        certificate: data("tls.crt").unwrap_or_default(),
-        key: Zeroizing::new(data("tls.key").unwrap_or_default()),
-        root: data("ca.crt"),
     }
 }
 
@@ -361,6 +330,7 @@ mod tests {
         let version = |store: &Store| {
             let facts = store.facts();
             facts
+                .seen
                 .workloads
                 .get(&reference)
                 .map(|workload| workload.resource_version.clone())
@@ -385,7 +355,7 @@ mod tests {
             kind: MaterialKind::ConfigMap,
             object: target.clone(),
         };
-        let exists = || store.facts().material[&key].found().is_some();
+        let exists = || store.facts().seen.material[&key].found().is_some();
         store.config_map(&target, Read::Found(&map("9")));
         store.config_map(&target, Read::Absent);
         store.config_map(&target, Read::Found(&map("9")));
@@ -404,6 +374,6 @@ mod tests {
         store.plane_answered(plane("11", json!({"planeID": "b"})));
         store.plane(Ok(plane("10", json!({"planeID": "a"}))));
         let reference = plane("1", json!({})).plane;
-        assert_eq!(store.facts().planes[&reference].resource_version, "11");
+        assert_eq!(store.facts().seen.planes[&reference].resource_version, "11");
     }
 }

@@ -7,10 +7,12 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use external_ca_api::PlaneKind;
+use external_ca_core::discovery::ServedKind;
 use external_ca_core::facts;
 use external_ca_core::observed::{
     MaterialKind, MaterialRef, ObjectRef, Plane, PlaneRef, Read, WorkloadKind, WorkloadRef,
 };
+use external_ca_core::snapshot::workloads_of;
 use futures::{StreamExt, TryStreamExt};
 use k8s_openapi::NamespaceResourceScope;
 use k8s_openapi::api::apps::v1::{DaemonSet, Deployment, StatefulSet};
@@ -23,7 +25,7 @@ use serde::de::DeserializeOwned;
 use tokio::task::AbortHandle;
 
 use crate::error::bounded;
-use crate::planes::{self, ServedKind};
+use crate::planes;
 use crate::store::Store;
 
 /// A watch is a connection. Past so many, objects are read again one by one instead.
@@ -109,6 +111,7 @@ impl Watches {
         });
         let mut facts = self.store.facts();
         for material in facts
+            .seen
             .material
             .keys()
             .filter(|known| !seen.contains(*known))
@@ -243,7 +246,7 @@ impl Watches {
         };
         let prune = move |store: &Store, list: &str, seen: &BTreeSet<WorkloadRef>| {
             store.synced(list, |facts| {
-                facts.workloads.retain(|known, _| {
+                facts.seen.workloads.retain(|known, _| {
                     known.kind != kind
                         || known.object.namespace != namespace
                         || seen.contains(known)
@@ -276,7 +279,7 @@ impl Watches {
                                 task.abort();
                                 let gone = kind.kind;
                                 self.store.synced(&planes_of(kind), |facts| {
-                                    facts.planes.retain(|plane, _| plane.kind != gone)
+                                    facts.seen.planes.retain(|plane, _| plane.kind != gone)
                                 });
                             }
                             keep
@@ -318,7 +321,7 @@ impl Watches {
         let Some(served) = self.served(plane.kind) else {
             return true;
         };
-        let api = served.api(self.client.clone(), plane);
+        let api = planes::api(&served, self.client.clone(), plane);
         match bounded(api.get_opt(&plane.name)).await {
             Ok(Some(found)) => self.plane_answered(plane.kind, &found),
             Ok(None) => self.store.plane(Err(plane.clone())),
@@ -355,6 +358,7 @@ impl Watches {
         let prune = move |store: &Store, list: &str, seen: &BTreeSet<PlaneRef>| {
             store.synced(list, |facts| {
                 facts
+                    .seen
                     .planes
                     .retain(|known, _| known.kind != kind || seen.contains(known))
             });
@@ -364,11 +368,6 @@ impl Watches {
         ))
         .abort_handle()
     }
-}
-
-/// The name of a list of workloads, as messages show it.
-pub fn workloads_of(kind: WorkloadKind, namespace: &str) -> String {
-    format!("the {kind:?}s of the namespace {namespace}")
 }
 
 fn planes_of(kind: &ServedKind) -> String {

@@ -3,12 +3,10 @@
 use jiff::Timestamp;
 
 use super::certificates::{common_name, inherent, name_missing};
-use super::trust::{emptiness, incomplete, issuer_name, misnamed, refused_chain, verdict, within};
+use super::trust::{emptiness, incomplete, issuer_name, misnamed, refused_chain, verdict};
 use super::{Finding, FindingWord, Symptom};
-use crate::checks::ca_reason;
 use crate::observed::Leaf;
-use crate::reason::Reason;
-use crate::x509::{CaError, CertificateAuthority, Usages, VerifyError, key_pair_matches, parse_bundle, verify};
+use crate::x509::{Usages, VerifyError, key_pair_matches, parse_bundle, verify};
 
 /// What the certificate is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -83,16 +81,18 @@ pub fn files(files: &Files<'_>, now: Timestamp) -> Vec<Finding> {
     if anchors.is_empty() {
         return found;
     }
-    let Err(error) = verify(&chain, &anchors, usages, within(first, now)) else {
+    let Err(error) = verify(&chain, &anchors, usages, now) else {
         return found;
     };
     let known: Vec<_> = anchors.iter().collect();
-    found.push(match (&error, misnamed(first, &known)) {
-        (_, Some(ca)) => issuer_name(name, first, ca),
-        // Who signed it is not among the anchors; one of their names may stand further up.
-        (VerifyError::UnknownAuthority { .. }, _) if anchors.iter().all(|ca| ca.is_self_signed()) && chain.len() == 1 && !anchors.iter().any(|ca| ca.subject_der() == first.issuer_der()) => incomplete(name, &error),
-        (VerifyError::UnknownAuthority { .. }, _) => distrusted(ca_name, files.role, &error),
-        _ => refused_chain(ca_name, verdict(&error).0, &error),
+    let unknown = matches!(error, VerifyError::UnknownAuthority { .. });
+    // A CA that is no root was at work and is not shown along.
+    let hidden = !known.iter().any(|ca| ca.subject_der() == first.issuer_der()) && !first.is_self_issued() && chain.len() == 1;
+    found.push(match (misnamed(first, &known), unknown) {
+        (Some(ca), _) => issuer_name(name, first, ca),
+        (None, true) if hidden => incomplete(name, &error),
+        (None, true) => distrusted(ca_name, files.role, &error),
+        (None, false) => refused_chain(ca_name, verdict(&error).0, &error),
     });
     found
 }
@@ -105,15 +105,4 @@ fn distrusted(object: &str, role: Role, error: &VerifyError) -> Finding {
             Role::Server => Symptom::UnknownAuthority,
             Role::Client => Symptom::NotValidForAnyPlane,
         })
-}
-
-/// Why a CA cannot sign, as a finding: the words are those of the condition.
-pub fn authority(object: &str, ca: &Result<CertificateAuthority, CaError>) -> Option<Finding> {
-    let error = ca.as_ref().err()?;
-    let reason: Reason = ca_reason(error);
-    Some(
-        Finding::error(reason, object, error.to_string())
-            .cause("nothing can be signed with it")
-            .fix("docs/troubleshooting.md says how to make each kind of CA right"),
-    )
 }

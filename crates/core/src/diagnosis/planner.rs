@@ -158,6 +158,8 @@ fn advice(reason: Reason) -> Option<(&'static str, &'static str)> {
         | Reason::Paused
         | Reason::WaitingForPeers
         | Reason::RollingOut
+        | Reason::WaitingForWindow
+        | Reason::OutsideWindow
         | Reason::Issued
         | Reason::TrustUpdated
         | Reason::PlaneWired

@@ -2,8 +2,6 @@
 
 use std::collections::BTreeSet;
 
-use jiff::Timestamp;
-
 use super::{Case, Finding, FindingWord, Symptom, Word};
 use crate::desired::{DesiredLeaf, Role, ca_secret, trust_secret};
 use crate::observed::{Leaf, MaterialKind, MaterialRef, ObjectRef, Plane, Read};
@@ -95,14 +93,14 @@ fn bundle_text(case: &mut Case<'_>, material: &MaterialRef) {
 
 /// How a text comes to hold no certificate.
 pub(super) fn emptiness(text: &str) -> String {
-    let mut lines = text.lines().map(str::trim).filter(|line| !line.is_empty()).peekable();
     if let Some(broken) = parse_bundle(text.as_bytes()).unreadable.first() {
         return format!("holds no readable certificate ({broken})");
     }
-    match lines.peek() {
-        None => "is empty".into(),
-        Some(_) if lines.all(|line| line.starts_with('#')) => "holds only comments".into(),
-        Some(_) => "holds text, but no PEM certificate".into(),
+    let mut lines = text.lines().filter(|line| !line.trim().is_empty());
+    match lines.all(|line| line.trim().starts_with('#')) {
+        _ if text.trim().is_empty() => "is empty".into(),
+        true => "holds only comments".into(),
+        false => "holds text, but no PEM certificate".into(),
     }
 }
 
@@ -288,11 +286,10 @@ fn distrusted(place: &Place, material: &MaterialRef, leaf: &Certificate) -> Find
 /// A chain that leads to a trusted CA, which verifiers refuse for what it is.
 fn chain_defect(case: &Case<'_>, material: &MaterialRef, error: &VerifyError) -> Finding {
     let (word, about) = verdict(error);
-    let ca = case.ca().map(|ca| ca_secret(&case.observed.issuance));
-    let object = match (ca, about) {
-        (Some(secret), true) => MaterialRef {
+    let object = match about {
+        true if case.ca().is_some() => MaterialRef {
             kind: MaterialKind::Secret,
-            object: secret,
+            object: ca_secret(&case.observed.issuance),
         },
         _ => material.clone(),
     };
@@ -394,7 +391,3 @@ impl Case<'_> {
     }
 }
 
-/// The time at which a chain is looked at: never when its leaf alone is to blame.
-pub(super) fn within(leaf: &Certificate, now: Timestamp) -> Timestamp {
-    now.min(leaf.not_after()).max(leaf.not_before())
-}

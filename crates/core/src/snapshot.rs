@@ -1,0 +1,277 @@
+//! What was seen of a cluster, and the snapshot of one issuance from it.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
+
+use external_ca_api::{ClientCa, ExternalCAIssuance, MANAGER};
+use jiff::Timestamp;
+use k8s_openapi::api::core::v1::Secret;
+use zeroize::Zeroizing;
+
+use crate::checks::ca_reason;
+use crate::desired::{ca_secret, desired, identity, namespace, trust_secret};
+use crate::observed::{
+    Claims, GeneratedCa, Issuer, Material, MaterialKind, MaterialRef, ObjectRef, Observed, Plane,
+    PlaneRef, Read, Workload, WorkloadKind, WorkloadRef,
+};
+use crate::reason::{Problem, Reason};
+use crate::x509::{Certificate, CertificateAuthority};
+
+/// The PEM of a CA Secret. Wiped when dropped.
+#[derive(Clone, PartialEq)]
+pub struct CaPem {
+    /// `tls.crt`.
+    pub certificate: Vec<u8>,
+    /// `tls.key`.
+    pub key: Zeroizing<Vec<u8>>,
+    /// `ca.crt`.
+    pub root: Option<Vec<u8>>,
+}
+
+impl CaPem {
+    /// What a CA Secret holds.
+    pub fn of(secret: &Secret) -> Self {
+        let data = |key: &str| {
+            let data = secret.data.as_ref()?;
+            data.get(key).map(|bytes| bytes.0.clone())
+        };
+        Self {
+            certificate: data("tls.crt").unwrap_or_default(),
+            key: Zeroizing::new(data("tls.key").unwrap_or_default()),
+            root: data("ca.crt"),
+        }
+    }
+}
+
+/// What was seen, by object.
+#[derive(Default)]
+pub struct Seen {
+    /// Secrets and ConfigMaps that issuances have to do with.
+    pub material: HashMap<MaterialRef, Arc<Read<Material>>>,
+    /// CA Secrets.
+    pub authorities: HashMap<ObjectRef, Read<Arc<CaPem>>>,
+    /// Keys of ConfigMaps with additional anchors.
+    pub anchors: HashMap<(ObjectRef, String), Read<Vec<Certificate>>>,
+    /// Plane resources.
+    pub planes: BTreeMap<PlaneRef, Arc<Plane>>,
+    /// Workloads of the served namespaces.
+    pub workloads: BTreeMap<WorkloadRef, Arc<Workload>>,
+    /// Lists that have not been read, by name, and why.
+    pub unreadable: BTreeMap<String, String>,
+}
+
+/// Where the operator is told to work.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Scope {
+    /// Namespaces that are served.
+    pub served: Arc<BTreeSet<String>>,
+    /// Further namespaces whose planes may be wired.
+    pub plane_namespaces: Arc<BTreeSet<String>>,
+}
+
+/// What must be read before an issuance can be planned.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Needs {
+    /// The CA Secret; none where its namespace is not served.
+    pub authority: Option<ObjectRef>,
+    /// The ConfigMaps with additional anchors, and their keys.
+    pub anchors: Vec<(ObjectRef, String)>,
+    /// Bundles and leaves.
+    pub material: Vec<MaterialRef>,
+    /// The lists of workloads that may mount them.
+    pub lists: BTreeSet<(WorkloadKind, String)>,
+    planes: Vec<Arc<Plane>>,
+}
+
+impl Needs {
+    /// What an issuance needs, over the planes that exist.
+    pub fn of(issuance: &ExternalCAIssuance, planes: Vec<Arc<Plane>>, scope: &Scope) -> Self {
+        let wanted = desired(issuance, &planes);
+        let home = namespace(issuance);
+        let is_served = scope.served.contains(home);
+        let additional = issuance.spec.trust.additional_anchors.iter();
+        let anchors = additional
+            .filter(|_| is_served)
+            .filter_map(|entry| entry.config_map_ref.as_ref())
+            .map(|reference| (ObjectRef::new(home, &reference.name), reference.key.clone()))
+            .collect();
+        let material = std::iter::once(trust_secret(issuance))
+            .chain(wanted.trust_places.iter().cloned())
+            .chain(wanted.leaves.values().map(|leaf| leaf.material()))
+            .filter(|material| scope.served.contains(&material.object.namespace))
+            .collect();
+        let places = wanted.trust_places.iter();
+        let lists = places
+            .map(|place| &place.object.namespace)
+            .chain(wanted.leaves.keys().map(|target| &target.namespace))
+            .flat_map(|namespace| WorkloadKind::ALL.map(|kind| (kind, namespace.clone())))
+            .collect();
+        Self {
+            authority: is_served.then(|| ca_secret(issuance)),
+            anchors,
+            material,
+            lists,
+            planes,
+        }
+    }
+
+    /// Every Secret and ConfigMap of it, most important first.
+    pub fn objects(&self) -> impl Iterator<Item = MaterialRef> + '_ {
+        let authority = self.authority.iter().map(|object| MaterialRef {
+            kind: MaterialKind::Secret,
+            object: object.clone(),
+        });
+        let anchors = self.anchors.iter().map(|(object, _)| MaterialRef {
+            kind: MaterialKind::ConfigMap,
+            object: object.clone(),
+        });
+        authority
+            .chain(anchors)
+            .chain(self.material.iter().cloned())
+    }
+}
+
+/// The name of a list of workloads, as messages show it.
+pub fn workloads_of(kind: WorkloadKind, namespace: &str) -> String {
+    format!("the {kind:?}s of the namespace {namespace}")
+}
+
+impl Seen {
+    /// The snapshot of an issuance, once all that it needs was seen. `others` are all issuances.
+    pub fn observed(
+        &self,
+        issuance: &Arc<ExternalCAIssuance>,
+        others: &[Arc<ExternalCAIssuance>],
+        needs: &Needs,
+        scope: &Scope,
+        now: Timestamp,
+    ) -> Observed {
+        let home = namespace(issuance);
+        let authority = ca_secret(issuance);
+        let relevant: BTreeSet<String> = needs
+            .lists
+            .iter()
+            .map(|(kind, namespace)| workloads_of(*kind, namespace))
+            .collect();
+        let unreadable = self
+            .unreadable
+            .iter()
+            .filter(|(list, _)| relevant.contains(*list) || !list.contains("of the namespace"))
+            .map(|(_, why)| why.clone())
+            .collect();
+        let issuer = match needs.authority {
+            Some(_) => issuer(self.authorities.get(&authority), &authority, now),
+            None => {
+                let message = format!(
+                    "the operator is not told to serve the namespace {home}; add it to the chart's namespaces.serve"
+                );
+                Issuer::Refused(Problem::new(Reason::NamespaceNotServed, message))
+            }
+        };
+        let generated = self.material.get(&MaterialRef {
+            kind: MaterialKind::Secret,
+            object: authority,
+        });
+        let generated = generated.and_then(|read| generated_ca(read.found()?, &identity(issuance)));
+        Observed {
+            issuance: Arc::clone(issuance),
+            served: Arc::clone(&scope.served),
+            plane_namespaces: Arc::clone(&scope.plane_namespaces),
+            issuer,
+            generated,
+            anchor_config_maps: needs
+                .anchors
+                .iter()
+                .map(|entry| {
+                    let read = self.anchors.get(entry).cloned();
+                    let (object, key) = entry;
+                    let place = (object.name.clone(), key.clone());
+                    (place, read.unwrap_or(Read::Absent))
+                })
+                .collect(),
+            material: needs
+                .material
+                .iter()
+                .filter_map(|key| Some((key.clone(), Arc::clone(self.material.get(key)?))))
+                .collect(),
+            planes: needs.planes.clone(),
+            workloads: self.workloads.values().cloned().collect(),
+            unreadable,
+            claims: claims(issuance, others, &needs.planes, scope),
+        }
+    }
+}
+
+/// What others have put into the Secret since is theirs.
+fn generated_ca(stored: &Material, issuance: &str) -> Option<GeneratedCa> {
+    let ours =
+        stored.issuance.as_deref() == Some(issuance) && stored.manager.as_deref() == Some(MANAGER);
+    ours.then(|| GeneratedCa {
+        resource_version: stored.resource_version.clone(),
+        request: stored.renewal.clone(),
+    })
+}
+
+fn issuer(pem: Option<&Read<Arc<CaPem>>>, secret: &ObjectRef, now: Timestamp) -> Issuer {
+    match pem {
+        None | Some(Read::Absent) => Issuer::Absent,
+        Some(Read::Unknown(why)) => Issuer::Refused(Problem::new(
+            Reason::CASecretUnreadable,
+            format!("the CA Secret {secret}: {why}"),
+        )),
+        Some(Read::Found(pem)) => {
+            match CertificateAuthority::from_pem(
+                &pem.certificate,
+                &pem.key,
+                pem.root.as_deref(),
+                now,
+            ) {
+                Ok(authority) => Issuer::Ready(Arc::new(authority)),
+                Err(error) => Issuer::Refused(Problem::new(
+                    ca_reason(&error),
+                    format!("the CA Secret {secret}: {error}"),
+                )),
+            }
+        }
+    }
+}
+
+/// What older issuances want: nothing has two owners.
+fn claims(
+    issuance: &ExternalCAIssuance,
+    others: &[Arc<ExternalCAIssuance>],
+    planes: &[Arc<Plane>],
+    scope: &Scope,
+) -> Claims {
+    let age = |issuance: &ExternalCAIssuance| {
+        let created = issuance
+            .metadata
+            .creation_timestamp
+            .as_ref()
+            .map(|time| time.0);
+        (created, issuance.metadata.uid.clone())
+    };
+    let mut claims = Claims::default();
+    for other in others {
+        if other.metadata.uid == issuance.metadata.uid
+            || age(other) > age(issuance)
+            || !scope.served.contains(namespace(other))
+        {
+            continue;
+        }
+        let owner = identity(other);
+        let wanted = desired(other, planes);
+        let leaves = wanted.leaves.values().map(|leaf| leaf.material());
+        let material = leaves.chain(wanted.trust_places.iter().cloned());
+        claims
+            .material
+            .extend(material.map(|target| (target, owner.clone())));
+        if other.spec.planes.client_ca != ClientCa::Unmanaged {
+            let planes = wanted.planes.iter().map(|plane| plane.plane.clone());
+            claims
+                .planes
+                .extend(planes.map(|plane| (plane, owner.clone())));
+        }
+    }
+    claims
+}

@@ -1,0 +1,97 @@
+//! Command line.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+/// What an issuance is doing, what it would do, and what to ask of it. Exit codes: 0 all is well, 1 the command failed,
+/// 2 it was called wrongly, 3 it worked and something is not as it should be.
+#[derive(Debug, Parser)]
+#[command(
+    name = "kubectl-externalca",
+    bin_name = "kubectl externalca",
+    version,
+    about
+)]
+pub struct Cli {
+    /// What every verb understands.
+    #[command(flatten)]
+    pub global: Global,
+    /// The verb.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// Where, and in which form.
+#[derive(Debug, Args)]
+pub struct Global {
+    /// Namespace of the issuance; the kubeconfig's by default.
+    #[arg(short, long, global = true, value_name = "NAMESPACE")]
+    pub namespace: Option<String>,
+
+    /// Issuances of all namespaces.
+    #[arg(short = 'A', long, global = true, conflicts_with = "namespace")]
+    pub all_namespaces: bool,
+
+    /// Context of the kubeconfig.
+    #[arg(long, global = true)]
+    pub context: Option<String>,
+
+    /// The kubeconfig; $KUBECONFIG or ~/.kube/config by default.
+    #[arg(long, global = true, value_name = "FILE")]
+    pub kubeconfig: Option<PathBuf>,
+
+    /// Form of the answer.
+    #[arg(short, long, global = true, value_enum, default_value_t = Format::Table)]
+    pub output: Format,
+}
+
+/// Form of an answer.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum Format {
+    /// For people.
+    #[default]
+    Table,
+    /// For people, with fingerprints and serial numbers.
+    Wide,
+    /// For programs.
+    Json,
+    /// For programs.
+    Yaml,
+}
+
+/// The verbs. Each is a file in `commands`.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Show an issuance: its CA, who trusts what, certificates, planes, rollouts, and what it is waiting for.
+    Status(StatusArgs),
+    /// Show what the operator would do now, and why. Nothing is changed.
+    Plan(PlanArgs),
+    // check and adopt have their place here.
+}
+
+/// An issuance.
+#[derive(Debug, Args)]
+pub struct Name {
+    /// The issuance; may be left out where there is only one.
+    pub name: Option<String>,
+}
+
+/// How to show an issuance.
+#[derive(Debug, Args)]
+pub struct StatusArgs {
+    /// The issuance; all of the namespace by default.
+    pub name: Option<String>,
+
+    /// Show it again whenever it changes.
+    #[arg(short, long)]
+    pub watch: bool,
+}
+
+/// What to plan.
+#[derive(Debug, Args)]
+pub struct PlanArgs {
+    /// The issuance.
+    #[command(flatten)]
+    pub issuance: Name,
+}

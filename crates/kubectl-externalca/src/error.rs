@@ -1,0 +1,44 @@
+//! Why a command failed.
+
+/// A command that failed: exit code 1.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// No kubeconfig, or one that cannot be used.
+    #[error("no way to the API server: {0}")]
+    Kubeconfig(#[from] kube::config::KubeconfigError),
+    /// Neither a kubeconfig nor a ServiceAccount.
+    #[error("no way to the API server: {0}")]
+    Config(#[from] kube::config::InferConfigError),
+    /// The API server refused or failed.
+    #[error("{what}: {}", api_message(.source))]
+    Api {
+        /// What was read or written.
+        what: String,
+        /// What the API server said.
+        source: Box<kube::Error>,
+    },
+    /// There is no issuance, or none of that name.
+    #[error("{0}")]
+    NotFound(String),
+    /// The answer could not be written.
+    #[error("the answer cannot be written: {0}")]
+    Output(String),
+}
+
+impl Error {
+    /// What the API server said about an object or a list.
+    pub fn api(what: impl ToString, source: kube::Error) -> Self {
+        Self::Api {
+            what: what.to_string(),
+            source: Box::new(source),
+        }
+    }
+}
+
+/// What the API server said, in one line.
+pub fn api_message(error: &kube::Error) -> String {
+    match error {
+        kube::Error::Api(status) => status.message.clone(),
+        error => format!("the API server cannot be reached: {error}"),
+    }
+}

@@ -1,0 +1,258 @@
+//! One-shot reads that make the snapshot which the operator makes from its watches. What may not be read is said, and
+//! nothing is concluded from it.
+
+mod planes;
+mod scope;
+
+use std::collections::BTreeSet;
+use std::fmt::Debug;
+use std::sync::Arc;
+
+use external_ca_api::ExternalCAIssuance;
+use external_ca_core::desired::{desired, namespace};
+use external_ca_core::facts;
+use external_ca_core::observed::{
+    MaterialKind, MaterialRef, Observed, Plane, Read, Workload, WorkloadKind,
+};
+use external_ca_core::snapshot::{CaPem, Needs, Scope, Seen, workloads_of};
+use futures::{StreamExt, stream};
+use jiff::Timestamp;
+use k8s_openapi::NamespaceResourceScope;
+use k8s_openapi::api::apps::v1::{DaemonSet, Deployment, StatefulSet};
+use k8s_openapi::api::core::v1::{ConfigMap, Secret};
+use kube::api::{DynamicObject, ListParams};
+use kube::{Api, Client, Resource, ResourceExt};
+use serde::de::DeserializeOwned;
+
+use crate::error::api_message;
+
+/// How many reads are under way at once.
+const READERS: usize = 16;
+
+/// What was read for one issuance.
+pub struct Gathered {
+    /// By object.
+    pub seen: Seen,
+    /// Where the operator works.
+    pub scope: Scope,
+    /// Every issuance that may be read.
+    pub issuances: Vec<Arc<ExternalCAIssuance>>,
+    /// What could not be read, and what was assumed instead.
+    pub notes: Vec<String>,
+    needs: Needs,
+}
+
+impl Gathered {
+    /// Reads all that has to do with an issuance, whether it exists or not, as if these planes existed too.
+    pub async fn read(
+        client: &Client,
+        issuance: &ExternalCAIssuance,
+        more_planes: &[DynamicObject],
+    ) -> Self {
+        let mut notes = Vec::new();
+        let mut seen = Seen::default();
+        planes::read(client, more_planes, &mut seen, &mut notes).await;
+        let planes: Vec<Arc<Plane>> = seen.planes.values().cloned().collect();
+        let scope = scope::read(client, namespace(issuance), &mut notes).await;
+        let is_known = scope.is_some();
+        let scope = scope.unwrap_or_else(|| touched(issuance, &planes));
+        let needs = Needs::of(issuance, planes, &scope);
+        material(client, &needs, &mut seen, &mut notes).await;
+        let lists: BTreeSet<(WorkloadKind, String)> = match is_known {
+            true => {
+                let namespaces = scope.served.iter();
+                let lists = namespaces
+                    .flat_map(|namespace| WorkloadKind::ALL.map(|kind| (kind, namespace.clone())));
+                lists.collect()
+            }
+            false => needs.lists.clone(),
+        };
+        workloads(client, lists, &mut seen).await;
+        let issuances = issuances(client, issuance, &mut notes).await;
+        notes.extend(seen.unreadable.values().cloned());
+        Self {
+            seen,
+            scope,
+            issuances,
+            notes,
+            needs,
+        }
+    }
+
+    /// The snapshot that the operator would plan from.
+    pub fn observed(&self, issuance: &Arc<ExternalCAIssuance>, now: Timestamp) -> Observed {
+        self.seen
+            .observed(issuance, &self.issuances, &self.needs, &self.scope, now)
+    }
+}
+
+/// Every namespace that an issuance has to do with.
+fn touched(issuance: &ExternalCAIssuance, planes: &[Arc<Plane>]) -> Scope {
+    let wanted = desired(issuance, planes);
+    let places = wanted
+        .trust_places
+        .iter()
+        .map(|place| &place.object.namespace);
+    let leaves = wanted.leaves.keys().map(|target| &target.namespace);
+    let of_planes = wanted
+        .planes
+        .iter()
+        .filter_map(|plane| plane.plane.namespace.clone());
+    Scope {
+        served: Arc::new(places.chain(leaves).cloned().collect()),
+        plane_namespaces: Arc::new(of_planes.collect()),
+    }
+}
+
+async fn material(client: &Client, needs: &Needs, seen: &mut Seen, notes: &mut Vec<String>) {
+    let objects: BTreeSet<MaterialRef> = needs.objects().collect();
+    let results = stream::iter(objects)
+        .map(|material| async move {
+            let read = read_material(client, &material).await;
+            (material, read)
+        })
+        .buffer_unordered(READERS);
+    let mut results: Vec<(MaterialRef, Result<Option<Object>, String>)> = results.collect().await;
+    results.sort_by(|(a, _), (b, _)| a.cmp(b));
+    for (material, result) in results {
+        let object = match result {
+            Ok(Some(object)) => Read::Found(object),
+            Ok(None) => Read::Absent,
+            Err(why) => {
+                notes.push(format!("{material} cannot be read: {why}"));
+                Read::Unknown(why)
+            }
+        };
+        put(needs, seen, material, &object);
+    }
+}
+
+enum Object {
+    Secret(Box<Secret>),
+    ConfigMap(Box<ConfigMap>),
+}
+
+async fn read_material(client: &Client, material: &MaterialRef) -> Result<Option<Object>, String> {
+    let (namespace, name) = (&material.object.namespace, &material.object.name);
+    let found = match material.kind {
+        MaterialKind::Secret => {
+            let api: Api<Secret> = Api::namespaced(client.clone(), namespace);
+            let found = api.get_opt(name).await;
+            found.map(|found| found.map(|found| Object::Secret(Box::new(found))))
+        }
+        MaterialKind::ConfigMap => {
+            let api: Api<ConfigMap> = Api::namespaced(client.clone(), namespace);
+            let found = api.get_opt(name).await;
+            found.map(|found| found.map(|found| Object::ConfigMap(Box::new(found))))
+        }
+    };
+    found.map_err(|error| api_message(&error))
+}
+
+fn put(needs: &Needs, seen: &mut Seen, material: MaterialRef, object: &Read<Object>) {
+    if let MaterialKind::Secret = material.kind
+        && needs.authority.as_ref() == Some(&material.object)
+    {
+        let pem = map(object, |object| match object {
+            Object::Secret(secret) => Some(Arc::new(CaPem::of(secret))),
+            Object::ConfigMap(_) => None,
+        });
+        seen.authorities.insert(material.object.clone(), pem);
+    }
+    for (target, key) in &needs.anchors {
+        if material.kind == MaterialKind::ConfigMap && *target == material.object {
+            let anchors = map(object, |object| match object {
+                Object::ConfigMap(found) => Some(facts::config_map_certificates(found, key)),
+                Object::Secret(_) => None,
+            });
+            seen.anchors.insert((target.clone(), key.clone()), anchors);
+        }
+    }
+    let facts = map(object, |object| {
+        Some(match object {
+            Object::Secret(secret) => facts::secret(secret),
+            Object::ConfigMap(found) => facts::config_map(found),
+        })
+    });
+    seen.material.insert(material, Arc::new(facts));
+}
+
+fn map<T, U>(read: &Read<T>, facts: impl FnOnce(&T) -> Option<U>) -> Read<U> {
+    match read {
+        Read::Absent => Read::Absent,
+        Read::Found(object) => facts(object).map_or(Read::Absent, Read::Found),
+        Read::Unknown(why) => Read::Unknown(why.clone()),
+    }
+}
+
+async fn workloads(client: &Client, lists: BTreeSet<(WorkloadKind, String)>, seen: &mut Seen) {
+    let results = stream::iter(lists)
+        .map(|(kind, namespace)| async move {
+            let found = match kind {
+                WorkloadKind::Deployment => {
+                    list::<Deployment>(client, &namespace, facts::deployment).await
+                }
+                WorkloadKind::StatefulSet => {
+                    list::<StatefulSet>(client, &namespace, facts::stateful_set).await
+                }
+                WorkloadKind::DaemonSet => {
+                    list::<DaemonSet>(client, &namespace, facts::daemon_set).await
+                }
+            };
+            (workloads_of(kind, &namespace), found)
+        })
+        .buffer_unordered(READERS);
+    for (list, found) in results.collect::<Vec<_>>().await {
+        match found {
+            Ok(found) => {
+                let mounting = found.into_iter().filter(|found| !found.mounts.is_empty());
+                let entries = mounting.map(|found| (found.workload.clone(), Arc::new(found)));
+                seen.workloads.extend(entries);
+            }
+            Err(why) => {
+                let why = format!("{list} cannot be read: {why}");
+                seen.unreadable.insert(list, why);
+            }
+        }
+    }
+}
+
+async fn list<K>(
+    client: &Client,
+    namespace: &str,
+    facts: fn(&K) -> Option<Workload>,
+) -> Result<Vec<Workload>, String>
+where
+    K: Resource<DynamicType = (), Scope = NamespaceResourceScope> + Clone + Debug,
+    K: DeserializeOwned,
+{
+    let api: Api<K> = Api::namespaced(client.clone(), namespace);
+    let found = api.list(&ListParams::default()).await;
+    let found = found.map_err(|error| api_message(&error))?;
+    Ok(found.items.iter().filter_map(facts).collect())
+}
+
+/// Older issuances may own what this one wants.
+async fn issuances(
+    client: &Client,
+    issuance: &ExternalCAIssuance,
+    notes: &mut Vec<String>,
+) -> Vec<Arc<ExternalCAIssuance>> {
+    let everything = ListParams::default();
+    let all: Api<ExternalCAIssuance> = Api::all(client.clone());
+    let found = match all.list(&everything).await {
+        Ok(found) => Ok(found),
+        Err(_) => {
+            let own = issuance.namespace().unwrap_or_default();
+            notes.push(format!(
+                "the ExternalCAIssuances of other namespaces than {own} cannot be read; none of them is expected to own the same objects"
+            ));
+            let own: Api<ExternalCAIssuance> = Api::namespaced(client.clone(), &own);
+            own.list(&everything).await
+        }
+    };
+    match found {
+        Ok(found) => found.into_iter().map(Arc::new).collect(),
+        Err(_) => Vec::new(),
+    }
+}

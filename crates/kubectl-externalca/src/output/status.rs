@@ -1,0 +1,321 @@
+//! An issuance as a tree, from its status alone.
+
+use std::collections::BTreeSet;
+
+use external_ca_api::{
+    AnchorState, AnchorStatus, CertificateState, CertificateStatus, ExternalCAIssuance,
+    ExternalCAIssuanceStatus, Phase, PlaneStatus,
+};
+use external_ca_core::desired::{identity, namespace};
+use external_ca_core::observed::PlaneRef;
+use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
+
+use super::{Node, Paint, Tone, aligned, until};
+
+/// Whether it is Ready, for the spec that it has now.
+pub fn is_ready(issuance: &ExternalCAIssuance) -> bool {
+    let Some(status) = &issuance.status else {
+        return false;
+    };
+    is_current(issuance, status)
+        && condition(status, "Ready").is_some_and(|ready| ready.status == "True")
+}
+
+/// A condition of a status.
+pub fn condition<'a>(status: &'a ExternalCAIssuanceStatus, kind: &str) -> Option<&'a Condition> {
+    let mut conditions = status.conditions.iter();
+    conditions.find(|condition| condition.type_ == kind)
+}
+
+fn is_current(issuance: &ExternalCAIssuance, status: &ExternalCAIssuanceStatus) -> bool {
+    status.observed_generation == issuance.metadata.generation
+}
+
+/// The tree.
+pub fn tree(issuance: &ExternalCAIssuance, now: Timestamp, wide: bool, paint: Paint) -> String {
+    let name = paint.tone(
+        Tone::Bold,
+        format!("ExternalCAIssuance {}", identity(issuance)),
+    );
+    let Some(status) = &issuance.status else {
+        let why =
+            "the operator has not looked at it yet: does it run, and does it serve this namespace?";
+        return Node::new(name).with([Node::new(why)]).render();
+    };
+    let view = View { now, wide, paint };
+    let mut children = vec![view.ca(status)];
+    children.push(view.anchors(status));
+    children.push(view.places(issuance, status));
+    children.push(view.certificates(status));
+    children.push(view.planes(status));
+    children.push(view.rollouts(status));
+    children.extend(view.waiting(issuance, status));
+    Node::new(format!("{name}  {}", view.phase(issuance, status)))
+        .with(children)
+        .render()
+}
+
+struct View {
+    now: Timestamp,
+    wide: bool,
+    paint: Paint,
+}
+
+impl View {
+    fn mark(&self, tone: Tone) -> String {
+        let mark = match tone {
+            Tone::Good => "✓",
+            Tone::Bad => "✗",
+            _ => "…",
+        };
+        self.paint.tone(tone, mark)
+    }
+
+    fn ends(&self, end: Timestamp) -> String {
+        let word = if end <= self.now { "ended" } else { "ends" };
+        format!("{word} {} ({})", date(end), until(self.now, end))
+    }
+
+    fn phase(&self, issuance: &ExternalCAIssuance, status: &ExternalCAIssuanceStatus) -> String {
+        if !is_current(issuance, status) {
+            let text = "its spec has changed since the operator last looked";
+            return self.paint.tone(Tone::Moving, text);
+        }
+        let (tone, word) = match status.phase {
+            Some(Phase::Ready) => (Tone::Good, "Ready".to_owned()),
+            Some(Phase::Stalled) => (Tone::Bad, "Stalled".to_owned()),
+            Some(phase) => (Tone::Moving, format!("{phase:?}")),
+            None => (Tone::Moving, "Unknown".to_owned()),
+        };
+        self.paint.tone(tone, word)
+    }
+
+    fn ca(&self, status: &ExternalCAIssuanceStatus) -> Node {
+        let ready = condition(status, "IssuerReady").is_some_and(|found| found.status == "True");
+        let tone = if ready { Tone::Good } else { Tone::Bad };
+        let text = match &status.issuer {
+            Some(issuer) => format!("{}  {}", issuer.subject, self.ends(issuer.not_after.0)),
+            None => "not known".to_owned(),
+        };
+        let fingerprint = status.issuer.iter().filter(|_| self.wide);
+        let children =
+            fingerprint.map(|issuer| Node::new(format!("SHA-256 {}", issuer.fingerprint)));
+        Node::new(format!("CA {} {text}", self.mark(tone))).with(children)
+    }
+
+    fn anchors(&self, status: &ExternalCAIssuanceStatus) -> Node {
+        let trust = status.trust.as_ref();
+        let anchors = trust.map_or(&[][..], |trust| &trust.anchors);
+        let row = |anchor: &AnchorStatus| {
+            [
+                format!("{:?}", anchor.state),
+                anchor.subject.clone(),
+                self.ends(anchor.not_after.0),
+                match self.wide {
+                    true => anchor.fingerprint.clone(),
+                    false => String::new(),
+                },
+            ]
+        };
+        let rows: Vec<[String; 4]> = anchors.iter().map(row).collect();
+        let lines = aligned(&rows);
+        let children = anchors.iter().zip(lines).map(|(anchor, line)| {
+            let tone = match anchor.state {
+                AnchorState::Active => Tone::Good,
+                AnchorState::Next | AnchorState::Retiring => Tone::Moving,
+            };
+            let word = match anchor.state {
+                AnchorState::Retiring => "still needed by",
+                AnchorState::Active | AnchorState::Next => "waits for",
+            };
+            let waiting = anchor.waiting_for.iter();
+            let waiting = waiting.map(|name| Node::new(format!("{word} {name}")));
+            Node::new(format!("{} {line}", self.mark(tone))).with(waiting)
+        });
+        Node::new("Anchors").with(children)
+    }
+
+    fn places(&self, issuance: &ExternalCAIssuance, status: &ExternalCAIssuanceStatus) -> Node {
+        let trust = &issuance.spec.trust;
+        let objects = format!(
+            "ConfigMap {} and Secret {} in {}",
+            trust.config_map_name,
+            trust.secret_name,
+            trust_namespaces(issuance, status).join(", ")
+        );
+        Node::new("Trust places").with([
+            self.by_condition(status, "TrustDistributed", &objects),
+            self.by_condition(status, "PlanesWired", "clientCA of the planes below"),
+        ])
+    }
+
+    fn by_condition(&self, status: &ExternalCAIssuanceStatus, kind: &str, text: &str) -> Node {
+        let fine = condition(status, kind).is_some_and(|found| found.status == "True");
+        let tone = if fine { Tone::Good } else { Tone::Moving };
+        Node::new(format!("{} {text}", self.mark(tone)))
+    }
+
+    fn certificates(&self, status: &ExternalCAIssuanceStatus) -> Node {
+        let row = |certificate: &CertificateStatus| {
+            let end = certificate.not_after.as_ref();
+            let renewal = certificate.renewal_time.as_ref();
+            let signer = certificate.signer.as_ref();
+            [
+                certificate.target.clone(),
+                format!("CN={}", certificate.common_name),
+                match signer {
+                    Some(signer) => format!("signed by {signer}"),
+                    None => "not signed by the CA".to_owned(),
+                },
+                end.map_or_else(String::new, |end| self.ends(end.0)),
+                renewal.map_or_else(String::new, |time| {
+                    format!("renewal {}", until(self.now, time.0))
+                }),
+                match (&certificate.serial, self.wide) {
+                    (Some(serial), true) => format!("serial {serial}"),
+                    _ => String::new(),
+                },
+                match (certificate.state, &certificate.reason) {
+                    (CertificateState::Ready, _) => String::new(),
+                    (state, Some(reason)) => format!("{state:?} ({reason})"),
+                    (state, None) => format!("{state:?}"),
+                },
+            ]
+        };
+        let rows: Vec<[String; 7]> = status.certificates.iter().map(row).collect();
+        let lines = status.certificates.iter().zip(aligned(&rows));
+        let children = lines.map(|(certificate, line)| {
+            let tone = match certificate.state {
+                CertificateState::Ready => Tone::Good,
+                CertificateState::Failed => Tone::Bad,
+                CertificateState::Pending | CertificateState::Waiting => Tone::Moving,
+            };
+            Node::new(format!("{} {line}", self.mark(tone)))
+        });
+        let count = status.certificates_ready.as_deref().unwrap_or_default();
+        Node::new(format!("Certificates {count}")).with(children)
+    }
+
+    fn planes(&self, status: &ExternalCAIssuanceStatus) -> Node {
+        let row = |plane: &PlaneStatus| {
+            let reference = PlaneRef {
+                kind: plane.kind,
+                namespace: plane.namespace.clone(),
+                name: plane.name.clone(),
+            };
+            [
+                reference.to_string(),
+                format!("planeID {}", plane.plane_id),
+                match (plane.wired, &plane.reason) {
+                    (true, _) => "wired".to_owned(),
+                    (false, Some(reason)) => format!("not wired ({reason})"),
+                    (false, None) => "not wired".to_owned(),
+                },
+                match plane.agent_connected {
+                    Some(true) => "agent connected",
+                    Some(false) => "agent not connected",
+                    None => "agent not reported",
+                }
+                .to_owned(),
+            ]
+        };
+        let rows: Vec<[String; 4]> = status.planes.iter().map(row).collect();
+        let lines = status.planes.iter().zip(aligned(&rows));
+        let children = lines.map(|(plane, line)| {
+            let tone = match (plane.wired, plane.agent_connected) {
+                (true, Some(false)) => Tone::Moving,
+                (true, _) => Tone::Good,
+                (false, _) => Tone::Bad,
+            };
+            Node::new(format!("{} {line}", self.mark(tone)))
+        });
+        let wired = status.planes.iter().filter(|plane| plane.wired).count();
+        Node::new(format!("Planes {wired}/{}", status.planes.len())).with(children)
+    }
+
+    fn rollouts(&self, status: &ExternalCAIssuanceStatus) -> Node {
+        if status.rollouts.is_empty() {
+            return Node::new("Rollouts: none under way");
+        }
+        let children = status.rollouts.iter().map(|rollout| {
+            let since = until(self.now, rollout.since.0);
+            let mark = self.mark(Tone::Moving);
+            Node::new(format!(
+                "{mark} {}: {} (since {since})",
+                rollout.workload, rollout.state
+            ))
+        });
+        Node::new("Rollouts").with(children)
+    }
+
+    /// The conditions that are not as they should be, most general last.
+    fn waiting(
+        &self,
+        issuance: &ExternalCAIssuance,
+        status: &ExternalCAIssuanceStatus,
+    ) -> Option<Node> {
+        let kinds = [
+            "IssuerReady",
+            "TrustDistributed",
+            "CertificatesReady",
+            "PlanesWired",
+            "RolloutsComplete",
+        ];
+        let found = kinds.iter().filter_map(|kind| condition(status, kind));
+        let stalled = condition(status, "Stalled").is_some_and(|found| found.status == "True");
+        let tone = if stalled { Tone::Bad } else { Tone::Moving };
+        let mut children: Vec<Node> = found
+            .filter(|condition| condition.status != "True")
+            .map(|condition| self.said(tone, condition))
+            .collect();
+        // A warning: it works, and somebody should know.
+        let warnings = kinds.iter().filter_map(|kind| condition(status, kind));
+        children.extend(
+            warnings
+                .filter(|condition| condition.status == "True" && condition.reason != "Ready")
+                .map(|condition| self.said(Tone::Moving, condition)),
+        );
+        if issuance.spec.paused {
+            children.push(Node::new(
+                "it is paused: nothing is written or renewed until `kubectl externalca resume`",
+            ));
+        }
+        let title = if stalled {
+            "Needs a person"
+        } else {
+            "Waits for"
+        };
+        (!children.is_empty()).then(|| Node::new(title).with(children))
+    }
+
+    fn said(&self, tone: Tone, condition: &Condition) -> Node {
+        let reason = self.paint.tone(tone, &condition.reason);
+        Node::new(format!("{reason}: {}", condition.message))
+    }
+}
+
+fn date(time: Timestamp) -> String {
+    time.strftime("%Y-%m-%d").to_string()
+}
+
+/// The issuance's namespace and those of the agents: the gateway's and all further certificates have no bundle of
+/// their own.
+fn trust_namespaces(
+    issuance: &ExternalCAIssuance,
+    status: &ExternalCAIssuanceStatus,
+) -> Vec<String> {
+    let home = namespace(issuance);
+    let further = issuance.spec.certificates.iter().map(|entry| {
+        let namespace = entry.target.namespace.as_deref().unwrap_or(home);
+        format!("{namespace}/{}", entry.target.secret_name)
+    });
+    let others: BTreeSet<String> = further.collect();
+    let agents = status.certificates.iter().map(|entry| &entry.target);
+    let agents = agents
+        .filter(|target| !others.contains(*target))
+        .filter_map(|target| target.split_once('/'))
+        .map(|(namespace, _)| namespace.to_owned());
+    let all: BTreeSet<String> = agents.chain([home.to_owned()]).collect();
+    all.into_iter().collect()
+}
