@@ -346,7 +346,8 @@ impl Draft<'_> {
 
     fn run(&mut self) {
         for (target, problem) in std::mem::take(&mut self.desired.problems) {
-            let object = target.map_or_else(|| self.issuance(), |target| format!("Secret {target}"));
+            let object =
+                target.map_or_else(|| self.issuance(), |target| format!("Secret {target}"));
             self.problem(Area::Certificates, object, problem);
         }
         let (additional, unknown) = self.additional_anchors();

@@ -20,6 +20,14 @@ pub enum Error {
     /// There is no issuance, or none of that name.
     #[error("{0}")]
     NotFound(String),
+    /// A file that was named.
+    #[error("{path}: {source}")]
+    File {
+        /// Its path.
+        path: String,
+        /// Why it cannot be read.
+        source: std::io::Error,
+    },
     /// The answer could not be written.
     #[error("the answer cannot be written: {0}")]
     Output(String),

@@ -76,7 +76,11 @@ fn clock(case: &mut Case<'_>) {
     if skew.abs() <= SKEW {
         return;
     }
-    let direction = if skew.is_negative() { "ahead of" } else { "behind" };
+    let direction = if skew.is_negative() {
+        "ahead of"
+    } else {
+        "behind"
+    };
     let what = format!(
         "this machine's clock is {:#} {direction} the API server's ({theirs})",
         SignedDuration::from_secs(skew.abs().as_secs())
@@ -109,7 +113,10 @@ fn operator(case: &mut Case<'_>) {
     if operator.leads(case.now) {
         return;
     }
-    let available = operator.deployments.iter().find(|(.., available)| *available > 0);
+    let available = operator
+        .deployments
+        .iter()
+        .find(|(.., available)| *available > 0);
     let finding = match (operator.deployments.first(), available) {
         (None, _) => Finding::error(
             FindingWord::OperatorNotFound,

@@ -70,9 +70,13 @@ pub(super) fn inherent(
         Leaf::Present { chain, key_matches } => (chain, *key_matches),
         Leaf::Empty => {
             return Some(
-                Finding::error(Reason::SecretMissing, object, "tls.crt and tls.key are empty")
-                    .cause("pods that mount it end at start")
-                    .fix("put the certificate and its key there, or let the operator issue it"),
+                Finding::error(
+                    Reason::SecretMissing,
+                    object,
+                    "tls.crt and tls.key are empty",
+                )
+                .cause("pods that mount it end at start")
+                .fix("put the certificate and its key there, or let the operator issue it"),
             );
         }
         Leaf::Invalid(why) => {
@@ -125,7 +129,11 @@ pub(super) fn inherent(
             Finding::error(
                 FindingWord::NotYetValid,
                 object,
-                format!("the certificate {} is valid only from {}", leaf.subject(), leaf.not_before()),
+                format!(
+                    "the certificate {} is valid only from {}",
+                    leaf.subject(),
+                    leaf.not_before()
+                ),
             )
             .cause("it was made ahead of time, or where it was made the clock is ahead")
             .fix("wait, or set the clocks and have it issued again")
@@ -253,7 +261,9 @@ fn ageing(case: &mut Case<'_>, wanted: &DesiredLeaf, material: &MaterialRef, lea
     let before = renew_before(&case.observed.issuance.spec);
     let due = renewal_time(leaf, before, wanted.profile.duration);
     // What ends with its CA cannot be helped by a renewal: the CA's own finding says so.
-    let bounded = case.ca().is_some_and(|ca| ca.not_after() <= leaf.not_after());
+    let bounded = case
+        .ca()
+        .is_some_and(|ca| ca.not_after() <= leaf.not_after());
     if bounded || due.saturating_add(SLACK).is_ok_and(|late| late > case.now) {
         return;
     }

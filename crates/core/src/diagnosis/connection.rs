@@ -74,7 +74,10 @@ pub fn connection(handshake: &Handshake, now: Timestamp) -> Vec<Finding> {
         );
     }
     found.extend(server(handshake, now));
-    if found.iter().any(|finding| finding.word != Reason::RestartNeeded.into()) {
+    if found
+        .iter()
+        .any(|finding| finding.word != Reason::RestartNeeded.into())
+    {
         return found;
     }
     found.extend(client(handshake));
@@ -84,7 +87,12 @@ pub fn connection(handshake: &Handshake, now: Timestamp) -> Vec<Finding> {
 /// What an agent says of the server.
 fn server(handshake: &Handshake, now: Timestamp) -> Option<Finding> {
     let first = handshake.presented.first()?;
-    match verify(&handshake.presented, &handshake.anchors, Usages::SERVER, now) {
+    match verify(
+        &handshake.presented,
+        &handshake.anchors,
+        Usages::SERVER,
+        now,
+    ) {
         Ok(()) if first.is_valid_for(&handshake.host) => None,
         Ok(()) => Some(super::certificates::name_missing(
             &handshake.server,

@@ -55,9 +55,14 @@ pub fn files(files: &Files<'_>, now: Timestamp) -> Vec<Finding> {
         Role::Client => Usages::CLIENT,
     };
     let leaf = match chain.first() {
-        None => Leaf::Invalid(format!("the file {}", emptiness(&String::from_utf8_lossy(text)))),
+        None => Leaf::Invalid(format!(
+            "the file {}",
+            emptiness(&String::from_utf8_lossy(text))
+        )),
         Some(first) => Leaf::Present {
-            key_matches: files.key.is_none_or(|key| key_pair_matches(first, key).unwrap_or(false)),
+            key_matches: files
+                .key
+                .is_none_or(|key| key_pair_matches(first, key).unwrap_or(false)),
             chain: chain.clone(),
         },
     };
@@ -65,7 +70,9 @@ pub fn files(files: &Files<'_>, now: Timestamp) -> Vec<Finding> {
         found.push(finding);
         return found;
     }
-    let Some(first) = chain.first() else { return found };
+    let Some(first) = chain.first() else {
+        return found;
+    };
     match files.role {
         Role::Server => {
             let missing = files.dns.iter().find(|host| !first.is_valid_for(host));
@@ -87,7 +94,11 @@ pub fn files(files: &Files<'_>, now: Timestamp) -> Vec<Finding> {
     let known: Vec<_> = anchors.iter().collect();
     let unknown = matches!(error, VerifyError::UnknownAuthority { .. });
     // A CA that is no root was at work and is not shown along.
-    let hidden = !known.iter().any(|ca| ca.subject_der() == first.issuer_der()) && !first.is_self_issued() && chain.len() == 1;
+    let hidden = !known
+        .iter()
+        .any(|ca| ca.subject_der() == first.issuer_der())
+        && !first.is_self_issued()
+        && chain.len() == 1;
     found.push(match (misnamed(first, &known), unknown) {
         (Some(ca), _) => issuer_name(name, first, ca),
         (None, true) if hidden => incomplete(name, &error),

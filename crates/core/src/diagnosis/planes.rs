@@ -16,7 +16,9 @@ pub(super) fn references(case: &mut Case<'_>) {
                     &plane.plane,
                     format!("spec.clusterAgent.clientCA.value {}", emptiness(text)),
                 )
-                .cause("the gateway finds no CA in it and answers every agent of the plane with 401"),
+                .cause(
+                    "the gateway finds no CA in it and answers every agent of the plane with 401",
+                ),
             ),
             (None, None) => Some(
                 Finding::error(
@@ -47,7 +49,10 @@ fn missing(case: &Case<'_>, plane: &Plane) -> Option<Finding> {
             format!("refers to the key {key} of the Secret {secret}, which that does not have")
         }
         Read::Found(text) if parse_bundle(text.as_bytes()).certificates.is_empty() => {
-            format!("refers to the key {key} of the Secret {secret}, which {}", emptiness(text))
+            format!(
+                "refers to the key {key} of the Secret {secret}, which {}",
+                emptiness(text)
+            )
         }
         Read::Found(_) | Read::Unknown(_) => return None,
     };
@@ -80,7 +85,11 @@ pub(super) fn agents(case: &mut Case<'_>) {
         else {
             continue;
         };
-        let runs = case.observed.workloads.iter().any(|workload| is_agent_of(workload, &plane));
+        let runs = case
+            .observed
+            .workloads
+            .iter()
+            .any(|workload| is_agent_of(workload, &plane));
         if !runs && all_seen && plane.agent_connected != Some(true) {
             let kind = plane_type(plane.plane.kind);
             case.add(
@@ -95,7 +104,10 @@ pub(super) fn agents(case: &mut Case<'_>) {
                     plane.plane_id
                 )),
             );
-        } else if runs && plane.agent_connected == Some(false) && !explained(case, &plane, &material) {
+        } else if runs
+            && plane.agent_connected == Some(false)
+            && !explained(case, &plane, &material)
+        {
             case.add(
                 Finding::warning(
                     FindingWord::AgentDisconnected,
@@ -110,9 +122,10 @@ pub(super) fn agents(case: &mut Case<'_>) {
 }
 
 fn is_agent_of(workload: &Workload, plane: &Plane) -> bool {
-    workload.agent.as_ref().is_some_and(|(kind, id)| {
-        *id == plane.plane_id && kind == plane_type(plane.plane.kind)
-    })
+    workload
+        .agent
+        .as_ref()
+        .is_some_and(|(kind, id)| *id == plane.plane_id && kind == plane_type(plane.plane.kind))
 }
 
 /// Whether an error is known that cuts the plane's agent off.
@@ -121,7 +134,9 @@ fn explained(case: &Case<'_>, plane: &Plane, leaf: &MaterialRef) -> bool {
     let objects = [plane.plane.to_string(), leaf.to_string()];
     let concerns = |finding: &Finding| {
         objects.contains(&finding.object)
-            || finding.object.contains(&format!(" {}/", leaf.object.namespace))
+            || finding
+                .object
+                .contains(&format!(" {}/", leaf.object.namespace))
             || finding.object.contains(&format!(" {home}/"))
     };
     case.findings.iter().any(concerns)

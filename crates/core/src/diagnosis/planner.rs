@@ -9,7 +9,11 @@ pub(super) fn check(case: &mut Case<'_>) {
         let reason = noted.problem.reason;
         // Where it is we who could not read, that was said.
         let ours = matches!(reason, Reason::Unreadable | Reason::CASecretUnreadable);
-        let unread = ours && case.findings.iter().any(|finding| finding.word == FindingWord::AccessDenied.into());
+        let unread = ours
+            && case
+                .findings
+                .iter()
+                .any(|finding| finding.word == FindingWord::AccessDenied.into());
         if unread || explained(case, &noted) {
             continue;
         }
@@ -192,8 +196,14 @@ fn failures(case: &mut Case<'_>) {
         Reason::CASecretUnreadable,
     ];
     let mut told = Vec::new();
-    for condition in status.conditions.iter().filter(|condition| condition.status == "False") {
-        let reason = theirs.into_iter().find(|reason| reason.as_str() == condition.reason);
+    for condition in status
+        .conditions
+        .iter()
+        .filter(|condition| condition.status == "False")
+    {
+        let reason = theirs
+            .into_iter()
+            .find(|reason| reason.as_str() == condition.reason);
         if let Some(reason) = reason {
             told.push((reason, condition.message.clone()));
         }

@@ -58,7 +58,12 @@ fn client_ca(case: &Case<'_>, plane: &Plane) -> Option<Vec<Certificate>> {
 
 /// A bundle that holds nothing, or something that nobody can read.
 fn bundle_text(case: &mut Case<'_>, material: &MaterialRef) {
-    let Some(stored) = case.observed.material.get(material).and_then(|read| read.found()) else {
+    let Some(stored) = case
+        .observed
+        .material
+        .get(material)
+        .and_then(|read| read.found())
+    else {
         return;
     };
     let text = case.extra.bundles.get(material).map_or("", String::as_str);
@@ -144,14 +149,18 @@ fn pairs(case: &mut Case<'_>, leaf: &DesiredLeaf, places: &[(Place, Vec<Certific
     let failing: Vec<(&Place, &[Certificate], VerifyError)> = judging
         .iter()
         .filter_map(|(place, anchors)| {
-            try_on(anchors).err().map(|error| (place, anchors.as_slice(), error))
+            try_on(anchors)
+                .err()
+                .map(|error| (place, anchors.as_slice(), error))
         })
         .collect();
     let Some((_, anchors, error)) = failing.first() else {
         return;
     };
     let ca = case.ca().cloned();
-    let by_ca = ca.as_ref().map(|ca| try_on(std::slice::from_ref(ca.anchor())).is_ok());
+    let by_ca = ca
+        .as_ref()
+        .map(|ca| try_on(std::slice::from_ref(ca.anchor())).is_ok());
     let known: Vec<&Certificate> = ca
         .iter()
         .flat_map(|ca| ca.chain())
@@ -205,7 +214,10 @@ fn is_unknown(error: &VerifyError) -> bool {
 }
 
 /// The CA whose key signed the leaf, though the leaf names it otherwise: verifiers compare names byte for byte.
-pub(super) fn misnamed<'a>(leaf: &Certificate, known: &[&'a Certificate]) -> Option<&'a Certificate> {
+pub(super) fn misnamed<'a>(
+    leaf: &Certificate,
+    known: &[&'a Certificate],
+) -> Option<&'a Certificate> {
     known
         .iter()
         .find(|ca| ca.subject_der() != leaf.issuer_der() && leaf.signature_verifies_with(ca))
@@ -378,16 +390,17 @@ impl Case<'_> {
     /// The Service of the gateway, where nobody is known to dial anything else.
     fn service_name(&self, home: &str) -> Option<(String, String)> {
         let mut gateways = self.extra.workloads.iter();
-        let (_, gateway) = gateways.find(|(workload, detail)| {
-            detail.is_gateway && workload.object.namespace == home
-        })?;
+        let (_, gateway) = gateways
+            .find(|(workload, detail)| detail.is_gateway && workload.object.namespace == home)?;
         let mut services = self.extra.services.iter();
         let (service, _) = services.find(|(_, selector)| {
             let mut pairs = selector.iter();
             !selector.is_empty() && pairs.all(|(key, value)| gateway.labels.get(key) == Some(value))
         })?;
         let ObjectRef { namespace, name } = service;
-        Some((format!("{name}.{namespace}.svc"), format!("Service {service}")))
+        Some((
+            format!("{name}.{namespace}.svc"),
+            format!("Service {service}"),
+        ))
     }
 }
-

@@ -10,7 +10,12 @@ use super::{CertManagerCertificate, Mount, WorkloadDetail};
 use crate::observed::{MaterialKind, MaterialRef, ObjectRef};
 
 /// More of a workload, from its pod template; `paused` is its `spec.paused`.
-pub fn detail(namespace: &str, template: &PodTemplateSpec, paused: bool, pods: &[Pod]) -> WorkloadDetail {
+pub fn detail(
+    namespace: &str,
+    template: &PodTemplateSpec,
+    paused: bool,
+    pods: &[Pod],
+) -> WorkloadDetail {
     let spec = template.spec.clone().unwrap_or_default();
     let words: Vec<&str> = spec
         .containers
@@ -33,7 +38,9 @@ pub fn detail(namespace: &str, template: &PodTemplateSpec, paused: bool, pods: &
 
 fn labels(template: &PodTemplateSpec) -> BTreeMap<String, String> {
     let metadata = template.metadata.as_ref();
-    metadata.and_then(|metadata| metadata.labels.clone()).unwrap_or_default()
+    metadata
+        .and_then(|metadata| metadata.labels.clone())
+        .unwrap_or_default()
 }
 
 /// When the oldest of its containers started: a container that was started again has read its files again.
@@ -54,7 +61,9 @@ fn host(url: &str) -> Option<String> {
     let authority = rest.split(['/', '?', '#']).next()?;
     let host = match authority.strip_prefix('[') {
         Some(rest) => rest.split_once(']')?.0,
-        None => authority.split_once(':').map_or(authority, |(host, _)| host),
+        None => authority
+            .split_once(':')
+            .map_or(authority, |(host, _)| host),
     };
     (!host.is_empty()).then(|| host.to_owned())
 }
@@ -62,47 +71,89 @@ fn host(url: &str) -> Option<String> {
 fn mounts(namespace: &str, template: &PodTemplateSpec) -> Vec<Mount> {
     let spec = template.spec.clone().unwrap_or_default();
     let mut found = Vec::new();
-    let mut add = |name: String, kind, object: String, optional: Option<bool>, keys: BTreeSet<String>| {
-        if !object.is_empty() {
-            found.push(Mount {
-                name,
-                material: MaterialRef {
-                    kind,
-                    object: ObjectRef::new(namespace, object),
-                },
-                optional: optional == Some(true),
-                keys,
-            });
-        }
-    };
+    let mut add =
+        |name: String, kind, object: String, optional: Option<bool>, keys: BTreeSet<String>| {
+            if !object.is_empty() {
+                found.push(Mount {
+                    name,
+                    material: MaterialRef {
+                        kind,
+                        object: ObjectRef::new(namespace, object),
+                    },
+                    optional: optional == Some(true),
+                    keys,
+                });
+            }
+        };
     for volume in spec.volumes.into_iter().flatten() {
         let name = format!("the volume {}", volume.name);
         if let Some(source) = volume.secret {
             let object = source.secret_name.unwrap_or_default();
-            add(name.clone(), MaterialKind::Secret, object, source.optional, keys(source.items));
+            add(
+                name.clone(),
+                MaterialKind::Secret,
+                object,
+                source.optional,
+                keys(source.items),
+            );
         }
         if let Some(source) = volume.config_map {
-            add(name.clone(), MaterialKind::ConfigMap, source.name, source.optional, keys(source.items));
+            add(
+                name.clone(),
+                MaterialKind::ConfigMap,
+                source.name,
+                source.optional,
+                keys(source.items),
+            );
         }
         let projected = volume.projected.and_then(|projected| projected.sources);
         for source in projected.into_iter().flatten() {
             if let Some(source) = source.secret {
-                add(name.clone(), MaterialKind::Secret, source.name, source.optional, keys(source.items));
+                add(
+                    name.clone(),
+                    MaterialKind::Secret,
+                    source.name,
+                    source.optional,
+                    keys(source.items),
+                );
             }
             if let Some(source) = source.config_map {
-                add(name.clone(), MaterialKind::ConfigMap, source.name, source.optional, keys(source.items));
+                add(
+                    name.clone(),
+                    MaterialKind::ConfigMap,
+                    source.name,
+                    source.optional,
+                    keys(source.items),
+                );
             }
         }
     }
-    let containers = spec.containers.into_iter().chain(spec.init_containers.into_iter().flatten());
+    let containers = spec
+        .containers
+        .into_iter()
+        .chain(spec.init_containers.into_iter().flatten());
     for variable in containers.flat_map(|container| container.env.into_iter().flatten()) {
         let name = format!("the variable {}", variable.name);
-        let Some(source) = variable.value_from else { continue };
+        let Some(source) = variable.value_from else {
+            continue;
+        };
         if let Some(key) = source.secret_key_ref {
-            add(name.clone(), MaterialKind::Secret, key.name, key.optional, BTreeSet::from([key.key]));
+            add(
+                name.clone(),
+                MaterialKind::Secret,
+                key.name,
+                key.optional,
+                BTreeSet::from([key.key]),
+            );
         }
         if let Some(key) = source.config_map_key_ref {
-            add(name, MaterialKind::ConfigMap, key.name, key.optional, BTreeSet::from([key.key]));
+            add(
+                name,
+                MaterialKind::ConfigMap,
+                key.name,
+                key.optional,
+                BTreeSet::from([key.key]),
+            );
         }
     }
     found
@@ -113,7 +164,11 @@ fn keys(items: Option<Vec<KeyToPath>>) -> BTreeSet<String> {
 }
 
 /// The facts of a `Certificate` of cert-manager.
-pub fn cert_manager_certificate(namespace: &str, name: &str, object: &Value) -> Option<CertManagerCertificate> {
+pub fn cert_manager_certificate(
+    namespace: &str,
+    name: &str,
+    object: &Value,
+) -> Option<CertManagerCertificate> {
     let secret = object.pointer("/spec/secretName").and_then(Value::as_str)?;
     let status = object.get("status").and_then(Value::as_object);
     Some(CertManagerCertificate {

@@ -100,18 +100,29 @@ fn wrong_names(case: &mut Case<'_>, workload: &Workload, is_agent: bool, is_gate
     let mut wanted: Vec<(&str, Vec<MaterialRef>)> = Vec::new();
     if is_gateway {
         let secret = ObjectRef::new(namespace, &case.observed.issuance.spec.gateway.secret_name);
-        wanted.push(("the gateway's certificate", vec![MaterialRef {
-            kind: MaterialKind::Secret,
-            object: secret,
-        }]));
+        wanted.push((
+            "the gateway's certificate",
+            vec![MaterialRef {
+                kind: MaterialKind::Secret,
+                object: secret,
+            }],
+        ));
     }
     if is_agent {
-        wanted.extend(case.leaf_of(workload).map(|leaf| ("the agent's certificate", vec![leaf])));
+        wanted.extend(
+            case.leaf_of(workload)
+                .map(|leaf| ("the agent's certificate", vec![leaf])),
+        );
         wanted.push(("the CA bundle", bundles.to_vec()));
     }
     for (what, candidates) in wanted {
-        let Some(first) = candidates.first() else { continue };
-        if candidates.iter().any(|candidate| workload.mounts.contains(candidate)) {
+        let Some(first) = candidates.first() else {
+            continue;
+        };
+        if candidates
+            .iter()
+            .any(|candidate| workload.mounts.contains(candidate))
+        {
             continue;
         }
         // That it mounts what does not exist is the same mistake, and was named.
@@ -138,7 +149,9 @@ fn wrong_names(case: &mut Case<'_>, workload: &Workload, is_agent: bool, is_gate
 /// An agent that runs in another namespace than the one its certificate is written to.
 fn misplaced_agents(case: &mut Case<'_>) {
     for workload in case.observed.workloads.clone() {
-        let Some(leaf) = case.leaf_of(&workload) else { continue };
+        let Some(leaf) = case.leaf_of(&workload) else {
+            continue;
+        };
         let namespace = &workload.workload.object.namespace;
         if case.is_our_agent(&workload) || leaf.object.namespace == *namespace {
             continue;

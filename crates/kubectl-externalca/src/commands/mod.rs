@@ -1,5 +1,7 @@
 //! A verb each.
 
+mod adopt;
+mod check;
 mod plan;
 mod status;
 
@@ -31,6 +33,8 @@ impl From<Exit> for ExitCode {
 pub async fn run(cli: Cli) -> Result<Exit, Error> {
     match cli.command {
         Command::Status(args) => status::run(&Session::open(&cli.global).await?, &args).await,
+        Command::Check(args) => check::run(&cli.global, &args).await,
+        Command::Adopt(args) => adopt::run(&Session::open(&cli.global).await?, &args).await,
         Command::Plan(args) => plan::run(&Session::open(&cli.global).await?, &args).await,
     }
 }
