@@ -28,6 +28,7 @@ pub mod kubelet;
 pub mod openchoreo;
 pub mod openssl;
 pub mod operator;
+pub mod plugin;
 pub mod ports;
 pub mod process;
 pub mod proxy;

@@ -178,12 +178,14 @@ pub fn binary() -> Result<&'static PathBuf, &'static String> {
     BINARY
         .get_or_init(|| match std::env::var_os("EXTERNAL_CA_OPERATOR_BIN") {
             Some(path) => Ok(PathBuf::from(path)),
-            None => build().map_err(|error| format!("building the operator: {error}")),
+            None => cargo_build("external-ca-operator", "external-ca-operator")
+                .map_err(|error| format!("building the operator: {error}")),
         })
         .as_ref()
 }
 
-fn build() -> Result<PathBuf> {
+/// A program of this workspace, as cargo builds it for the profile and target directory of the running test.
+pub(crate) fn cargo_build(package: &str, bin: &str) -> Result<PathBuf> {
     // target/debug/deps/test-0123 -> target/debug
     let test = std::env::current_exe()?;
     let profile = test
@@ -199,9 +201,9 @@ fn build() -> Result<PathBuf> {
         "build",
         "--quiet",
         "--package",
-        "external-ca-operator",
+        package,
         "--bin",
-        "external-ca-operator",
+        bin,
         "--profile",
     ]);
     cargo.arg(if name == "debug" {
@@ -219,5 +221,5 @@ fn build() -> Result<PathBuf> {
     if !output.status.success() {
         return Err(String::from_utf8_lossy(&output.stderr).into());
     }
-    Ok(profile.join("external-ca-operator"))
+    Ok(profile.join(bin))
 }

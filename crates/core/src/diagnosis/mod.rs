@@ -24,8 +24,9 @@ pub use files::{Files, Role as FileRole, files};
 pub use finding::{Finding, FindingWord, Severity, Symptom, Word};
 pub use workload_facts::{cert_manager_certificate, detail};
 
-use crate::desired::{Desired, desired, identity};
+use crate::desired::{Desired, desired, identity, plane_type};
 use crate::observed::{Issuer, MaterialRef, Observed, PlaneRef};
+use crate::reason::Reason;
 use crate::x509::CertificateAuthority;
 
 /// Everything that is wrong, the worst first. A healthy installation yields nothing.
@@ -100,7 +101,34 @@ impl Case<'_> {
         workloads.any(|workload| workload.mounts.contains(material))
     }
 
+    /// An agent with a planeID that no plane has: that its plane has no agent, and that its certificate bears its own
+    /// planeID, is the same mistake.
+    fn without_consequences_of_a_wrong_plane_id(&mut self) {
+        let lost = self.observed.workloads.iter().filter(|workload| {
+            let reference = workload.workload.to_string();
+            workload.agent.is_some() && self.has(Reason::PlaneNotFound, &reference)
+        });
+        let (mut planes, mut leaves) = (BTreeSet::new(), BTreeSet::new());
+        for workload in lost {
+            let kind = workload.agent.as_ref().map(|(kind, _)| kind.as_str());
+            let of_kind = self
+                .desired
+                .planes
+                .iter()
+                .filter(|plane| Some(plane_type(plane.plane.kind)) == kind);
+            planes.extend(of_kind.map(|plane| plane.plane.to_string()));
+            leaves.extend(workload.mounts.iter().map(ToString::to_string));
+        }
+        self.findings.retain(|finding| {
+            let follows = finding.word == FindingWord::AgentNotFound.into()
+                && planes.contains(&finding.object)
+                || finding.word == Reason::NamesChanged.into() && leaves.contains(&finding.object);
+            !follows
+        });
+    }
+
     fn finish(mut self) -> Vec<Finding> {
+        self.without_consequences_of_a_wrong_plane_id();
         self.findings.sort_by_key(|finding| finding.severity);
         self.findings
     }

@@ -34,6 +34,11 @@ fn explained(case: &Case<'_>, noted: &Noted) -> bool {
                 || by(FindingWord::ClientCAEmpty)
                 || by(FindingWord::ClientCASecretMissing)
         }
+        // It is not issued anew because of what is wrong with it: that comes first.
+        Reason::NotOwned => case
+            .findings
+            .iter()
+            .any(|finding| finding.object == noted.object),
         _ => false,
     }
 }
@@ -47,7 +52,16 @@ fn finding(noted: &Noted) -> Option<Finding> {
         .and_then(|rest| rest.strip_prefix(": "))
         .unwrap_or(message);
     let (what, fix) = message.split_once("; ").unwrap_or((message, remedy));
-    let finding = Finding::error(noted.problem.reason, &noted.object, what);
+    // Whatever is wanted there, the namespace is what must be added.
+    let namespace = noted
+        .object
+        .split_once(' ')
+        .and_then(|(_, object)| object.split_once('/'));
+    let object = match (noted.problem.reason, namespace) {
+        (Reason::NamespaceNotServed, Some((namespace, _))) => format!("Namespace {namespace}"),
+        _ => noted.object.clone(),
+    };
+    let finding = Finding::error(noted.problem.reason, object, what);
     let finding = Finding {
         severity: match noted.blocks {
             true => Severity::Error,
