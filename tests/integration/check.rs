@@ -8,7 +8,7 @@ use external_ca_tests::apply::apply_yaml;
 use external_ca_tests::openchoreo::{
     self, CONTROL_PLANE, ClientCa, PlaneType, ca_secret, plane, tls_secret, trust,
 };
-use external_ca_tests::openssl::{Ca, KeyKind, openssl, pem_blocks};
+use external_ca_tests::openssl::{Ca, KeyKind, Leaf, generate_key, openssl, pem_blocks};
 use external_ca_tests::plugin::run;
 use external_ca_tests::scratch::Scratch;
 use external_ca_tests::wait::{PATIENCE, wait_for};
@@ -214,8 +214,8 @@ async fn the_guides_table(ward: &Ward) -> Result<()> {
 }
 
 async fn certificates(ward: &Ward) -> Result<()> {
-    let server = |leaf| tls_secret(CONTROL_PLANE, "cluster-gateway-tls", leaf);
-    let client = |leaf| tls_secret(DATA, "cluster-agent-tls", leaf);
+    let server = |leaf: &Leaf| tls_secret(CONTROL_PLANE, "cluster-gateway-tls", leaf);
+    let client = |leaf: &Leaf| tls_secret(DATA, "cluster-agent-tls", leaf);
     let good = ward.ca.agent_leaf("default");
     let other = ward.ca.agent_leaf("default");
 
@@ -259,6 +259,17 @@ async fn certificates(ward: &Ward) -> Result<()> {
 
     let wrong = ward.ca.server_leaf_for(&["gateway.example.org"]);
     ward.breaks(&server(&wrong), "ServerNameMissing", SERVER, "dnsNames")
+        .await?;
+
+    let extensions =
+        format!("basicConstraints=CA:FALSE\nextendedKeyUsage=serverAuth\n{SERVER_NAMES}");
+    let days = |days| {
+        let key = generate_key(KeyKind::P256);
+        let subject = "/CN=cluster-gateway/O=OpenChoreo";
+        let certificate = ward.ca.sign_for(&key, subject, &extensions, days);
+        Leaf { certificate, key }
+    };
+    ward.breaks(&server(&days(-1)), "Expired", SERVER, "renew it")
         .await?;
 
     let soon = format!("basicConstraints=CA:FALSE\nextendedKeyUsage=serverAuth\n{SERVER_NAMES}");
@@ -325,7 +336,7 @@ async fn trust_places(ward: &Ward) -> Result<()> {
         "{found:#}"
     );
     ward.breaks(
-        &Ward::plane(&ClientCa::Nothing),
+        &Ward::plane(&ClientCa::Value("")),
         "ClientCAEmpty",
         PLANE,
         "PEM",
@@ -751,7 +762,7 @@ async fn files_are_checked_without_a_cluster() -> Result<()> {
         ),
         (
             &["--ca", &stranger, "--cert", &crt, "--role", "client"],
-            &["ChainIncomplete"],
+            &["TrustMismatch"],
         ),
         (
             &["--ca", &key, "--cert", &crt, "--role", "client"],

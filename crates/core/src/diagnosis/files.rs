@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 
 use super::certificates::{common_name, inherent, name_missing};
-use super::trust::{emptiness, incomplete, issuer_name, misnamed, refused_chain, verdict};
+use super::trust::{emptiness, issuer_name, misnamed, refused_chain, verdict};
 use super::{Finding, FindingWord, Symptom};
 use crate::observed::Leaf;
 use crate::x509::{Usages, VerifyError, key_pair_matches, parse_bundle, verify};
@@ -93,15 +93,8 @@ pub fn files(files: &Files<'_>, now: Timestamp) -> Vec<Finding> {
     };
     let known: Vec<_> = anchors.iter().collect();
     let unknown = matches!(error, VerifyError::UnknownAuthority { .. });
-    // A CA that is no root was at work and is not shown along.
-    let hidden = !known
-        .iter()
-        .any(|ca| ca.subject_der() == first.issuer_der())
-        && !first.is_self_issued()
-        && chain.len() == 1;
     found.push(match (misnamed(first, &known), unknown) {
         (Some(ca), _) => issuer_name(name, first, ca),
-        (None, true) if hidden => incomplete(name, &error),
         (None, true) => distrusted(ca_name, files.role, &error),
         (None, false) => refused_chain(ca_name, verdict(&error).0, &error),
     });
@@ -110,8 +103,8 @@ pub fn files(files: &Files<'_>, now: Timestamp) -> Vec<Finding> {
 
 fn distrusted(object: &str, role: Role, error: &VerifyError) -> Finding {
     Finding::error(FindingWord::TrustMismatch, object, error.to_string())
-        .cause("the certificate was signed by another CA, perhaps one of the same name with another key")
-        .fix("use the CA file that belongs to the CA that signed it, or have the certificate signed again")
+        .cause("the certificate was signed by another CA, perhaps one of the same name with another key; or an intermediate is missing after the leaf")
+        .fix("use the CA file that belongs to the CA that signed it, append the intermediates to the certificate, or have it signed again")
         .symptom(match role {
             Role::Server => Symptom::UnknownAuthority,
             Role::Client => Symptom::NotValidForAnyPlane,
