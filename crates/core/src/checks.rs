@@ -6,7 +6,7 @@ use jiff::{SignedDuration, Timestamp};
 use crate::desired::DesiredLeaf;
 use crate::observed::{Leaf, Material, Read};
 use crate::reason::{Problem, Reason};
-use crate::x509::{CaError, Certificate, CertificateAuthority, KeyAlgorithm, San, verify};
+use crate::x509::{CaChain, CaError, Certificate, KeyAlgorithm, San, verify};
 
 /// What is known when a leaf is judged.
 pub struct LeafContext<'a> {
@@ -15,7 +15,7 @@ pub struct LeafContext<'a> {
     /// What is stored.
     pub stored: &'a Read<Material>,
     /// What signs.
-    pub ca: &'a CertificateAuthority,
+    pub ca: &'a CaChain,
     /// How long before its end a leaf of the full duration is renewed.
     pub renew_before: SignedDuration,
     /// The issuance, as `<namespace>/<name>`.

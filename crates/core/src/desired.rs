@@ -13,7 +13,7 @@ use kube::core::{Selector, SelectorExt};
 
 use crate::observed::{MaterialKind, MaterialRef, ObjectRef, Plane, PlaneRef};
 use crate::reason::{Problem, Reason};
-use crate::x509::{KeyAlgorithm, LeafProfile, San, Usages};
+use crate::x509::{CaProfile, KeyAlgorithm, LeafProfile, San, Usages};
 
 /// Where a leaf comes from, and so who verifies it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -80,6 +80,16 @@ pub fn identity(issuance: &ExternalCAIssuance) -> String {
 pub fn ca_secret(issuance: &ExternalCAIssuance) -> ObjectRef {
     let external_ca_api::Issuer::CaSecret(secret) = &issuance.spec.issuer;
     ObjectRef::new(namespace(issuance), &secret.name)
+}
+
+/// What the operator makes where there is no CA yet: the guide's.
+pub fn generated_ca_profile() -> CaProfile {
+    CaProfile {
+        common_name: "openchoreo-cluster-gateway-ca".into(),
+        organizations: vec!["OpenChoreo".into()],
+        path_length: None,
+        duration: SignedDuration::from_hours(87_600),
+    }
 }
 
 /// Expands an issuance over the plane resources that exist.

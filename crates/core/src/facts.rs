@@ -548,7 +548,7 @@ pub fn encode_loaded(loaded: &BTreeMap<MaterialRef, String>) -> String {
         .join(",")
 }
 
-fn decode_loaded(namespace: &str, text: &str) -> BTreeMap<MaterialRef, String> {
+pub(crate) fn decode_loaded(namespace: &str, text: &str) -> BTreeMap<MaterialRef, String> {
     text.split(',')
         .filter_map(|entry| {
             let (object, hash) = entry.split_once('=')?;

@@ -8,7 +8,7 @@ use external_ca_api::{ExternalCAIssuance, PlaneKind};
 use jiff::Timestamp;
 
 use crate::reason::Problem;
-use crate::x509::{Certificate, CertificateAuthority};
+use crate::x509::{CaChain, Certificate, CertificateAuthority};
 
 /// A namespaced name.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -154,10 +154,23 @@ pub enum Leaf {
 pub enum Issuer {
     /// It can sign.
     Ready(Arc<CertificateAuthority>),
+    /// Its key is not at hand: who only plans does without.
+    Keyless(Arc<CaChain>),
     /// The CA Secret does not exist.
     Absent,
     /// It cannot be used.
     Refused(Problem),
+}
+
+impl Issuer {
+    /// The CA's certificates, where it can be used.
+    pub fn chain(&self) -> Option<&CaChain> {
+        match self {
+            Self::Ready(authority) => Some(authority),
+            Self::Keyless(chain) => Some(chain),
+            Self::Absent | Self::Refused(_) => None,
+        }
+    }
 }
 
 /// The CA Secret, where the operator made it for this issuance.

@@ -28,9 +28,7 @@ use crate::rollout::{Consumer, Load, consumers, not_loaded, restarts, stamp};
 use crate::status::{Finding, limit, merge};
 use crate::trust::{Place, Trust, Waiting};
 use crate::windows::{Gate, gate, reserve};
-use crate::x509::{
-    Certificate, CertificateAuthority, Fingerprint, LeafProfile, encode_bundle, parse_bundle,
-};
+use crate::x509::{CaChain, Certificate, Fingerprint, LeafProfile, encode_bundle, parse_bundle};
 
 /// How long a repair counts when somebody puts a field back.
 const CONTEST_WINDOW: SignedDuration = SignedDuration::from_hours(1);
@@ -352,13 +350,13 @@ impl Draft<'_> {
         }
         let (additional, unknown) = self.additional_anchors();
         let issuer = self.observed.issuer.clone();
-        match issuer {
-            Issuer::Ready(ca) => match self.unfit(&ca) {
+        match (issuer.chain(), &issuer) {
+            (Some(ca), _) => match self.unfit(ca) {
                 Some(problem) => self.refuse(problem),
-                None => self.with_issuer(&ca, &additional, &unknown),
+                None => self.with_issuer(ca, &additional, &unknown),
             },
-            Issuer::Absent => self.without_issuer(),
-            Issuer::Refused(problem) => self.refuse(problem),
+            (None, Issuer::Refused(problem)) => self.refuse(problem.clone()),
+            (None, _) => self.without_issuer(),
         }
         if !self.observed.unreadable.is_empty() {
             self.wake_in(RETRY);
@@ -366,7 +364,7 @@ impl Draft<'_> {
     }
 
     /// A CA that may not sign what the gateway or every agent needs would end in half a setup: it is no CA for this.
-    fn unfit(&self, ca: &CertificateAuthority) -> Option<Problem> {
+    fn unfit(&self, ca: &CaChain) -> Option<Problem> {
         let forbidden = |role: Role| {
             let mut leaves = self
                 .desired
@@ -501,7 +499,7 @@ impl Draft<'_> {
 
     fn with_issuer(
         &mut self,
-        ca: &CertificateAuthority,
+        ca: &CaChain,
         additional: &[Certificate],
         unknown_anchors: &[String],
     ) {
@@ -608,7 +606,7 @@ impl Draft<'_> {
 
     /// The CA that the operator made is replaced by the next one when somebody asks for it, and early enough before its end
     /// that no certificate must be shortened; one rotation after the other. The rest follows from the new CA.
-    fn next_ca(&mut self, ca: &CertificateAuthority, retiring: &[Certificate]) {
+    fn next_ca(&mut self, ca: &CaChain, retiring: &[Certificate]) {
         let issuance = Arc::clone(&self.observed.issuance);
         let IssuerSpec::CaSecret(secret) = &issuance.spec.issuer;
         let target = ca_secret(&issuance);
@@ -651,7 +649,7 @@ impl Draft<'_> {
     }
 
     /// From when on a certificate might outlive the CA; never in the first half of the CA's life.
-    fn ca_due(&self, ca: &CertificateAuthority) -> Timestamp {
+    fn ca_due(&self, ca: &CaChain) -> Timestamp {
         let leaves = self.desired.leaves.values();
         let longest = leaves.map(|leaf| leaf.profile.duration).max();
         let margin = longest.unwrap_or_default() + renew_before(&self.observed.issuance.spec);
@@ -664,7 +662,7 @@ impl Draft<'_> {
             .max(middle.unwrap_or(Timestamp::MAX))
     }
 
-    fn issuer_status(&mut self, ca: &CertificateAuthority) {
+    fn issuer_status(&mut self, ca: &CaChain) {
         let end = ca.not_after();
         self.status.issuer = Some(IssuerStatus {
             subject: ca.certificate().subject().to_owned(),

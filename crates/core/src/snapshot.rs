@@ -11,11 +11,11 @@ use zeroize::Zeroizing;
 use crate::checks::ca_reason;
 use crate::desired::{ca_secret, desired, identity, namespace, trust_secret};
 use crate::observed::{
-    Claims, GeneratedCa, Issuer, Material, MaterialKind, MaterialRef, ObjectRef, Observed, Plane,
-    PlaneRef, Read, Workload, WorkloadKind, WorkloadRef,
+    Claims, GeneratedCa, Issuer, Leaf, Material, MaterialKind, MaterialRef, ObjectRef, Observed,
+    Plane, PlaneRef, Read, Workload, WorkloadKind, WorkloadRef,
 };
 use crate::reason::{Problem, Reason};
-use crate::x509::{Certificate, CertificateAuthority};
+use crate::x509::{CaChain, Certificate, CertificateAuthority};
 
 /// The PEM of a CA Secret. Wiped when dropped.
 #[derive(Clone, PartialEq)]
@@ -274,4 +274,27 @@ fn claims(
         }
     }
     claims
+}
+
+/// The issuer's certificates as the snapshot shows them elsewhere, for who may not read the CA Secret: in bundles and in
+/// what the CA has signed. Status says which certificate it is.
+pub fn public_chain(observed: &Observed, now: Timestamp) -> Option<CaChain> {
+    let issuer = observed.issuance.status.as_ref()?.issuer.as_ref()?;
+    let found = observed.material.values().filter_map(|read| read.found());
+    let in_material = found.flat_map(|material| {
+        let chain = match &material.leaf {
+            Leaf::Present { chain, .. } => chain.as_slice(),
+            Leaf::Empty | Leaf::Invalid(_) => &[],
+        };
+        chain.iter().chain(&material.anchors)
+    });
+    let in_planes = observed.planes.iter().flat_map(|plane| &plane.anchors);
+    let pool: Vec<Certificate> = in_material
+        .chain(in_planes)
+        .filter(|found| found.is_ca())
+        .cloned()
+        .collect();
+    let mut issuing = pool.iter();
+    let issuing = issuing.find(|found| found.fingerprint().to_string() == issuer.fingerprint)?;
+    CaChain::of(issuing, &pool, now).ok()
 }

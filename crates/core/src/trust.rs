@@ -11,7 +11,7 @@ use crate::desired::{Desired, DesiredLeaf, Role};
 use crate::observed::{Leaf, MaterialRef, Observed, Plane, PlaneRef, Read};
 use crate::overlap::Unseen;
 use crate::rollout::{Consumer, not_loaded};
-use crate::x509::{Certificate, CertificateAuthority, Fingerprint, Usages, verify};
+use crate::x509::{CaChain, Certificate, Fingerprint, Usages, verify};
 
 /// Where verifiers read their bundle.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -47,7 +47,7 @@ pub struct Trust<'a> {
     /// What is wanted.
     pub desired: &'a Desired,
     /// What signs.
-    pub ca: &'a CertificateAuthority,
+    pub ca: &'a CaChain,
     /// `trust.additionalAnchors`, read.
     pub additional: &'a [Certificate],
     /// Entries of it that cannot be read.

@@ -6,6 +6,9 @@
     clippy::indexing_slicing
 )]
 
+#[path = "planner/forecast.rs"]
+mod forecast;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, OnceLock};
 

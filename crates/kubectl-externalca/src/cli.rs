@@ -97,6 +97,15 @@ pub struct PlanArgs {
     /// The issuance.
     #[command(flatten)]
     pub issuance: Name,
+
+    /// What would be done if these existed as the file says: an issuance, plane resources, or both; `-` for standard
+    /// input.
+    #[arg(short, long, value_name = "FILE")]
+    pub filename: Option<PathBuf>,
+
+    /// What would be done if the CA Secret held this CA: its certificate in PEM, with its chain. No key is needed.
+    #[arg(long, value_name = "FILE")]
+    pub ca: Option<PathBuf>,
 }
 
 /// What to check.

@@ -1,5 +1,9 @@
 //! Why a command failed.
 
+use std::path::PathBuf;
+
+use external_ca_core::x509::MintError;
+
 /// A command that failed: exit code 1.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -20,14 +24,25 @@ pub enum Error {
     /// There is no issuance, or none of that name.
     #[error("{0}")]
     NotFound(String),
-    /// A file that was named.
-    #[error("{path}: {source}")]
+    /// A file could not be read.
+    #[error("{}: {source}", path.display())]
     File {
-        /// Its path.
-        path: String,
-        /// Why it cannot be read.
+        /// The file.
+        path: PathBuf,
+        /// Why.
         source: std::io::Error,
     },
+    /// A file holds something else than was expected.
+    #[error("{}: {problem}", path.display())]
+    Document {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        problem: String,
+    },
+    /// A CA cannot be forecast with.
+    #[error("the way to the end cannot be forecast: {0}")]
+    Forecast(#[from] MintError),
     /// The answer could not be written.
     #[error("the answer cannot be written: {0}")]
     Output(String),

@@ -4,6 +4,7 @@ mod cli;
 mod commands;
 mod connect;
 mod error;
+mod input;
 mod observe;
 mod output;
 mod session;

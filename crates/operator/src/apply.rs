@@ -8,7 +8,7 @@ use aws_lc_rs::rand;
 use external_ca_api::{
     ExternalCAIssuance, ISSUANCE_ANNOTATION, MANAGER, MATERIAL_HASH_ANNOTATION, RENEW_ANNOTATION,
 };
-use external_ca_core::desired::identity;
+use external_ca_core::desired::{generated_ca_profile, identity};
 use external_ca_core::facts;
 use external_ca_core::observed::{
     Issuer as ObservedIssuer, Material, MaterialKind, MaterialRef, ObjectRef, Observed, PlaneRef,
@@ -16,12 +16,11 @@ use external_ca_core::observed::{
 };
 use external_ca_core::plan::{Round, Step, Wiring};
 use external_ca_core::x509::{
-    self, CaProfile, Certificate, CertificateAuthority, KeyAlgorithm, LeafProfile, PrivateKey,
-    encode_bundle,
+    self, Certificate, CertificateAuthority, KeyAlgorithm, LeafProfile, PrivateKey, encode_bundle,
 };
 use external_ca_core::{Problem, Reason};
 use futures::StreamExt;
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 use k8s_openapi::ByteString;
 use k8s_openapi::api::apps::v1::{DaemonSet, Deployment, StatefulSet};
 use k8s_openapi::api::core::v1::{ConfigMap, Secret};
@@ -287,13 +286,7 @@ async fn generate_ca(
         return Err(Error::Changed);
     }
     let key = generate(context, KeyAlgorithm::Rsa(4096)).await?;
-    let profile = CaProfile {
-        common_name: "openchoreo-cluster-gateway-ca".into(),
-        organizations: vec!["OpenChoreo".into()],
-        path_length: None,
-        duration: SignedDuration::from_hours(87_600),
-    };
-    let certificate = x509::self_signed_ca(&key, &profile, random()?, now)?;
+    let certificate = x509::self_signed_ca(&key, &generated_ca_profile(), random()?, now)?;
     let secret = tls_secret(
         issuance,
         target,

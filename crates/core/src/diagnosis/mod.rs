@@ -14,7 +14,6 @@ mod workload_facts;
 mod workloads;
 
 use std::collections::BTreeSet;
-use std::sync::Arc;
 
 use jiff::Timestamp;
 
@@ -25,9 +24,9 @@ pub use finding::{Finding, FindingWord, Severity, Symptom, Word};
 pub use workload_facts::{cert_manager_certificate, detail};
 
 use crate::desired::{Desired, desired, identity, plane_type};
-use crate::observed::{Issuer, MaterialRef, Observed, PlaneRef};
+use crate::observed::{MaterialRef, Observed, PlaneRef};
 use crate::reason::Reason;
-use crate::x509::CertificateAuthority;
+use crate::x509::CaChain;
 
 /// Everything that is wrong, the worst first. A healthy installation yields nothing.
 pub fn diagnose(observed: &Observed, extra: &Extra, now: Timestamp) -> Vec<Finding> {
@@ -63,7 +62,7 @@ struct Case<'a> {
     sick_planes: BTreeSet<PlaneRef>,
 }
 
-impl Case<'_> {
+impl<'a> Case<'a> {
     fn add(&mut self, finding: Finding) {
         let known = |other: &Finding| other.word == finding.word && other.object == finding.object;
         if !self.findings.iter().any(known) {
@@ -82,11 +81,8 @@ impl Case<'_> {
     }
 
     /// The CA that signs, where it can.
-    fn ca(&self) -> Option<&Arc<CertificateAuthority>> {
-        match &self.observed.issuer {
-            Issuer::Ready(ca) => Some(ca),
-            Issuer::Absent | Issuer::Refused(_) => None,
-        }
+    fn ca(&self) -> Option<&'a CaChain> {
+        self.observed.issuer.chain()
     }
 
     /// Whether somebody is at work who brings what is merely outstanding.

@@ -157,10 +157,8 @@ fn pairs(case: &mut Case<'_>, leaf: &DesiredLeaf, places: &[(Place, Vec<Certific
     let Some((_, anchors, error)) = failing.first() else {
         return;
     };
-    let ca = case.ca().cloned();
-    let by_ca = ca
-        .as_ref()
-        .map(|ca| try_on(std::slice::from_ref(ca.anchor())).is_ok());
+    let ca = case.ca();
+    let by_ca = ca.map(|ca| try_on(std::slice::from_ref(ca.anchor())).is_ok());
     let known: Vec<&Certificate> = ca
         .iter()
         .flat_map(|ca| ca.chain())

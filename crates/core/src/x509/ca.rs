@@ -16,11 +16,18 @@ const MAX_DEPTH: usize = 10;
 /// Paths that are looked at where CAs are cross-signed.
 const MAX_PATHS: usize = 32;
 
-/// A CA that can sign: its key, and its certificate with the chain up to the anchor.
+/// A CA that can sign: its key, and what everybody may know of it.
 pub struct CertificateAuthority {
     key: PrivateKey,
-    /// The certificate of the key, then each issuer, up to the anchor; never empty.
+    chain: CaChain,
+}
+
+/// What everybody may know of a CA: its certificate with the chain up to the anchor. Enough to plan, and not to sign.
+#[derive(Clone, Debug, PartialEq)]
+pub struct CaChain {
+    /// The certificate that issues.
     issuing: Certificate,
+    /// Each issuer from there on, up to the anchor.
     above: Vec<Certificate>,
     /// The same without the root, in one piece.
     intermediates: Vec<Certificate>,
@@ -57,29 +64,82 @@ impl CertificateAuthority {
         pool.extend(readable("ca.crt", ca_crt)?.certificates);
 
         let key = load_key(tls_key, tls_crt)?;
-        let candidates: Vec<&Certificate> = presented
-            .iter()
-            .filter(|candidate| key.matches(candidate))
-            .collect();
         // Several have the same key where a CA was renewed or cross-signed: the first that is sound.
+        let candidates = presented.iter().filter(|candidate| key.matches(candidate));
+        let chain = CaChain::sound(candidates, &pool, now)?.ok_or(CaError::KeyMismatch)?;
+        Ok(Self { key, chain })
+    }
+
+    /// Its parts together. The key must be that of the chain's issuing certificate.
+    pub(super) fn new(key: PrivateKey, chain: CaChain) -> Self {
+        Self { key, chain }
+    }
+
+    /// The kind of its key.
+    pub fn key_algorithm(&self) -> KeyAlgorithm {
+        self.key.algorithm()
+    }
+
+    pub(super) fn key(&self) -> &PrivateKey {
+        &self.key
+    }
+}
+
+/// A CA is asked for its certificates far more often than for its signature.
+impl std::ops::Deref for CertificateAuthority {
+    type Target = CaChain;
+
+    fn deref(&self) -> &CaChain {
+        &self.chain
+    }
+}
+
+impl CaChain {
+    /// Reads a CA's certificate with its chain, in any order, where the key is not at hand: the one that issues is the
+    /// one that none of the others was issued by.
+    pub fn from_pem(text: &[u8], now: Timestamp) -> Result<Self, CaError> {
+        if text.len() > MAX_PEM {
+            let bytes = text.len();
+            return Err(CaError::TooLarge {
+                part: "tls.crt",
+                bytes,
+            });
+        }
+        Self::from_pool(&readable("tls.crt", text)?.certificates, now)
+    }
+
+    /// The same from certificates.
+    fn from_pool(pool: &[Certificate], now: Timestamp) -> Result<Self, CaError> {
+        let issues = |candidate: &&Certificate| {
+            let mut others = pool.iter().filter(|other| other != candidate);
+            !others.any(|other| other.signed_by(candidate))
+        };
+        let candidates = pool.iter().filter(issues);
+        Self::sound(candidates, pool, now)?.ok_or(CaError::CertificateMissing)
+    }
+
+    /// The chain of a certificate that issues, from others that were found.
+    pub fn of(
+        issuing: &Certificate,
+        pool: &[Certificate],
+        now: Timestamp,
+    ) -> Result<Self, CaError> {
+        Self::sound(std::iter::once(issuing), pool, now)?.ok_or(CaError::CertificateMissing)
+    }
+
+    /// The first candidate with a path that verifiers would accept; none where there is no candidate.
+    fn sound<'a>(
+        candidates: impl Iterator<Item = &'a Certificate>,
+        pool: &[Certificate],
+        now: Timestamp,
+    ) -> Result<Option<Self>, CaError> {
         let mut error = None;
         for candidate in candidates {
-            for path in paths(candidate, &pool) {
+            for path in paths(candidate, pool) {
                 match check_path(&path, now) {
                     Ok(()) => {
-                        let issuing = candidate.clone();
-                        let above = path.iter().skip(1).copied().cloned().collect();
-                        let intermediates = path
-                            .into_iter()
-                            .filter(|certificate| !certificate.is_self_signed())
-                            .cloned()
-                            .collect();
-                        return Ok(Self {
-                            key,
-                            issuing,
-                            above,
-                            intermediates,
-                        });
+                        let above = path.into_iter().skip(1).cloned().collect();
+                        return Ok(Some(Self::new(candidate.clone(), above)));
                     }
                     Err(found) => {
                         error.get_or_insert(found);
@@ -87,10 +147,23 @@ impl CertificateAuthority {
                 }
             }
         }
-        Err(error.unwrap_or(CaError::KeyMismatch))
+        error.map_or(Ok(None), Err)
     }
 
-    /// The certificate of the private key: the one that issues.
+    pub(super) fn new(issuing: Certificate, above: Vec<Certificate>) -> Self {
+        let all = std::iter::once(&issuing).chain(&above);
+        let intermediates = all
+            .filter(|certificate| !certificate.is_self_signed())
+            .cloned()
+            .collect();
+        Self {
+            issuing,
+            above,
+            intermediates,
+        }
+    }
+
+    /// The certificate that issues.
     pub fn certificate(&self) -> &Certificate {
         &self.issuing
     }
@@ -111,11 +184,6 @@ impl CertificateAuthority {
     /// The issuing certificate and all above it, the anchor last.
     pub fn chain(&self) -> impl DoubleEndedIterator<Item = &Certificate> + Clone {
         std::iter::once(&self.issuing).chain(&self.above)
-    }
-
-    /// The kind of its key.
-    pub fn key_algorithm(&self) -> KeyAlgorithm {
-        self.key.algorithm()
     }
 
     /// When the first of the chain, anchor included, ends.
@@ -199,17 +267,12 @@ impl CertificateAuthority {
         self.chain()
             .try_for_each(|certificate| check_validity(certificate, now))
     }
-
-    pub(super) fn key(&self) -> &PrivateKey {
-        &self.key
-    }
 }
 
 impl fmt::Debug for CertificateAuthority {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("CertificateAuthority")
-            .field("certificate", &self.issuing)
-            .field("above", &self.above)
+            .field("chain", &self.chain)
             .field("key", &self.key)
             .finish()
     }

@@ -97,15 +97,34 @@ impl Template<'_> {
             extensions: self.extensions,
         }
         .to_der()?;
-        let (algorithm, signature) = key.sign(&tbs)?;
-        let signature = BitString::from_bytes(&signature)?;
-        Ok(Signed {
-            content: AnyRef::from_der(&tbs)?,
-            algorithm,
-            signature,
-        }
-        .to_der()?)
+        sign(&tbs, key)
     }
+}
+
+fn sign(tbs: &[u8], key: &PrivateKey) -> Result<Vec<u8>, EncodeError> {
+    let (algorithm, signature) = key.sign(tbs)?;
+    Ok(Signed {
+        content: AnyRef::from_der(tbs)?,
+        algorithm,
+        signature: BitString::from_bytes(&signature)?,
+    }
+    .to_der()?)
+}
+
+/// The same certificate, signed with another key, and with another public key where one is given.
+pub(super) fn signed_anew(
+    certificate: &[u8],
+    spki: Option<&[u8]>,
+    key: &PrivateKey,
+) -> Result<Vec<u8>, EncodeError> {
+    let old = Signed::from_der(certificate)?;
+    let content = old.content.to_der()?;
+    let mut tbs = TbsCertificate::from_der(&content)?;
+    if let Some(spki) = spki {
+        tbs.spki = AnyRef::from_der(spki)?;
+    }
+    (tbs.signature, _) = key.sign(b"")?;
+    sign(&tbs.to_der()?, key)
 }
 
 /// A certificate signing request, with the extensions that issuers elsewhere may copy.

@@ -21,10 +21,11 @@ mod profile;
 mod san;
 mod shape;
 mod signature;
+mod stand_in;
 mod verify;
 
 pub use bundle::{Bundle, Unreadable, encode_bundle, parse_bundle};
-pub use ca::CertificateAuthority;
+pub use ca::{CaChain, CertificateAuthority};
 pub use ca_error::CaError;
 pub use certificate::{Certificate, CertificateError, KeyUsage};
 pub use fingerprint::Fingerprint;
@@ -35,4 +36,5 @@ pub use mint::{
 };
 pub use profile::{LeafProfile, MAX_COMMON_NAME, ProfileError, Usages};
 pub use san::San;
+pub use stand_in::StandIn;
 pub use verify::{VerifyError, verify};

@@ -13,6 +13,7 @@ use super::Exit;
 use crate::cli::{CheckArgs, FilesArgs, Global, Role};
 use crate::connect;
 use crate::error::Error;
+use crate::input::bytes;
 use crate::observe::{Gathered, extra};
 use crate::output::{Paint, findings};
 use crate::session::Session;
@@ -62,10 +63,10 @@ fn files(args: &FilesArgs, ca: &Path, cert: &Path, role: Role) -> Result<Vec<Fin
     let key = args
         .key
         .as_deref()
-        .map(read)
+        .map(bytes)
         .transpose()?
         .map(Zeroizing::new);
-    let (ca_text, cert_text) = (read(ca)?, read(cert)?);
+    let (ca_text, cert_text) = (bytes(ca)?, bytes(cert)?);
     let files = Files {
         ca: (&ca.to_string_lossy(), &ca_text),
         certificate: (&cert.to_string_lossy(), &cert_text),
@@ -78,11 +79,4 @@ fn files(args: &FilesArgs, ca: &Path, cert: &Path, role: Role) -> Result<Vec<Fin
         dns: &args.dns,
     };
     Ok(diagnosis::files(&files, Timestamp::now()))
-}
-
-fn read(path: &Path) -> Result<Vec<u8>, Error> {
-    std::fs::read(path).map_err(|source| Error::File {
-        path: path.display().to_string(),
-        source,
-    })
 }

@@ -1,26 +1,91 @@
-//! `plan`: what the operator would do.
+//! `plan`: what the operator would do, to the end.
 
 use std::sync::Arc;
 
-use external_ca_core::plan::plan;
+use external_ca_api::ExternalCAIssuance;
+use external_ca_core::Reason;
+use external_ca_core::desired::identity;
+use external_ca_core::forecast::forecast;
+use external_ca_core::observed::{Issuer, Observed};
+use external_ca_core::snapshot::public_chain;
 use jiff::Timestamp;
+use kube::ResourceExt;
 
 use super::Exit;
-use crate::cli::PlanArgs;
+use crate::cli::{Format, PlanArgs};
 use crate::error::Error;
+use crate::input::{self, Documents};
 use crate::observe::Gathered;
+use crate::output;
+use crate::output::plan::PlanView;
 use crate::session::Session;
 
 /// Plans an issuance.
 pub async fn run(session: &Session, args: &PlanArgs) -> Result<Exit, Error> {
-    let issuance = Arc::new(session.one(&args.issuance).await?);
     let now = Timestamp::now();
-    let gathered = Gathered::read(&session.client, &issuance, &[]).await;
-    for note in &gathered.notes {
-        eprintln!("note: {note}");
+    let documents = match &args.filename {
+        Some(path) => input::documents(path)?,
+        None => Documents::default(),
+    };
+    let ca = match &args.ca {
+        Some(path) => Some(input::ca(path, now)?),
+        None => None,
+    };
+    let mut issuance = match documents.issuance {
+        Some(file) => planned(session, file).await?,
+        None => session.one(&args.issuance).await?,
+    };
+    let paused = std::mem::take(&mut issuance.spec.paused);
+    let issuance = Arc::new(issuance);
+    let gathered = Gathered::read(&session.client, &issuance, &documents.planes).await;
+    let mut observed = gathered.observed(&issuance, now);
+    let mut notes = gathered.notes;
+    match ca {
+        Some(chain) => observed.issuer = Issuer::Keyless(Arc::new(chain)),
+        None => notes.extend(without_secret(&mut observed, now)),
     }
-    for step in plan(&gathered.observed(&issuance, now), now).steps {
-        println!("{}", step.object());
+    let forecast = forecast(&observed, now)?;
+    let view = PlanView::new(identity(&issuance), paused, &forecast, notes);
+    let text = match session.format {
+        Format::Table | Format::Wide => view.table(session.paint),
+        Format::Json => output::json(&view)?,
+        Format::Yaml => output::yaml(&view)?,
+    };
+    print!("{text}");
+    Ok(match view.end.ready {
+        true => Exit::Fine,
+        false => Exit::Findings,
+    })
+}
+
+/// The issuance of a file, over the live one if there is one.
+async fn planned(
+    session: &Session,
+    mut file: ExternalCAIssuance,
+) -> Result<ExternalCAIssuance, Error> {
+    let own = session.namespace.clone().unwrap_or_default();
+    let namespace = file.namespace().unwrap_or(own);
+    file.metadata.namespace = Some(namespace.clone());
+    let api: kube::Api<ExternalCAIssuance> =
+        kube::Api::namespaced(session.client.clone(), &namespace);
+    let live = api.get_opt(&file.name_any()).await;
+    let live = live.map_err(|error| Error::api(identity(&file), error))?;
+    Ok(input::applied(file, live))
+}
+
+/// Who may not read the CA Secret sees the CA's certificate in the bundles.
+fn without_secret(observed: &mut Observed, now: Timestamp) -> Option<String> {
+    let Issuer::Refused(problem) = &observed.issuer else {
+        return None;
+    };
+    if problem.reason != Reason::CASecretUnreadable {
+        return None;
     }
-    Ok(Exit::Fine)
+    let chain = public_chain(observed, now)?;
+    let note = format!(
+        "the CA is taken to be {} still, as the issuance's status and the bundles say",
+        chain.certificate().subject()
+    );
+    observed.issuer = Issuer::Keyless(Arc::new(chain));
+    Some(note)
 }

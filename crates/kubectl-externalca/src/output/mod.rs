@@ -2,6 +2,7 @@
 
 pub mod findings;
 mod paint;
+pub mod plan;
 pub mod status;
 mod time;
 mod tree;

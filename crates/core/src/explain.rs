@@ -1,0 +1,93 @@
+//! Why a step is taken, for people.
+
+use std::sync::Arc;
+
+use crate::observed::{MaterialKind, MaterialRef, Observed, Read};
+use crate::plan::{Step, Wiring};
+use crate::rollout::{Load, load};
+use crate::x509::{Certificate, parse_bundle};
+
+/// Why, from the snapshot that led to the step. `real`: the certificate that is meant by one of the snapshot's.
+pub fn explain(
+    observed: &Observed,
+    step: &Step,
+    real: impl Fn(&Certificate) -> Certificate,
+) -> String {
+    let difference = |old: &[Certificate], new: &[Certificate]| {
+        let all = |found: &[Certificate]| found.iter().map(&real).collect::<Vec<_>>();
+        difference(&all(old), &all(new))
+    };
+    match step {
+        Step::GenerateCa {
+            resource_version, ..
+        } => match resource_version {
+            None => "issuer.caSecret.generate is true, and there is no CA".to_owned(),
+            Some(_) => "a new CA was asked for, or the present one ends too soon".to_owned(),
+        },
+        Step::WriteBundle {
+            target, anchors, ..
+        } => match observed.material.get(target).map(Arc::as_ref) {
+            Some(Read::Found(stored)) => difference(&stored.anchors, anchors),
+            _ => format!("it does not exist; {}", difference(&[], anchors)),
+        },
+        Step::WirePlane {
+            plane, client_ca, ..
+        } => {
+            let found = observed.planes.iter().find(|found| found.plane == *plane);
+            let stored = found.map_or(&[][..], |found| &found.anchors);
+            match client_ca {
+                Wiring::Value(pem) => {
+                    difference(stored, &parse_bundle(pem.as_bytes()).certificates)
+                }
+                Wiring::Reference { secret, .. } => format!("refers to Secret {secret}"),
+            }
+        }
+        Step::IssueLeaf { why, .. } => {
+            let (reason, message) = (why.reason, &why.message);
+            let message = message
+                .split_once(": ")
+                .map_or(message.as_str(), |(_, rest)| rest);
+            format!("{reason}: {message}")
+        }
+        Step::Restart { workload, .. } => {
+            let found = observed.workloads.iter();
+            let mut found = found.filter(|found| found.workload == *workload);
+            let Some(found) = found.next() else {
+                return String::new();
+            };
+            let changed = observed.material.iter().filter(|(object, stored)| {
+                found.mounts.contains(*object)
+                    && matches!(load(found, object, stored), Load::Stale | Load::Unproven)
+            });
+            let names: Vec<String> = changed.map(|(object, _)| short(object)).collect();
+            format!("its pods may hold an older {}", names.join(", "))
+        }
+        Step::Consume(_) => "what it asks for is granted".to_owned(),
+    }
+}
+
+fn short(object: &MaterialRef) -> String {
+    let kind = match object.kind {
+        MaterialKind::Secret => "Secret",
+        MaterialKind::ConfigMap => "ConfigMap",
+    };
+    format!("{kind} {}", object.object.name)
+}
+
+fn difference(old: &[Certificate], new: &[Certificate]) -> String {
+    let names = |from: &[Certificate], without: &[Certificate]| -> Vec<String> {
+        let changed = from.iter().filter(|anchor| !without.contains(anchor));
+        changed
+            .map(|anchor| format!("{} ({})", anchor.subject(), anchor.fingerprint().short()))
+            .collect()
+    };
+    let (added, dropped) = (names(new, old), names(old, new));
+    let mut parts = Vec::new();
+    if !added.is_empty() {
+        parts.push(format!("trusts {}", added.join(", ")));
+    }
+    if !dropped.is_empty() {
+        parts.push(format!("no longer trusts {}", dropped.join(", ")));
+    }
+    parts.join("; ")
+}
