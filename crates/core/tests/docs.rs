@@ -4,12 +4,15 @@
 use std::path::Path;
 
 use external_ca_core::Reason;
+use external_ca_core::diagnosis::FindingWord;
 
 #[test]
-fn every_reason_has_a_section_with_something_in_it() {
+fn every_word_has_a_section_with_something_in_it() {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/troubleshooting.md");
     let text = std::fs::read_to_string(path).unwrap();
-    for reason in Reason::ALL {
+    let reasons = Reason::ALL.iter().map(|reason| reason.as_str());
+    let findings = FindingWord::ALL.iter().map(|word| word.as_str());
+    for reason in reasons.chain(findings) {
         let heading = format!("\n### {reason}\n");
         let (_, after) = text
             .split_once(&heading)

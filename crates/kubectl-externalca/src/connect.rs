@@ -252,7 +252,7 @@ async fn upgrade(
 ) -> std::io::Result<Answer> {
     let request = format!(
         "GET /ws?planeType={plane_type}&planeID={plane_id} HTTP/1.1\r\nHost: {host}\r\nUpgrade: websocket\r\n\
-         Connection: Upgrade\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: ZXh0ZXJuYWwtY2EtY2hlY2s=\r\n\r\n"
+         Connection: Upgrade\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: ZXh0ZXJuYWwtY2EtY2hlYw==\r\n\r\n"
     );
     stream.write_all(request.as_bytes()).await?;
     let mut answer = Vec::new();
