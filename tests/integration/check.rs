@@ -653,12 +653,23 @@ async fn a_healthy_installation_has_no_finding_and_what_pods_hold_counts() -> Re
         &Ward::plane(&ClientCa::Value(&stranger.certificate)),
     )
     .await?;
-    let server = tls_secret(
-        CONTROL_PLANE,
-        "cluster-gateway-tls",
-        &ca.server_leaf(CONTROL_PLANE),
-    );
-    apply_yaml(&world.admin, &server).await?;
+    // The kubelet's clock and the API server's tell whole seconds.
+    let second = jiff::Timestamp::now().as_second();
+    wait_for("the next second", PATIENCE, async || {
+        let now = jiff::Timestamp::now().as_second();
+        (now > second).then_some(()).ok_or_else(|| now.to_string())
+    })
+    .await;
+    let server = ca.server_leaf(CONTROL_PLANE);
+    let data = json!({"stringData": {"tls.crt": server.certificate, "tls.key": server.key}});
+    let secrets = world.secrets(CONTROL_PLANE);
+    secrets
+        .patch(
+            "cluster-gateway-tls",
+            &PatchParams::default(),
+            &Patch::Merge(data),
+        )
+        .await?;
     let found = check(kubeconfig, &["--connect", &address()]).await?;
     let has = |word: &str, object: &str, what: &str| {
         found.iter().any(|finding| {

@@ -49,6 +49,20 @@ pub fn diagnose(observed: &Observed, extra: &Extra, now: Timestamp) -> Vec<Findi
     case.finish()
 }
 
+/// Adds what a handshake has shown: what was known already gets it as its proof.
+pub fn join(findings: &mut Vec<Finding>, more: Vec<Finding>) {
+    for finding in more {
+        let same =
+            |other: &&mut Finding| other.word == finding.word && other.object == finding.object;
+        match findings.iter_mut().find(same) {
+            Some(known) if known.what.contains(&finding.what) => {}
+            Some(known) => known.what = format!("{}; {}", known.what, finding.what),
+            None => findings.push(finding),
+        }
+    }
+    findings.sort_by_key(|finding| finding.severity);
+}
+
 /// One examination: findings so far, and what they explain already.
 struct Case<'a> {
     observed: &'a Observed,

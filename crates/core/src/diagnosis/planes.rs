@@ -90,7 +90,8 @@ pub(super) fn agents(case: &mut Case<'_>) {
             .workloads
             .iter()
             .any(|workload| is_agent_of(workload, &plane));
-        if !runs && all_seen && plane.agent_connected != Some(true) {
+        let seen = all_seen && case.observed.served.contains(&namespace);
+        if !runs && seen && plane.agent_connected != Some(true) {
             let kind = plane_type(plane.plane.kind);
             case.add(
                 Finding::warning(

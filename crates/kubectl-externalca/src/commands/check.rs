@@ -54,7 +54,8 @@ async fn cluster(
     let mut found = diagnosis::diagnose(&observed, &extra, now);
     if let Some(address) = &args.connect {
         let address = Some(address.as_str()).filter(|address| !address.is_empty());
-        found.extend(connect::check(&session.client, &observed, address).await?);
+        let more = connect::check(&session.client, &observed, address).await?;
+        diagnosis::join(&mut found, more);
     }
     Ok(found)
 }
