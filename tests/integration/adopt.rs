@@ -8,10 +8,9 @@ use external_ca_tests::openchoreo::{
     self, CONTROL_PLANE, ClientCa, PlaneType, plane, tls_secret, trust,
 };
 use external_ca_tests::openssl::{Ca, KeyKind};
-use external_ca_tests::plugin::run;
 use external_ca_tests::wait::{PATIENCE, wait_for};
 use external_ca_tests::world::World;
-use external_ca_tests::{Kubelet, KubeletOptions, Result};
+use external_ca_tests::{Kubelet, KubeletOptions, Plugin, Result};
 use kube::api::ListParams;
 use serde_json::{Value, json};
 
@@ -37,14 +36,12 @@ async fn installed(world: &World, client_ca: &str) -> Result<Kubelet> {
 }
 
 async fn adopt(world: &World) -> Result<String> {
-    let run = run(
-        Some(world.cluster.admin_kubeconfig()),
-        &["adopt", "-n", CONTROL_PLANE],
-    )
-    .await?;
-    assert_eq!(run.code, 0, "{}", run.stderr);
-    assert!(!run.stdout.contains("PRIVATE KEY"));
-    Ok(run.stdout)
+    let run = Plugin::new(world.cluster.admin_kubeconfig())
+        .run(&["adopt", "-n", CONTROL_PLANE])
+        .await?;
+    assert_eq!(run.code, 0, "{}", run.error);
+    assert!(!run.text.contains("PRIVATE KEY"));
+    Ok(run.text)
 }
 
 fn spec(yaml: &str) -> Result<Value> {

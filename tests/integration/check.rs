@@ -9,11 +9,10 @@ use external_ca_tests::openchoreo::{
     self, CONTROL_PLANE, ClientCa, PlaneType, ca_secret, plane, tls_secret, trust,
 };
 use external_ca_tests::openssl::{Ca, KeyKind, Leaf, generate_key, openssl, pem_blocks};
-use external_ca_tests::plugin::run;
 use external_ca_tests::scratch::Scratch;
 use external_ca_tests::wait::{PATIENCE, wait_for};
 use external_ca_tests::world::{CA_SECRET, ISSUANCE, World, issuance};
-use external_ca_tests::{Kubelet, KubeletOptions, Result};
+use external_ca_tests::{Kubelet, KubeletOptions, Plugin, Result};
 use kube::api::{DeleteParams, Patch, PatchParams};
 use serde_json::{Value, json};
 
@@ -145,15 +144,15 @@ fn text<'a>(finding: &'a Value, field: &str) -> &'a str {
 async fn check(kubeconfig: &Path, args: &[&str]) -> Result<Vec<Value>> {
     let mut all = vec!["check", "-n", CONTROL_PLANE, "-o", "json"];
     all.extend(args);
-    let run = run(Some(kubeconfig), &all).await?;
-    assert!(!run.stdout.contains("PRIVATE KEY"));
-    let found: Vec<Value> = serde_json::from_str(&run.stdout)
-        .map_err(|error| format!("{error}: {} {}", run.stdout, run.stderr))?;
+    let run = Plugin::new(kubeconfig).run(&all).await?;
+    assert!(!run.text.contains("PRIVATE KEY"));
+    let found: Vec<Value> = serde_json::from_str(&run.text)
+        .map_err(|error| format!("{error}: {} {}", run.text, run.error))?;
     assert_eq!(
         run.code,
         if found.is_empty() { 0 } else { 3 },
         "{}",
-        run.stderr
+        run.error
     );
     Ok(found)
 }
@@ -632,7 +631,7 @@ async fn a_healthy_installation_has_no_finding_and_what_pods_hold_counts() -> Re
         format!("127.0.0.1:{port}")
     };
     wait_for("no finding, also by a handshake", PATIENCE, async || {
-        let found = check(kubeconfig, &["--connect", &address()]).await;
+        let found = check(kubeconfig, &[&format!("--connect={}", address())]).await;
         match found.map_err(|error| error.to_string())? {
             found if found.is_empty() => Ok(()),
             found => Err(format!("{found:#?}")),
@@ -641,7 +640,7 @@ async fn a_healthy_installation_has_no_finding_and_what_pods_hold_counts() -> Re
     .await;
 
     // Nobody answers there.
-    let found = check(kubeconfig, &["--connect", "127.0.0.1:1"]).await?;
+    let found = check(kubeconfig, &["--connect=127.0.0.1:1"]).await?;
     assert_eq!(found[0]["word"], "GatewayUnreachable", "{found:#?}");
 
     // Paused, another CA makes the gateway's certificate, and the plane trusts another CA: the handshake says so, too.
@@ -670,7 +669,7 @@ async fn a_healthy_installation_has_no_finding_and_what_pods_hold_counts() -> Re
             &Patch::Merge(data),
         )
         .await?;
-    let found = check(kubeconfig, &["--connect", &address()]).await?;
+    let found = check(kubeconfig, &[&format!("--connect={}", address())]).await?;
     let has = |word: &str, object: &str, what: &str| {
         found.iter().any(|finding| {
             finding["word"] == word
@@ -788,9 +787,8 @@ async fn files_are_checked_without_a_cluster() -> Result<()> {
     for (args, words) in cases {
         let mut all = vec!["check", "-o", "json"];
         all.extend(args);
-        let run = run(None, &all).await?;
-        let found: Vec<Value> =
-            serde_json::from_str(&run.stdout).map_err(|_| run.stderr.clone())?;
+        let run = Plugin::new("/nonexistent").run(&all).await?;
+        let found: Vec<Value> = serde_json::from_str(&run.text).map_err(|_| run.error.clone())?;
         let named: Vec<&str> = found.iter().map(|finding| text(finding, "word")).collect();
         assert_eq!(named, words, "{args:?}: {found:#?}");
         assert_eq!(run.code, if words.is_empty() { 0 } else { 3 });

@@ -8,6 +8,8 @@ mod guide;
 mod kill;
 mod kill_rotation;
 mod ownership;
+mod plugin;
+mod plugin_plan;
 mod quiet;
 mod refusals;
 mod rights;

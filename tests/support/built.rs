@@ -2,7 +2,7 @@
 
 use crate::{Result, repository};
 use std::collections::HashMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::{Arc, Mutex, OnceLock};
 
@@ -19,6 +19,39 @@ pub async fn peers() -> Result<PathBuf> {
 /// A tool of `tests/tools.sh`: helm, kustomize, …
 pub async fn tool(name: &'static str) -> Result<PathBuf> {
     Ok(directory("tests/tools.sh", Some(name)).await?.join(name))
+}
+
+/// A program of this workspace, as cargo builds it in the profile and target directory of the running test. Package and
+/// program have one name.
+pub fn program(name: &str) -> Result<PathBuf> {
+    // target/debug/deps/test-0123 -> target/debug
+    let test = std::env::current_exe()?;
+    let profile = test
+        .ancestors()
+        .find(|dir| dir.ends_with("deps") || dir.ends_with("examples"));
+    let profile = profile
+        .and_then(Path::parent)
+        .or(test.parent())
+        .ok_or("the test is in no directory")?;
+    let profile_name = profile.file_name().ok_or("the profile has no name")?;
+    let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    cargo.args(["build", "--quiet", "--package", name, "--bin", name]);
+    cargo.arg("--profile").arg(if profile_name == "debug" {
+        "dev".as_ref()
+    } else {
+        profile_name
+    });
+    cargo
+        .arg("--target-dir")
+        .arg(profile.parent().ok_or("the profile is in no directory")?);
+    let output = cargo
+        .current_dir(repository())
+        .stdin(Stdio::null())
+        .output()?;
+    if !output.status.success() {
+        return Err(String::from_utf8_lossy(&output.stderr).into());
+    }
+    Ok(profile.join(name))
 }
 
 async fn directory(script: &'static str, argument: Option<&'static str>) -> Result<PathBuf> {

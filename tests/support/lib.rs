@@ -39,6 +39,7 @@ pub mod world;
 pub use control_plane::ControlPlane;
 pub use kubelet::{Kubelet, KubeletOptions};
 pub use operator::{Operator, OperatorOptions};
+pub use plugin::Plugin;
 pub use proxy::Proxy;
 
 /// What the test bed's own failures are: text for a person.

@@ -3,9 +3,9 @@
 use crate::process::{Process, Program};
 use crate::scratch::Scratch;
 use crate::wait::{PATIENCE, try_wait_for};
-use crate::{ControlPlane, Proxy, Result, chart, http, ports, repository};
+use crate::{ControlPlane, Proxy, Result, built, chart, http, ports};
 use std::path::{Path, PathBuf};
-use std::process::{Command, ExitStatus, Stdio};
+use std::process::ExitStatus;
 use std::sync::OnceLock;
 use std::time::Duration;
 
@@ -171,55 +171,14 @@ async fn launch(options: &OperatorOptions, dir: &Scratch) -> Result<(Process, u1
     ))
 }
 
-/// The operator's program: `EXTERNAL_CA_OPERATOR_BIN`, else what cargo builds, in the profile and target directory of
-/// the running test.
+/// The operator's program: `EXTERNAL_CA_OPERATOR_BIN`, else what cargo builds.
 pub fn binary() -> Result<&'static PathBuf, &'static String> {
     static BINARY: OnceLock<Result<PathBuf, String>> = OnceLock::new();
     BINARY
         .get_or_init(|| match std::env::var_os("EXTERNAL_CA_OPERATOR_BIN") {
             Some(path) => Ok(PathBuf::from(path)),
-            None => cargo_build("external-ca-operator", "external-ca-operator")
+            None => built::program("external-ca-operator")
                 .map_err(|error| format!("building the operator: {error}")),
         })
         .as_ref()
-}
-
-/// A program of this workspace, as cargo builds it for the profile and target directory of the running test.
-pub(crate) fn cargo_build(package: &str, bin: &str) -> Result<PathBuf> {
-    // target/debug/deps/test-0123 -> target/debug
-    let test = std::env::current_exe()?;
-    let profile = test
-        .ancestors()
-        .find(|dir| dir.ends_with("deps") || dir.ends_with("examples"));
-    let profile = profile
-        .and_then(Path::parent)
-        .or(test.parent())
-        .ok_or("the test is in no directory")?;
-    let name = profile.file_name().ok_or("the profile has no name")?;
-    let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-    cargo.args([
-        "build",
-        "--quiet",
-        "--package",
-        package,
-        "--bin",
-        bin,
-        "--profile",
-    ]);
-    cargo.arg(if name == "debug" {
-        "dev".as_ref()
-    } else {
-        name
-    });
-    cargo
-        .arg("--target-dir")
-        .arg(profile.parent().ok_or("the profile is in no directory")?);
-    let output = cargo
-        .current_dir(repository())
-        .stdin(Stdio::null())
-        .output()?;
-    if !output.status.success() {
-        return Err(String::from_utf8_lossy(&output.stderr).into());
-    }
-    Ok(profile.join(bin))
 }

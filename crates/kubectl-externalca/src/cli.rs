@@ -3,6 +3,8 @@
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap_complete::Shell;
+use external_ca_api::Duration;
 
 /// What an issuance is doing, what it would do, and what to ask of it. Exit codes: 0 all is well, 1 the command failed,
 /// 2 it was called wrongly, 3 it worked and something is not as it should be.
@@ -71,6 +73,19 @@ pub enum Command {
     Check(CheckArgs),
     /// Print the issuance that takes over what exists, and what would change. Nothing is changed.
     Adopt(AdoptArgs),
+    /// Renew a certificate, or all, now.
+    Renew(RenewArgs),
+    /// Replace the CA that the operator made by the next one.
+    Rotate(ActionArgs),
+    /// Stop every write of an issuance: nothing is renewed until it is resumed.
+    Pause(ActionArgs),
+    /// Let a paused issuance go on.
+    Resume(ActionArgs),
+    /// Print the completion script of a shell.
+    Completion {
+        /// The shell.
+        shell: Shell,
+    },
 }
 
 /// An issuance.
@@ -116,7 +131,7 @@ pub struct CheckArgs {
 
     /// Try the handshake with the gateway, with each agent's certificate: at this address (host:port), or through a
     /// port-forward to the gateway's pod.
-    #[arg(long, value_name = "ADDRESS", num_args = 0..=1, default_missing_value = "")]
+    #[arg(long, value_name = "ADDRESS", num_args = 0..=1, require_equals = true, default_missing_value = "")]
     pub connect: Option<String>,
 
     /// Files instead of a cluster.
@@ -166,4 +181,57 @@ pub struct AdoptArgs {
     /// Name of the issuance that is printed.
     #[arg(long, default_value = "cluster-gateway")]
     pub name: String,
+}
+
+/// What to renew.
+#[derive(Debug, Args)]
+pub struct RenewArgs {
+    /// The certificate, as `<namespace>/<secret>`; the Secret's name alone means every one of that name.
+    #[arg(default_value = "all")]
+    pub certificate: String,
+
+    /// The issuance; may be left out where there is only one.
+    #[arg(long, value_name = "NAME")]
+    pub issuance: Option<String>,
+
+    /// Whether to wait.
+    #[command(flatten)]
+    pub wait: Wait,
+}
+
+/// What to ask of an issuance.
+#[derive(Debug, Args)]
+pub struct ActionArgs {
+    /// The issuance.
+    #[command(flatten)]
+    pub issuance: Name,
+
+    /// Whether to wait.
+    #[command(flatten)]
+    pub wait: Wait,
+}
+
+/// Whether to wait for the end.
+#[derive(Debug, Args)]
+pub struct Wait {
+    /// Follow it to its end, at most so long.
+    #[arg(long, value_name = "DURATION", num_args = 0..=1, require_equals = true, default_missing_value = "30m", value_parser = duration)]
+    pub wait: Option<std::time::Duration>,
+}
+
+/// A duration as the resource writes it: `90s`, `10m`, `1h30m`.
+fn duration(text: &str) -> Result<std::time::Duration, String> {
+    let parsed: Duration = text.parse().map_err(|error| format!("{error}"))?;
+    std::time::Duration::try_from(parsed.0).map_err(|_| "it is negative".into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_is_sound() {
+        Cli::command().debug_assert();
+    }
 }

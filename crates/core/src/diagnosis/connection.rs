@@ -51,7 +51,7 @@ pub fn connection(handshake: &Handshake, now: Timestamp) -> Vec<Finding> {
                 format!("no connection: {why}"),
             )
             .cause("the gateway does not run, its Service has no endpoint, or a network policy is in between")
-            .fix("look at the gateway's pods and Service; with --connect ADDRESS try another way to it"),
+            .fix("look at the gateway's pods and Service; with --connect=ADDRESS try another way to it"),
         ];
     }
     let mut found = Vec::new();

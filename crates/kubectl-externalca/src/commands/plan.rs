@@ -6,7 +6,7 @@ use external_ca_api::ExternalCAIssuance;
 use external_ca_core::Reason;
 use external_ca_core::desired::identity;
 use external_ca_core::forecast::forecast;
-use external_ca_core::observed::{Issuer, Observed};
+use external_ca_core::observed::{Issuer, Material, Observed, Read};
 use external_ca_core::snapshot::public_chain;
 use jiff::Timestamp;
 use kube::ResourceExt;
@@ -45,13 +45,15 @@ pub async fn run(session: &Session, args: &PlanArgs) -> Result<Exit, Error> {
         None => notes.extend(without_secret(&mut observed, now)),
     }
     let forecast = forecast(&observed, now)?;
-    let view = PlanView::new(identity(&issuance), paused, &forecast, notes);
+    let unknown = |read: &Arc<Read<Material>>| matches!(read.as_ref(), Read::Unknown(_));
+    let partial = !observed.unreadable.is_empty() || observed.material.values().any(unknown);
+    let view = PlanView::new(identity(&issuance), (paused, partial), &forecast, notes);
     let text = match session.format {
         Format::Table | Format::Wide => view.table(session.paint),
         Format::Json => output::json(&view)?,
         Format::Yaml => output::yaml(&view)?,
     };
-    print!("{text}");
+    super::print(&text)?;
     Ok(match view.end.ready {
         true => Exit::Fine,
         false => Exit::Findings,

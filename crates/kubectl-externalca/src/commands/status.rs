@@ -24,7 +24,7 @@ pub async fn run(session: &Session, args: &StatusArgs) -> Result<Exit, Error> {
             tokio::time::sleep(INTERVAL).await;
             let new = session.find(name).await?;
             if new != shown {
-                println!();
+                super::print("\n")?;
                 print(session, &new)?;
                 shown = new;
             }
@@ -47,6 +47,6 @@ fn print(session: &Session, issuances: &[ExternalCAIssuance]) -> Result<(), Erro
         Format::Json => output::json(&output::list(issuances))?,
         Format::Yaml => output::yaml(&output::list(issuances))?,
     };
-    print!("{text}");
+    super::print(&text)?;
     Ok(())
 }

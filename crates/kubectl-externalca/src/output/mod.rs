@@ -3,6 +3,7 @@
 pub mod findings;
 mod paint;
 pub mod plan;
+pub mod progress;
 pub mod status;
 mod time;
 mod tree;

@@ -15,6 +15,8 @@ pub struct PlanView {
     pub issuance: String,
     /// Whether it is paused: nothing happens before it is resumed.
     pub paused: bool,
+    /// Whether something that counts could not be read: there may be more to do.
+    pub partial: bool,
     /// What would be done, in order.
     pub turns: Vec<TurnView>,
     /// How it ends.
@@ -64,7 +66,12 @@ pub struct EndView {
 
 impl PlanView {
     /// From a forecast.
-    pub fn new(issuance: String, paused: bool, forecast: &Forecast, notes: Vec<String>) -> Self {
+    pub fn new(
+        issuance: String,
+        (paused, partial): (bool, bool),
+        forecast: &Forecast,
+        notes: Vec<String>,
+    ) -> Self {
         let turns = forecast.turns.iter().map(|turn| TurnView {
             not_before: turn.not_before,
             rounds: rounds(&turn.moves),
@@ -85,9 +92,10 @@ impl PlanView {
         Self {
             issuance,
             paused,
+            partial,
             turns: turns.collect(),
             end: EndView {
-                ready: forecast.at_rest && problems.is_empty(),
+                ready: forecast.at_rest && problems.is_empty() && !partial,
                 problems,
             },
             notes,
@@ -128,10 +136,15 @@ impl PlanView {
             }
         }
         text.push('\n');
-        match self.end.ready {
-            true => text.push_str(&paint.tone(Tone::Good, "It ends Ready.")),
-            false => text.push_str(&paint.tone(Tone::Bad, "It does not end Ready:")),
-        }
+        let (tone, end) = match (self.end.ready, self.partial) {
+            (true, _) => (Tone::Good, "It ends Ready."),
+            (false, true) => (
+                Tone::Bad,
+                "Not all could be read (see below): there may be more to do, and the end is not known.",
+            ),
+            (false, false) => (Tone::Bad, "It does not end Ready:"),
+        };
+        text.push_str(&paint.tone(tone, end));
         text.push('\n');
         for problem in &self.end.problems {
             text.push_str(&format!("  {problem}\n"));
@@ -171,5 +184,87 @@ fn action(step: &Step) -> &'static str {
         Step::IssueLeaf { .. } => "IssueCertificate",
         Step::Restart { .. } => "Restart",
         Step::Consume(_) => "RemoveAnnotation",
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use std::collections::BTreeMap;
+    use std::ffi::OsString;
+
+    use external_ca_api::ExternalCAIssuanceStatus;
+    use external_ca_core::forecast::Turn;
+    use external_ca_core::observed::{ObjectRef, WorkloadKind, WorkloadRef};
+    use serde_json::json;
+
+    fn forecast() -> Forecast {
+        let workload = WorkloadRef {
+            kind: WorkloadKind::Deployment,
+            object: ObjectRef::new("a", "agent"),
+        };
+        let generate = Step::GenerateCa {
+            target: ObjectRef::new("a", "ca"),
+            resource_version: None,
+            marks: BTreeMap::new(),
+        };
+        let restart = Step::Restart {
+            workload: workload.clone(),
+            resource_version: "1".into(),
+            material_hash: String::new(),
+        };
+        let step = |step: Step| Move {
+            step,
+            why: "because".into(),
+        };
+        let turn = |moves: Vec<Move>, rollouts: Vec<WorkloadRef>| Turn {
+            not_before: None,
+            moves,
+            waiting: Vec::new(),
+            rollouts,
+        };
+        let consume = Step::Consume("pki.openchoreo.dev/renew");
+        Forecast {
+            turns: vec![
+                turn(vec![step(generate)], Vec::new()),
+                turn(vec![step(restart), step(consume)], vec![workload]),
+            ],
+            end: ExternalCAIssuanceStatus::default(),
+            at_rest: true,
+        }
+    }
+
+    #[test]
+    fn turns_are_read_from_top_to_bottom() {
+        let paint = Paint::for_stdout(false, None::<OsString>);
+        let view = PlanView::new("a/b".into(), (true, false), &forecast(), vec!["n".into()]);
+        let text = "What the operator would do for a/b\n\
+                    It is paused: nothing of this happens before it is resumed.\n\
+                    \n\
+                    Turn 1\n  \
+                    make a CA in Secret a/ca  because\n\
+                    \n\
+                    Turn 2\n  \
+                    restart Deployment a/agent                    because\n  \
+                    take off the annotation pki.openchoreo.dev/renew  because\n  \
+                    then waits until Deployment a/agent has finished its rollout\n\
+                    \n\
+                    It ends Ready.\n\
+                    Note: n\n";
+        let squeezed = |text: &str| text.split_whitespace().collect::<Vec<_>>().join(" ");
+        assert_eq!(squeezed(&view.table(paint)), squeezed(text));
+        assert_eq!(view.table(paint).lines().count(), text.lines().count());
+    }
+
+    #[test]
+    fn programs_read_rounds_and_what_is_not_known() {
+        let view = PlanView::new("a/b".into(), (false, true), &forecast(), Vec::new());
+        let view = serde_json::to_value(&view).unwrap();
+        assert_eq!(view.pointer("/partial"), Some(&json!(true)));
+        assert_eq!(view.pointer("/end/ready"), Some(&json!(false)));
+        let step = json!({"action": "Restart", "object": "Deployment a/agent", "why": "because"});
+        assert_eq!(view.pointer("/turns/1/rounds/0"), Some(&json!([step])));
+        assert!(view.pointer("/turns/1/rounds/1").is_some(), "one by one");
     }
 }
