@@ -14,7 +14,7 @@ use kube::api::ListParams;
 use kube::{Api, ResourceExt};
 use serde_json::json;
 
-use super::Exit;
+use super::{Exit, print};
 use crate::cli::{AdoptArgs, Format};
 use crate::error::Error;
 use crate::observe::{Gathered, extra};
@@ -31,21 +31,23 @@ pub async fn run(session: &Session, args: &AdoptArgs) -> Result<Exit, Error> {
     let installation = installation(session, namespace).await?;
     let Adoption { issuance, notes } = adopt(&installation, &args.name);
     let changes = changes(session, &issuance).await;
-    let lines = notes
+    let lines: Vec<String> = notes
         .iter()
         .map(|note| format!("note: {note}"))
-        .chain(changes);
+        .chain(changes)
+        .collect();
     let object = minimal(&issuance);
-    match session.format {
+    let text = match session.format {
         Format::Table | Format::Wide | Format::Yaml => {
-            lines.for_each(|line| println!("# {line}"));
-            print!("{}", output::yaml(&object)?);
+            let comments = lines.iter().map(|line| format!("# {line}\n"));
+            comments.collect::<String>() + &output::yaml(&object)?
         }
         Format::Json => {
-            lines.for_each(|line| eprintln!("{line}"));
-            print!("{}", output::json(&object)?);
+            lines.iter().for_each(|line| eprintln!("{line}"));
+            output::json(&object)?
         }
-    }
+    };
+    print(&text)?;
     Ok(Exit::Fine)
 }
 

@@ -1,15 +1,15 @@
 //! `check`: what is wrong, why, and what to do.
 
+use std::io::IsTerminal;
 use std::path::Path;
 use std::sync::Arc;
 
 use external_ca_api::ExternalCAIssuance;
 use external_ca_core::diagnosis::{self, FileRole, Files, Finding};
 use jiff::Timestamp;
-use std::io::IsTerminal;
 use zeroize::Zeroizing;
 
-use super::Exit;
+use super::{Exit, print};
 use crate::cli::{CheckArgs, FilesArgs, Global, Role};
 use crate::connect;
 use crate::error::Error;
@@ -35,7 +35,7 @@ pub async fn run(global: &Global, args: &CheckArgs) -> Result<Exit, Error> {
         std::io::stdout().is_terminal(),
         std::env::var_os("NO_COLOR"),
     );
-    print!("{}", findings::render(&found, global.output, paint)?);
+    print(&findings::render(&found, global.output, paint)?)?;
     Ok(match found.is_empty() {
         true => Exit::Fine,
         false => Exit::Findings,
