@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use std::path::Path;
 
 use external_ca_tests::apply::apply_yaml;
+use external_ca_tests::crds::{CrdSource, Release};
 use external_ca_tests::openchoreo::{
     self, CONTROL_PLANE, ClientCa, PlaneType, ca_secret, plane, tls_secret, trust,
 };
@@ -610,10 +611,16 @@ spec:
 
 #[tokio::test]
 async fn a_healthy_installation_has_no_finding_and_what_pods_hold_counts() -> Result<()> {
-    let world = World::any().await?;
+    // The newer release here, the older in the ward.
+    let release = Release::V1_2;
+    let world = World::start(CrdSource::available(release)[0], release).await?;
     let ca = Ca::guide();
     world.put_ca(&ca).await?;
-    apply_yaml(&world.admin, &openchoreo::control_plane(CONTROL_PLANE)).await?;
+    apply_yaml(
+        &world.admin,
+        &openchoreo::control_plane_of(release, CONTROL_PLANE),
+    )
+    .await?;
     apply_yaml(&world.admin, &Ward::agent()).await?;
     apply_yaml(&world.admin, &Ward::plane(&ClientCa::Nothing)).await?;
     let kubelet = Kubelet::start(&world.cluster, KubeletOptions::default()).await?;

@@ -133,6 +133,7 @@ impl Operator {
             return Ok(Some(Plan {
                 steps: Vec::new(),
                 status: ExternalCAIssuanceStatus::default(),
+                problems: Vec::new(),
                 events: Vec::new(),
                 next_check: cluster.now,
                 say_first: false,
