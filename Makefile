@@ -12,7 +12,7 @@ export RUST_TEST_THREADS SOURCE_DATE_EPOCH
 
 .DEFAULT_GOAL := help
 # No target is a file.
-.PHONY: help fmt lint generate verify verify-generated verify-chart verify-deny verify-purity tools test simulate bench demo static image chart
+.PHONY: help fmt lint generate verify verify-generated verify-chart verify-alerts verify-deny verify-purity tools test simulate bench demo static image chart
 
 help: ## What there is
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -24,19 +24,22 @@ lint: ## Formatting and clippy, warnings are errors
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --workspace --all-targets --locked -- -D warnings
 
-generate: ## The CRD, config/, deploy/ and the chart's table of values, from their sources
+generate: ## The CRD, config/, deploy/, docs/reference.md and the chart's table of values, from their sources
 	config/generate.sh
 
-verify: verify-generated verify-chart verify-deny verify-purity ## Generated files, chart, dependencies, purity of the core
+verify: verify-generated verify-chart verify-alerts verify-deny verify-purity ## Generated files, chart, alerts, dependencies, purity of the core
 
 verify-generated:
 	@stale=; work=$$(mktemp -d) && trap 'rm -rf "$$work"' EXIT && config/generate.sh "$$work" && \
-	for directory in charts config deploy; do diff -r -u "$$directory" "$$work/$$directory" || stale=1; done && \
+	for directory in charts config deploy docs; do diff -r -u "$$directory" "$$work/$$directory" || stale=1; done && \
 	if [ -n "$$stale" ]; then echo "generated files are stale: run make generate" >&2; exit 1; fi
 	@echo "generated files: up to date"
 
 verify-chart:
 	tests/chart.sh
+
+verify-alerts:
+	tests/alerts.sh
 
 verify-deny:
 	@tools=$$(tests/tools.sh cargo-deny) && \

@@ -86,10 +86,12 @@ has "$everything" "the namespaces kept" 'helm.sh/resource-policy: keep'
 has "$everything" "namespaces passed on" '--namespaces=openchoreo-control-plane,plane-eu-1$'
 has "$everything" "plane namespaces passed on" '--plane-namespaces=default,plane-eu-1,team-a$'
 has "$everything" "digest" 'image: registry.example.com:5000/pki/external-ca-operator@sha256:0123'
-for kind in Deployment ServiceAccount Service PodDisruptionBudget NetworkPolicy ServiceMonitor CustomResourceDefinition; do
+for kind in Deployment ServiceAccount Service PodDisruptionBudget NetworkPolicy ServiceMonitor PrometheusRule ConfigMap CustomResourceDefinition; do
 	has "$everything" everything "^kind: $kind\$"
 done
-has_not "$work/least-values.yaml.rendered" least '^kind: (CustomResourceDefinition|PodDisruptionBudget|NetworkPolicy|ServiceMonitor|Namespace)$'
+has_not "$work/least-values.yaml.rendered" least '^kind: (CustomResourceDefinition|PodDisruptionBudget|NetworkPolicy|ServiceMonitor|PrometheusRule|ConfigMap|Namespace)$'
+has "$everything" "series keep the namespace of their issuance" 'honorLabels: true$'
+has "$everything" "the dashboard's label" 'grafana_dashboard: "1"$'
 [ "$(grep -c '^kind: Role$' "$everything")" = 5 ] ||
 	wrong "everything: a Role for 2 served namespaces, 2 with planes only, and for the Lease; got $(grep -c '^kind: Role$' "$everything")"
 
@@ -128,6 +130,10 @@ refused --set 'log.level=info --namespaces=kube-system'
 refused --set resources.limits.memory=lots
 refused --set networkPolicy.apiServerPorts[0]=70000
 refused --set serviceMonitor.interval=often
+refused --set prometheusRule.standstill=soon
+refused --set prometheusRule.runbooks=docs
+refused --set prometheusRule.enable=true
+refused --set-json 'grafanaDashboard.labels={"a":1}'
 refused --set fullnameOverride=Not_A_Name
 
 echo "versions" >&2

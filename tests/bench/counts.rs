@@ -18,7 +18,7 @@ pub struct Counts {
 }
 
 /// What a counted write is about.
-fn kind(request: &RequestInfo) -> &'static str {
+pub fn kind(request: &RequestInfo) -> &'static str {
     match (
         request.resource.as_str(),
         request.subresource.as_str(),
@@ -28,6 +28,7 @@ fn kind(request: &RequestInfo) -> &'static str {
         ("secrets" | "configmaps", _, "cluster-gateway-ca") => "bundles",
         ("secrets", ..) => "leaf Secrets",
         ("dataplanes", ..) => "planes",
+        ("deployments", ..) => "restarts",
         _ => "other",
     }
 }

@@ -1,15 +1,18 @@
 //! `make bench`: what an issuance of N planes costs against a real API server, beside what its keys alone cost.
 //!
 //! Wall time, memory and processor time are measured without a proxy between operator and API server; requests are
-//! counted in a second run, on a control plane of its own, through the proxy.
+//! counted in a second run, on a control plane of its own, through the proxy. So are those of a rotation.
 //!
-//!     bench [--quick] [--no-steady] [--no-counts] [SIZE...]      by default 100 500 1000, and five minutes of steady state
+//!     bench [--quick] [--no-steady] [--no-counts] [--rotation-only] [SIZE...]
+//!
+//! By default 100, 500 and 1000 planes are issued, 500 are rotated, and nothing happens for five minutes.
 
 mod budget;
 mod counts;
 mod issuing;
 mod keys;
 mod planes;
+mod rotation;
 mod steady;
 
 use budget::{Budget, table};
@@ -21,6 +24,7 @@ const STEADY_PLANES: usize = 50;
 
 struct Options {
     sizes: Vec<usize>,
+    rotated: Vec<usize>,
     counts: bool,
     steady: Option<Duration>,
 }
@@ -29,21 +33,30 @@ impl Options {
     fn read(args: impl Iterator<Item = String>) -> Result<Self> {
         let mut options = Self {
             sizes: Vec::new(),
+            rotated: Vec::new(),
             counts: true,
             steady: Some(Duration::from_secs(300)),
         };
+        let mut rotation_only = false;
         for arg in args {
             match arg.as_str() {
                 "--quick" => options.steady = options.steady.map(|_| Duration::from_secs(30)),
                 "--no-steady" => options.steady = None,
                 "--no-counts" => options.counts = false,
+                "--rotation-only" => rotation_only = true,
                 size => options
                     .sizes
                     .push(size.parse().map_err(|_| format!("{size}: not a size"))?),
             }
         }
+        options.rotated.clone_from(&options.sizes);
         if options.sizes.is_empty() {
             options.sizes = vec![100, 500, 1000];
+            options.rotated = vec![500];
+        }
+        if rotation_only {
+            options.sizes.clear();
+            options.steady = None;
         }
         Ok(options)
     }
@@ -70,6 +83,14 @@ async fn main() -> Result<()> {
             );
             budgets.extend(counted.budgets());
         }
+    }
+    for &size in &options.rotated {
+        let rotated = rotation::run(size).await?;
+        table(
+            &format!("{size} planes move from one CA to the next, through the proxy"),
+            &rotated.rows(),
+        );
+        budgets.extend(rotated.budgets());
     }
     if let Some(time) = options.steady {
         let steady = steady::run(STEADY_PLANES, time).await?;

@@ -1,6 +1,6 @@
 //! The world of the bench: N DataPlanes in one issuance, each with a leaf of its own in one namespace.
 
-use external_ca_api::ExternalCAIssuance;
+use external_ca_api::{ExternalCAIssuance, ExternalCAIssuanceStatus};
 use external_ca_tests::apply::apply_yaml;
 use external_ca_tests::crds::{CrdSource, Release};
 use external_ca_tests::openchoreo::{ClientCa, PlaneType, plane};
@@ -15,13 +15,21 @@ use kube::runtime::wait::await_condition;
 use serde_json::json;
 use std::time::{Duration, Instant};
 
-/// Where the leaves are.
+/// Where the leaves are, and the agents where there are any.
 pub const NAMESPACE: &str = "openchoreo-data-plane";
-const CREATORS: usize = 16;
+/// How many of the bench's own writes are under way.
+pub const CREATORS: usize = 16;
+/// How many agents may restart at once.
+const AT_ONCE: usize = 50;
+
+/// The n-th plane's name and planeID.
+pub fn name(n: usize) -> String {
+    format!("p-{n:04}")
+}
 
 /// The n-th leaf's Secret.
 pub fn secret(n: usize) -> String {
-    format!("agent-p-{n:04}")
+    format!("agent-{}", name(n))
 }
 
 /// A cluster with a CA, and rights for so many leaves; no plane yet.
@@ -39,7 +47,7 @@ pub async fn world(planes: usize) -> Result<World> {
 pub async fn put(world: &World, planes: usize) -> Result<()> {
     futures::stream::iter(1..=planes)
         .map(|n| async move {
-            let name = format!("p-{n:04}");
+            let name = name(n);
             let kind = PlaneType::Data.kind();
             let text = plane(
                 kind,
@@ -57,23 +65,38 @@ pub async fn put(world: &World, planes: usize) -> Result<()> {
 
 /// Issues, and returns the time until the issuance is Ready.
 pub async fn issue(world: &World) -> Result<Duration> {
-    let agents = json!({"agents": [{"namespace": NAMESPACE, "secretName": "agent-{planeID}"}]});
+    let spec = json!({
+        "agents": [{"namespace": NAMESPACE, "secretName": "agent-{planeID}"}],
+        "rollout": {"maxConcurrent": AT_ONCE},
+    });
     let started = Instant::now();
-    world.issue_with(agents).await?;
-    let ready = |found: Option<&ExternalCAIssuance>| {
-        let status = found.and_then(|found| found.status.as_ref());
-        status.is_some_and(|status| {
-            let conditions = &status.conditions;
-            conditions
-                .iter()
-                .any(|one| one.type_ == "Ready" && one.status == "True")
-        })
+    world.issue_with(spec).await?;
+    await_status(world, "Ready", is_ready).await?;
+    Ok(started.elapsed())
+}
+
+/// Waits until the issuance's status is as wanted.
+pub async fn await_status(
+    world: &World,
+    what: &str,
+    holds: impl Fn(&ExternalCAIssuanceStatus) -> bool,
+) -> Result<()> {
+    let holds = |found: Option<&ExternalCAIssuance>| {
+        found
+            .and_then(|found| found.status.as_ref())
+            .is_some_and(&holds)
     };
-    let waiting = await_condition(world.issuances(), ISSUANCE, ready);
+    let waiting = await_condition(world.issuances(), ISSUANCE, holds);
     tokio::time::timeout(Duration::from_secs(600), waiting)
         .await
-        .map_err(|_| "not Ready after ten minutes")??;
-    Ok(started.elapsed())
+        .map_err(|_| format!("not {what} after ten minutes"))??;
+    Ok(())
+}
+
+/// Whether an issuance is Ready.
+pub fn is_ready(status: &ExternalCAIssuanceStatus) -> bool {
+    let mut conditions = status.conditions.iter();
+    conditions.any(|one| one.type_ == "Ready" && one.status == "True")
 }
 
 /// Secrets that are nobody's business, 20 KiB each.

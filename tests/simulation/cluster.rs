@@ -1,23 +1,29 @@
-//! The API server's truth, and everybody in it but the operator: controllers, kubelets, people.
+//! The API server's truth, and everybody in it but the operator and people.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 
-use external_ca_api::{ExternalCAIssuance, MANAGER, PlaneKind};
+use external_ca_api::{
+    AnchorState, ExternalCAIssuance, ExternalCAIssuanceStatus, MANAGER, PlaneKind,
+};
+use external_ca_core::desired::desired;
 use external_ca_core::facts::hash;
 use external_ca_core::observed::{
-    Leaf, Material, MaterialKind, MaterialRef, ObjectRef, Plane, PlaneRef, RolloutState, Workload,
-    WorkloadKind, WorkloadRef,
+    Leaf, Material, MaterialKind, MaterialRef, ObjectRef, Plane, PlaneRef, Read, RolloutState,
+    Workload, WorkloadKind, WorkloadRef,
 };
 use external_ca_core::x509::{
-    CaProfile, Certificate, CertificateAuthority, KeyAlgorithm, LeafProfile, PrivateKey,
-    encode_bundle, generate, request, self_signed_ca, sign_request,
+    Certificate, LeafProfile, PrivateKey, encode_bundle, request, sign_request,
 };
 use fastrand::Rng;
 use jiff::{SignedDuration, Timestamp};
 use serde_json::json;
 
+use crate::pki::{ca, key, start};
+use crate::pods::Deployment;
+
 pub const HOME: &str = "openchoreo-control-plane";
+/// Where each kind's agent lives; each such namespace stands for a cluster that may drop away.
 pub const AGENTS: [(PlaneKind, &str); 2] = [
     (PlaneKind::DataPlane, "openchoreo-data-plane"),
     (
@@ -26,48 +32,18 @@ pub const AGENTS: [(PlaneKind, &str); 2] = [
     ),
 ];
 const BUNDLE: &str = "cluster-gateway-ca";
-const CAS: u8 = 4;
+pub const ISSUANCE: &str = "openchoreo-control-plane/cluster-gateway";
+/// Whoever writes with kubectl.
+pub const PEOPLE: &str = "kubectl";
 
-pub fn start() -> Timestamp {
-    "2026-01-01T00:00:00Z".parse().unwrap()
+/// A Secret or ConfigMap that exists, in the form in which the operator reads it.
+pub type Object = Arc<Read<Material>>;
+
+pub fn content(object: &Object) -> &Material {
+    object.found().unwrap()
 }
 
-/// A CA, the same each time. The last one is a stranger's.
-pub fn ca(index: usize) -> Arc<CertificateAuthority> {
-    static ALL: OnceLock<Vec<Arc<CertificateAuthority>>> = OnceLock::new();
-    let all = ALL.get_or_init(|| (0..CAS).map(make_ca).collect());
-    Arc::clone(&all[index])
-}
-
-pub fn stranger() -> Certificate {
-    ca(usize::from(CAS) - 1).anchor().clone()
-}
-
-fn make_ca(index: u8) -> Arc<CertificateAuthority> {
-    let key = generate(KeyAlgorithm::EcdsaP256).unwrap();
-    let profile = CaProfile {
-        common_name: "openchoreo-cluster-gateway-ca".into(),
-        organizations: vec!["OpenChoreo".into()],
-        path_length: None,
-        duration: SignedDuration::from_hours(87_600),
-    };
-    let certificate = self_signed_ca(&key, &profile, [index + 1; 16], start()).unwrap();
-    let (certificate, key) = (certificate.to_pem(), key.to_pem());
-    let authority =
-        CertificateAuthority::from_pem(certificate.as_bytes(), key.as_bytes(), None, start());
-    Arc::new(authority.unwrap())
-}
-
-fn leaf_key() -> &'static PrivateKey {
-    static KEY: OnceLock<PrivateKey> = OnceLock::new();
-    KEY.get_or_init(|| generate(KeyAlgorithm::EcdsaP256).unwrap())
-}
-
-pub fn secret(namespace: &str, name: &str) -> MaterialRef {
-    material_ref(MaterialKind::Secret, namespace, name)
-}
-
-fn material_ref(kind: MaterialKind, namespace: &str, name: &str) -> MaterialRef {
+pub fn material_ref(kind: MaterialKind, namespace: &str, name: &str) -> MaterialRef {
     MaterialRef {
         kind,
         object: ObjectRef::new(namespace, name),
@@ -75,11 +51,11 @@ fn material_ref(kind: MaterialKind, namespace: &str, name: &str) -> MaterialRef 
 }
 
 pub fn gateway_leaf() -> MaterialRef {
-    secret(HOME, "cluster-gateway-tls")
+    material_ref(MaterialKind::Secret, HOME, "cluster-gateway-tls")
 }
 
 pub fn agent_leaf(namespace: &str) -> MaterialRef {
-    secret(namespace, "cluster-agent-tls")
+    material_ref(MaterialKind::Secret, namespace, "cluster-agent-tls")
 }
 
 pub fn bundle(namespace: &str) -> MaterialRef {
@@ -87,93 +63,100 @@ pub fn bundle(namespace: &str) -> MaterialRef {
 }
 
 pub fn trust_secret() -> MaterialRef {
-    secret(HOME, BUNDLE)
+    material_ref(MaterialKind::Secret, HOME, BUNDLE)
 }
 
-/// A running pod, with what it read when it started.
-#[derive(Clone)]
-pub struct Pod {
-    pub revision: u64,
-    pub ready: bool,
-    pub holds: BTreeMap<MaterialRef, Arc<Material>>,
+/// The places that workloads read their bundle from.
+pub fn bundles() -> Vec<MaterialRef> {
+    let agents = AGENTS.iter().map(|(_, namespace)| bundle(namespace));
+    agents.chain([bundle(HOME), trust_secret()]).collect()
 }
 
-pub struct Deployment {
-    pub facts: Workload,
-    /// Counts changes of the pod template.
-    pub revision: u64,
-    pub replicas: usize,
-    pub pods: Vec<Pod>,
-    /// Its new pods do not become ready.
-    pub stuck: bool,
+/// Where the agent of a plane lives.
+pub fn home_of(plane: &PlaneRef) -> &'static str {
+    external_ca_core::desired::default_namespace(plane.kind)
 }
 
-/// What the operator can see of it.
-#[derive(Clone, Default)]
-pub struct View {
-    pub material: BTreeMap<MaterialRef, Arc<Material>>,
-    pub planes: BTreeMap<PlaneRef, Plane>,
-    pub workloads: BTreeMap<WorkloadRef, Workload>,
-    pub authority: usize,
+/// What a Secret or ConfigMap is to hold.
+pub enum Content<'a> {
+    Bundle(&'a [Certificate]),
+    Leaf(&'a [Certificate], &'a PrivateKey),
 }
 
 pub struct Cluster {
+    /// The API server's clock. The times that it stamps on objects are taken for granted, so it only goes ahead.
     pub now: Timestamp,
     version: u64,
-    pub issuance: ExternalCAIssuance,
+    serial: u64,
+    pub issuance: Arc<ExternalCAIssuance>,
+    /// Which CA the CA Secret holds.
     pub authority: usize,
-    pub material: BTreeMap<MaterialRef, Arc<Material>>,
-    pub planes: BTreeMap<PlaneRef, Plane>,
+    /// Anchors of which the stored status has said that they are on their way out.
+    pub announced: BTreeSet<String>,
+    /// An anchor was dropped at once: pods may be without what they need until they have restarted.
+    pub cut_off: bool,
+    pub material: BTreeMap<MaterialRef, Object>,
+    pub planes: BTreeMap<PlaneRef, Arc<Plane>>,
     pub deployments: BTreeMap<WorkloadRef, Deployment>,
-    pub trace: Vec<String>,
+    /// Namespaces that cannot be reached.
+    pub away: BTreeSet<String>,
+    /// Whether the key that stands beside each certificate is its key.
+    pub wrong_keys: BTreeSet<MaterialRef>,
+    pub profiles: BTreeMap<MaterialRef, LeafProfile>,
+    trace: Option<Vec<String>>,
+}
+
+/// The anchors that a status says to be on their way out.
+pub fn retiring(status: &ExternalCAIssuanceStatus) -> impl Iterator<Item = &String> {
+    let anchors = status.trust.iter().flat_map(|trust| &trust.anchors);
+    let retiring = anchors.filter(|anchor| anchor.state == AnchorState::Retiring);
+    retiring.map(|anchor| &anchor.fingerprint)
 }
 
 impl Cluster {
-    pub fn new(rng: &mut Rng) -> Self {
+    pub fn new(rng: &mut Rng, traced: bool) -> Self {
         let mut cluster = Self {
-            now: start() + SignedDuration::from_hours(24),
+            now: start() + SignedDuration::from_hours(240),
             version: 1,
-            issuance: serde_json::from_value(json!({
+            serial: 100,
+            issuance: Arc::new(serde_json::from_value(json!({
                 "apiVersion": "pki.openchoreo.dev/v1alpha1",
                 "kind": "ExternalCAIssuance",
                 "metadata": {"name": "cluster-gateway", "namespace": HOME, "generation": 1, "uid": "u"},
                 "spec": {
                     "issuer": {"caSecret": {"name": "ca"}},
-                    "certificateDefaults": {"privateKey": {"algorithm": "ECDSA"}},
+                    "certificateDefaults": {"privateKey": {"algorithm": "Ed25519"}},
                 },
             }))
-            .unwrap(),
+            .unwrap()),
             authority: 0,
+            announced: BTreeSet::new(),
+            cut_off: false,
             material: BTreeMap::new(),
             planes: BTreeMap::new(),
             deployments: BTreeMap::new(),
-            trace: Vec::new(),
+            away: BTreeSet::new(),
+            wrong_keys: BTreeSet::new(),
+            profiles: BTreeMap::new(),
+            trace: traced.then(Vec::new),
         };
         cluster.deploy(HOME, "cluster-gateway", &[gateway_leaf()], rng);
         cluster.deploy(HOME, "controller-manager", &[trust_secret()], rng);
         for (kind, namespace) in AGENTS {
             let mounts = [agent_leaf(namespace), bundle(namespace)];
             cluster.deploy(namespace, "cluster-agent", &mounts, rng);
-            let plane = Plane {
-                plane: PlaneRef {
-                    kind,
-                    namespace: Some("default".into()),
-                    name: "plane".into(),
-                },
-                resource_version: "1".into(),
-                plane_id: "plane".into(),
-                labels: BTreeMap::new(),
-                value: None,
-                anchors: Vec::new(),
-                reference: None,
-                reference_field: Some("secretRef"),
-                manager: None,
-                changed: None,
-                agent_connected: None,
-                agent_disconnected: None,
-            };
-            cluster.planes.insert(plane.plane.clone(), plane);
+            cluster.add_plane(PlaneRef {
+                kind,
+                namespace: Some("default".into()),
+                name: "plane".into(),
+            });
         }
+        let planes: Vec<Arc<Plane>> = cluster.planes.values().cloned().collect();
+        let wanted = desired(&cluster.issuance, &planes).leaves;
+        cluster.profiles = wanted
+            .into_values()
+            .map(|leaf| (leaf.material(), leaf.profile))
+            .collect();
         cluster
     }
 
@@ -194,127 +177,206 @@ impl Cluster {
             rollout_since: None,
             agent: None,
         };
-        let deployment = Deployment {
-            facts,
-            revision: 0,
-            replicas: rng.usize(1..3),
-            pods: Vec::new(),
-            stuck: false,
-        };
+        let deployment = Deployment::new(facts, rng.usize(1..3));
         self.deployments.insert(workload, deployment);
     }
 
-    pub fn say(&mut self, line: impl Into<String>) {
-        let line = format!("{} {}", self.now, line.into());
-        self.trace.push(line);
+    /// What a trace shows; costs nothing where there is none.
+    pub fn say<T: Into<String>>(&mut self, line: impl FnOnce() -> T) {
+        if let Some(trace) = &mut self.trace {
+            trace.push(format!("{} {}", self.now, line().into()));
+        }
+    }
+
+    pub fn trace(&self) -> &[String] {
+        self.trace.as_deref().unwrap_or_default()
     }
 
     /// The API server tells times in whole seconds: two writes within one are beyond what can be told apart.
-    pub fn next_version(&mut self) -> String {
+    fn next_version(&mut self) -> String {
         self.version += 1;
         self.now += SignedDuration::from_secs(1);
         self.version.to_string()
     }
 
-    pub fn view(&self) -> View {
-        let workloads = self.deployments.iter();
-        View {
-            material: self.material.clone(),
-            planes: self.planes.clone(),
-            workloads: workloads
-                .map(|(key, deployment)| (key.clone(), deployment.facts.clone()))
-                .collect(),
-            authority: self.authority,
-        }
+    pub fn next_serial(&mut self) -> u64 {
+        self.serial += 1;
+        self.serial
     }
 
-    fn blank(&mut self, target: &MaterialRef, ours: bool) -> Material {
+    pub fn put_status(&mut self, status: ExternalCAIssuanceStatus) {
+        self.announced.extend(retiring(&status).cloned());
+        Arc::make_mut(&mut self.issuance).status = Some(status);
+    }
+
+    /// Writes an object, by its field manager; only the operator writes annotations.
+    pub fn put(&mut self, target: &MaterialRef, what: &Content<'_>, manager: &str, replaces: bool) {
+        let ours = manager == MANAGER;
+        let hash = match what {
+            Content::Bundle(certificates) | Content::Leaf(certificates, _) => {
+                hash(&[encode_bundle(certificates).as_bytes()])
+            }
+        };
+        let old = self.material.get(target).map(content);
+        let same = |old: &Material| {
+            old.hash == hash && old.manager.as_deref() == Some(manager) && old.replaces == replaces
+        };
+        if old.is_some_and(same) {
+            return;
+        }
+        let old = old.map(|old| (old.issuance.clone(), old.replaces, old.created));
         let resource_version = self.next_version();
-        let old = self.material.get(target);
-        let created = old.and_then(|old| old.created).unwrap_or(self.now);
-        Material {
+        let (issuance, replaced, created) = old.unwrap_or((None, false, Some(self.now)));
+        let is_leaf = matches!(what, Content::Leaf(..));
+        let (leaf, anchors) = match what {
+            Content::Bundle(anchors) => (Leaf::Empty, anchors.to_vec()),
+            Content::Leaf(chain, key) => {
+                let key_matches = chain.first().is_some_and(|leaf| key.matches(leaf));
+                match key_matches {
+                    true => self.wrong_keys.remove(target),
+                    false => self.wrong_keys.insert(target.clone()),
+                };
+                let chain = chain.to_vec();
+                (Leaf::Present { chain, key_matches }, Vec::new())
+            }
+        };
+        let material = Material {
             resource_version,
-            secret_type: String::new(),
-            issuance: ours.then(|| format!("{HOME}/cluster-gateway")),
-            replaces: false,
+            secret_type: if is_leaf { "kubernetes.io/tls" } else { "" }.into(),
+            issuance: if ours {
+                Some(ISSUANCE.into())
+            } else {
+                issuance
+            },
+            replaces: if ours { replaces } else { replaced },
             renewal: None,
             held_until: None,
             controller: None,
-            manager: Some(if ours { MANAGER } else { "kubectl" }.into()),
-            created: Some(created),
+            manager: Some(manager.into()),
+            created,
             changed: Some(self.now),
-            leaf: Leaf::Empty,
-            anchors: Vec::new(),
-            has_ca_crt: false,
-            has_key: false,
-            hash: String::new(),
+            leaf,
+            anchors,
+            has_ca_crt: !is_leaf,
+            has_key: is_leaf,
+            hash,
+        };
+        self.material
+            .insert(target.clone(), Arc::new(Read::Found(material)));
+        self.count_change(target);
+    }
+
+    pub fn delete(&mut self, target: &MaterialRef) {
+        self.next_version();
+        self.material.remove(target);
+        self.wrong_keys.remove(target);
+        self.count_change(target);
+    }
+
+    fn count_change(&mut self, target: &MaterialRef) {
+        for deployment in self.deployments.values_mut() {
+            deployment.changes += usize::from(deployment.facts.mounts.contains(target));
         }
     }
 
-    pub fn put_bundle(&mut self, target: &MaterialRef, anchors: &[Certificate], ours: bool) {
-        let material = Material {
-            anchors: anchors.to_vec(),
-            has_ca_crt: true,
-            hash: hash(&[encode_bundle(anchors).as_bytes()]),
-            ..self.blank(target, ours)
+    /// A certificate that people made themselves.
+    pub fn put_leaf_by_hand(&mut self, target: &MaterialRef, authority: usize) {
+        let Some(profile) = self.profiles.get(target).cloned() else {
+            return;
         };
-        self.material.insert(target.clone(), Arc::new(material));
+        let serial = self.next_serial();
+        let key = key(serial);
+        let csr = request(&key, &profile).unwrap();
+        let bytes = u128::from(serial).to_be_bytes();
+        let chain = sign_request(&ca(authority), csr.der(), &profile, bytes, self.now).unwrap();
+        self.put(target, &Content::Leaf(&chain, &key), PEOPLE, false);
     }
 
-    pub fn put_leaf(
-        &mut self,
-        target: &MaterialRef,
-        authority: &CertificateAuthority,
-        profile: &LeafProfile,
-        (serial, now): ([u8; 16], Timestamp),
-        ours: bool,
-    ) {
-        let csr = request(leaf_key(), profile).unwrap();
-        let chain = sign_request(authority, csr.der(), profile, serial, now).unwrap();
-        let material = Material {
-            secret_type: "kubernetes.io/tls".into(),
-            hash: hash(&[encode_bundle(&chain).as_bytes()]),
-            has_key: true,
-            leaf: Leaf::Present {
-                chain,
-                key_matches: true,
-            },
-            ..self.blank(target, ours)
+    pub fn add_plane(&mut self, plane: PlaneRef) {
+        let facts = Plane {
+            plane: plane.clone(),
+            resource_version: self.next_version(),
+            plane_id: "plane".into(),
+            labels: BTreeMap::new(),
+            value: None,
+            anchors: Vec::new(),
+            reference: None,
+            reference_field: Some("secretRef"),
+            manager: None,
+            changed: None,
+            agent_connected: None,
+            agent_disconnected: None,
         };
-        self.material.insert(target.clone(), Arc::new(material));
+        self.planes.insert(plane, Arc::new(facts));
     }
 
-    pub fn put_client_ca(&mut self, plane: &PlaneRef, anchors: &[Certificate], ours: bool) {
+    pub fn remove_plane(&mut self, plane: &PlaneRef) {
+        self.next_version();
+        self.planes.remove(plane);
+    }
+
+    pub fn put_client_ca(&mut self, plane: &PlaneRef, anchors: &[Certificate], manager: &str) {
+        self.change_plane(plane, manager, |plane| {
+            plane.value = Some(encode_bundle(anchors)).filter(|text| !text.is_empty());
+            plane.anchors = anchors.to_vec();
+        });
+    }
+
+    pub fn refer(&mut self, plane: &PlaneRef, secret: &ObjectRef) {
+        self.change_plane(plane, MANAGER, |plane| {
+            plane.value = None;
+            plane.anchors = Vec::new();
+            plane.reference = Some((secret.clone(), "ca.crt".into()));
+        });
+    }
+
+    fn change_plane(&mut self, plane: &PlaneRef, by: &str, change: impl FnOnce(&mut Plane)) {
         let version = self.next_version();
-        let plane = self.planes.get_mut(plane).unwrap();
+        let plane = Arc::make_mut(self.planes.get_mut(plane).unwrap());
+        change(plane);
         plane.resource_version = version;
-        plane.value = Some(encode_bundle(anchors));
-        plane.anchors = anchors.to_vec();
-        plane.manager = Some(if ours { MANAGER } else { "kubectl" }.into());
+        plane.manager = Some(by.into());
         plane.changed = Some(self.now);
+    }
+
+    /// The anchors that the gateway verifies a plane's agent by: it looks at each connection.
+    pub fn client_ca<'a>(&'a self, plane: &'a Plane) -> Option<&'a [Certificate]> {
+        if plane.value.is_some() {
+            return Some(&plane.anchors);
+        }
+        plane.reference.as_ref()?;
+        let trusted = self.material.get(&trust_secret());
+        Some(trusted.map_or(&[][..], |trusted| &content(trusted).anchors))
+    }
+
+    /// Changes a workload, and gives it its new version.
+    pub fn touch(&mut self, workload: &WorkloadRef, change: impl FnOnce(&mut Deployment)) {
+        let version = self.next_version();
+        let deployment = self.deployments.get_mut(workload).unwrap();
+        change(deployment);
+        Arc::make_mut(&mut deployment.facts).resource_version = version;
+    }
+
+    /// A workload by any number.
+    pub fn workload(&self, index: usize) -> WorkloadRef {
+        let all = self.deployments.keys();
+        all.cycle()
+            .nth(index % self.deployments.len())
+            .unwrap()
+            .clone()
     }
 
     /// The guide's end state, made by hand with a CA, and running.
     pub fn by_hand(&mut self, index: usize) {
-        let authority = ca(index);
-        let anchors = [authority.anchor().clone()];
-        let namespaces = AGENTS.map(|(_, namespace)| bundle(namespace));
-        for place in namespaces.into_iter().chain([bundle(HOME), trust_secret()]) {
-            self.put_bundle(&place, &anchors, false);
+        let anchors = [ca(index).anchor().clone()];
+        for place in bundles() {
+            self.put(&place, &Content::Bundle(&anchors), PEOPLE, false);
         }
-        let planes: Vec<Arc<Plane>> = self.planes.values().cloned().map(Arc::new).collect();
-        let wanted = external_ca_core::desired::desired(&self.issuance, &planes);
-        for (index, leaf) in (1u8..).zip(wanted.leaves.values()) {
-            self.put_leaf(
-                &leaf.material(),
-                &authority,
-                &leaf.profile,
-                ([index; 16], self.now),
-                false,
-            );
+        for leaf in self.profiles.keys().cloned().collect::<Vec<_>>() {
+            self.put_leaf_by_hand(&leaf, index);
         }
         for plane in self.planes.keys().cloned().collect::<Vec<_>>() {
-            self.put_client_ca(&plane, &anchors, false);
+            self.put_client_ca(&plane, &anchors, PEOPLE);
         }
         let mut calm = Rng::with_seed(0);
         for _ in 0..20 {
@@ -324,98 +386,17 @@ impl Cluster {
 
     /// Controllers and kubelets do some of what they would do.
     pub fn run_pods(&mut self, rng: &mut Rng, eagerness: f64) {
-        let keys: Vec<WorkloadRef> = self.deployments.keys().cloned().collect();
-        for key in keys {
+        for index in 0..self.deployments.len() {
             if rng.f64() >= eagerness {
                 continue;
             }
             let version = self.next_version();
-            let deployment = self.deployments.get_mut(&key).unwrap();
+            let (key, deployment) = self.deployments.iter_mut().nth(index).unwrap();
             if let Some(what) = deployment.advance(&self.material, self.now, rng) {
-                deployment.facts.resource_version = version;
-                self.say(format!("{key}: {what}"));
+                Arc::make_mut(&mut deployment.facts).resource_version = version;
+                let key = key.clone();
+                self.say(|| format!("{key}: {what}"));
             }
         }
-    }
-
-    /// A pod's process ends and starts again with what is stored now.
-    pub fn crash_a_pod(&mut self, rng: &mut Rng) {
-        let index = rng.usize(0..self.deployments.len());
-        let (key, deployment) = self.deployments.iter_mut().nth(index).unwrap();
-        let holds = read(&deployment.facts.mounts, &self.material);
-        if let (Some(holds), false) = (holds, deployment.pods.is_empty()) {
-            let index = rng.usize(0..deployment.pods.len());
-            deployment.pods[index].holds = holds;
-            let line = format!("{key}: a pod's process starts again");
-            self.say(line);
-        }
-    }
-}
-
-fn read(
-    mounts: &BTreeSet<MaterialRef>,
-    stored: &BTreeMap<MaterialRef, Arc<Material>>,
-) -> Option<BTreeMap<MaterialRef, Arc<Material>>> {
-    let read = |mount: &MaterialRef| Some((mount.clone(), Arc::clone(stored.get(mount)?)));
-    mounts.iter().map(read).collect()
-}
-
-impl Deployment {
-    /// One thing that its controller or a kubelet does: start a pod, find it ready, end an old one.
-    fn advance(
-        &mut self,
-        stored: &BTreeMap<MaterialRef, Arc<Material>>,
-        now: Timestamp,
-        rng: &mut Rng,
-    ) -> Option<&'static str> {
-        let current = |pod: &&mut Pod| pod.revision == self.revision;
-        let what = if self.pods.iter_mut().filter(current).count() < self.replicas
-            && self.pods.len() <= self.replicas
-        {
-            let holds = read(&self.facts.mounts, stored)?;
-            self.pods.push(Pod {
-                revision: self.revision,
-                ready: false,
-                holds,
-            });
-            "a pod starts"
-        } else if let Some(pod) = self.pods.iter_mut().find(|pod| !pod.ready) {
-            if self.stuck {
-                return None;
-            }
-            pod.ready = true;
-            "a pod is ready"
-        } else {
-            let old: Vec<usize> = (0..self.pods.len())
-                .filter(|index| self.pods[*index].revision != self.revision)
-                .collect();
-            self.pods.remove(*rng.choice(&old)?);
-            "an old pod ends"
-        };
-        self.update_status(now);
-        Some(what)
-    }
-
-    fn update_status(&mut self, now: Timestamp) {
-        let done = self.pods.len() == self.replicas
-            && self
-                .pods
-                .iter()
-                .all(|pod| pod.ready && pod.revision == self.revision);
-        self.facts.rollout = match done {
-            true => RolloutState::Complete,
-            false => RolloutState::Running("pods are on their way".into()),
-        };
-        if done {
-            self.facts.available_since.get_or_insert(now);
-        }
-    }
-
-    /// Its pod template changes.
-    pub fn restart(&mut self, loaded: BTreeMap<MaterialRef, String>, version: String) {
-        self.facts.loaded = loaded;
-        self.facts.resource_version = version;
-        self.revision += 1;
-        self.facts.rollout = RolloutState::Running("its template changed".into());
     }
 }

@@ -3,13 +3,16 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use external_ca_api::CertificateState;
+use external_ca_api::{AnchorState, AnchorStatus, CertificateState};
 use external_ca_core::desired::desired;
 use external_ca_core::facts::encode_loaded;
 use external_ca_core::observed::{Issuer, MaterialKind, Observed, Read, RolloutState};
 use external_ca_core::plan::{Plan, Step, Wiring};
 use external_ca_core::reason::{Problem, Reason};
-use external_ca_core::x509::encode_bundle;
+use external_ca_core::x509::{Certificate, encode_bundle};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+
+use crate::pki::{CAS, ca};
 
 /// What is left out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,20 +25,35 @@ pub enum Mutant {
     UnknownIsFine,
     /// Guard 4: what others put into a trust place is dropped.
     OnlyOurs,
+    /// Guard 5: what was once handed out is forgotten.
+    Forgetful,
     /// Guard 6: what is stored counts as loaded.
     StoredIsLoaded,
     /// Guard 7: everything that is out of date restarts at once.
     AllAtOnce,
+    /// Guard 8: what is cut off at once was not said before.
+    Unsaid,
+    /// A bundle that replaces one that was deleted counts as the first.
+    IgnoresReplaces,
+    /// Writes do not care what changed since the snapshot.
+    Unconditional,
+    /// What the issuer returns is stored as it is.
+    TrustsIssuer,
 }
 
 impl Mutant {
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 11] = [
         Self::TrustLater,
         Self::DistrustEarly,
         Self::UnknownIsFine,
         Self::OnlyOurs,
+        Self::Forgetful,
         Self::StoredIsLoaded,
         Self::AllAtOnce,
+        Self::Unsaid,
+        Self::IgnoresReplaces,
+        Self::Unconditional,
+        Self::TrustsIssuer,
     ];
 
     /// It does not see what it should.
@@ -65,6 +83,25 @@ impl Mutant {
                     workload.loaded = mounts
                         .filter_map(|mount| Some((mount.clone(), hashes.get(mount)?.clone())))
                         .collect();
+                }
+            }
+            Self::Forgetful => {
+                if let Some(status) = &mut Arc::make_mut(&mut observed.issuance).status {
+                    status.trust = None;
+                }
+            }
+            Self::Unsaid => {
+                let status = &mut Arc::make_mut(&mut observed.issuance).status;
+                let trust = status.get_or_insert_default().trust.get_or_insert_default();
+                trust.anchors = (0..CAS)
+                    .map(|index| announced(ca(index).anchor()))
+                    .collect();
+            }
+            Self::IgnoresReplaces => {
+                for read in observed.material.values_mut() {
+                    if let Read::Found(found) = Arc::make_mut(read) {
+                        found.replaces = false;
+                    }
                 }
             }
             _ => {}
@@ -131,7 +168,24 @@ impl Mutant {
                     }
                 }
             }
-            Self::UnknownIsFine | Self::StoredIsLoaded => {}
+            Self::Unsaid => planned.say_first = false,
+            Self::UnknownIsFine
+            | Self::Forgetful
+            | Self::StoredIsLoaded
+            | Self::IgnoresReplaces
+            | Self::Unconditional
+            | Self::TrustsIssuer => {}
         }
+    }
+}
+
+fn announced(anchor: &Certificate) -> AnchorStatus {
+    AnchorStatus {
+        subject: anchor.subject().to_owned(),
+        fingerprint: anchor.fingerprint().to_string(),
+        state: AnchorState::Retiring,
+        not_after: Time(anchor.not_after()),
+        since: None,
+        waiting_for: Vec::new(),
     }
 }

@@ -1,462 +1,468 @@
-//! The operator: the planner and the order of steps that it really runs, over an API server that fails.
+//! The operator: the planner and the order of steps that it really runs, one write at a time.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
+use std::collections::{BTreeSet, VecDeque};
 
-use external_ca_api::{ExternalCAIssuanceStatus, REPLACES_ANNOTATION};
-use external_ca_core::desired::desired;
-use external_ca_core::observed::{
-    Claims, Issuer, Material, MaterialRef, Observed, Plane, Read, WorkloadRef,
-};
+use external_ca_api::{ExternalCAIssuanceStatus, MANAGER, REPLACES_ANNOTATION};
+use external_ca_core::facts::decode_loaded;
+use external_ca_core::observed::{Issuer, MaterialKind, MaterialRef, Observed, PlaneRef, Read};
 use external_ca_core::plan::{Plan, Round, Step, Wiring, plan};
-use external_ca_core::rollout::{consumers, stamp};
-use external_ca_core::x509::{LeafProfile, parse_bundle};
+use external_ca_core::x509::{Certificate, PrivateKey, parse_bundle};
 use fastrand::Rng;
-use jiff::SignedDuration;
+use jiff::{SignedDuration, Timestamp};
 
-use crate::cluster::{AGENTS, Cluster, HOME, View, ca, gateway_leaf, stranger};
-use crate::invariant::Judge;
+use crate::cluster::{Cluster, Content, content};
+use crate::issuer::sign;
 use crate::mutants::Mutant;
+use crate::pki::names;
+use crate::rules::{self, Judge};
+use crate::view::View;
 
-/// How often things go wrong, each between 0 and 1.
-#[derive(Clone, Copy, Default)]
-pub struct Faults {
-    /// An object's latest version has not reached the operator.
-    pub stale: f64,
-    /// A read fails.
-    pub unknown: f64,
-    /// A write is refused.
-    pub refused: f64,
-    /// A write succeeds, and its answer is lost.
-    pub lost: f64,
-    /// The operator dies, before or after a write.
-    pub crash: f64,
-    /// Something else happens between two writes.
-    pub meanwhile: f64,
+/// What one act of an operator meets.
+#[derive(Clone, Copy, Debug)]
+pub struct Weather {
+    pub seed: u64,
+    /// Of a hundred objects, so many have a version that has not reached the operator.
+    pub late: u8,
+    /// Of a hundred reads, so many fail.
+    pub unknown: u8,
+    pub answer: Answer,
 }
 
-/// What the operator remembers.
+/// What becomes of one call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Answer {
+    Done,
+    /// 429: nothing happened.
+    Refused,
+    /// 5xx: nothing happened, but nobody knows.
+    Broken,
+    /// It happened, and the answer is lost.
+    Lost,
+    /// The request arrives twice.
+    Twice,
+    /// It waits for its turn: backoff, or its second.
+    Withheld,
+    DiesBefore,
+    DiesAfter,
+    /// The issuer does not sign.
+    Rejected,
+    /// The issuer returns what was not asked for.
+    WrongChain,
+}
+
+pub struct World {
+    pub cluster: Cluster,
+    pub judge: Judge,
+    pub mutant: Option<Mutant>,
+}
+
 pub struct Operator {
     view: View,
     said: Option<ExternalCAIssuanceStatus>,
-    /// Steps whose write may have happened, or not.
-    in_doubt: Vec<Step>,
+    /// Planes whose write may have happened, or not.
+    in_doubt: BTreeSet<PlaneRef>,
     pub clock: SignedDuration,
+    turn: Option<Turn>,
 }
 
-enum Call {
-    Done,
-    /// Nobody knows whether it happened, or it met something unexpected.
-    Doubt,
-    Died,
+/// A plan that is being carried out.
+struct Turn {
+    observed: Observed,
+    planned: Plan,
+    steps: VecDeque<Step>,
+    now: Timestamp,
+    /// The status must be stored first.
+    say_first: bool,
+    /// The round in which something was left in doubt: what follows rests on who trusts what.
+    doubt: Option<Round>,
+    issued: Option<Issued>,
+}
+
+/// A certificate that is signed and not yet stored, and the version of the Secret that it replaces.
+struct Issued {
+    chain: Vec<Certificate>,
+    key: PrivateKey,
+    replaces: Option<String>,
 }
 
 impl Operator {
-    /// It has listed everything once.
     pub fn start(cluster: &Cluster) -> Self {
+        let view = View::new(cluster);
         Self {
-            view: cluster.view(),
+            view,
             said: None,
-            in_doubt: Vec::new(),
+            in_doubt: BTreeSet::new(),
             clock: SignedDuration::ZERO,
+            turn: None,
         }
     }
 
-    /// Watches bring what is new, or do not yet.
-    fn watch(&mut self, cluster: &Cluster, faults: &Faults, rng: &mut Rng) {
-        let newest = cluster.view();
-        let mut late = || rng.f64() < faults.stale;
-        refresh(&mut self.view.material, newest.material, &mut late);
-        refresh(&mut self.view.planes, newest.planes, &mut late);
-        refresh(&mut self.view.workloads, newest.workloads, &mut late);
-        if !late() {
-            self.view.authority = newest.authority;
+    /// Looks and plans, or makes the next call of what was planned.
+    pub fn act(&mut self, world: &mut World, weather: &Weather) -> Result<(), String> {
+        let mut rng = Rng::with_seed(weather.seed);
+        let Some(mut turn) = self.turn.take() else {
+            return self.begin(world, weather, &mut rng);
+        };
+        if weather.answer == Answer::DiesBefore {
+            world.cluster.say(|| "operator: dies");
+            return self.die(&world.cluster);
         }
+        let lives = if turn.say_first {
+            turn.say_first = false;
+            if !self.say(world, &turn, weather.answer) {
+                return Ok(());
+            }
+            true
+        } else if let Some(step) = turn.next() {
+            self.call(world, &mut turn, &step, weather, &mut rng)?;
+            true
+        } else {
+            self.said = Some(turn.planned.status.clone());
+            self.say(world, &turn, weather.answer);
+            false
+        };
+        if weather.answer == Answer::DiesAfter {
+            world.cluster.say(|| "operator: dies");
+            return self.die(&world.cluster);
+        }
+        self.turn = lives.then_some(turn);
+        Ok(())
     }
 
-    fn observe(&self, cluster: &Cluster, faults: &Faults, rng: &mut Rng) -> Observed {
-        let mut issuance = cluster.issuance.clone();
-        if self.said.is_some() {
-            issuance.status = self.said.clone();
+    /// A whole turn, in which nothing goes wrong.
+    pub fn turn(&mut self, world: &mut World) -> Result<Plan, String> {
+        let calm = Weather {
+            seed: 0,
+            late: 0,
+            unknown: 0,
+            answer: Answer::Done,
+        };
+        self.turn = None;
+        self.act(world, &calm)?;
+        let Some(turn) = &self.turn else {
+            return Err("no plan, though nothing is in doubt".into());
+        };
+        let (planned, now) = (turn.planned.clone(), turn.now);
+        while self.turn.is_some() {
+            self.act(world, &calm)?;
         }
-        let planes: Vec<Arc<Plane>> = self.view.planes.values().cloned().map(Arc::new).collect();
-        let wanted = desired(&issuance, &planes);
-        let leaves = wanted.leaves.values().map(|leaf| leaf.material());
-        let material = wanted.trust_places.iter().cloned().chain(leaves);
-        let material = material.map(|key| {
-            let read = match self.view.material.get(&key) {
-                _ if rng.f64() < faults.unknown => Read::Unknown("the read failed".into()),
-                Some(found) => Read::Found(found.as_ref().clone()),
-                None => Read::Absent,
-            };
-            (key, Arc::new(read))
-        });
-        let material = material.collect();
-        let blind = rng.f64() < faults.unknown;
-        let workloads = self.view.workloads.values().cloned().map(Arc::new);
-        Observed {
-            issuance: Arc::new(issuance),
-            served: Arc::new(served()),
-            plane_namespaces: Arc::new(["default".to_owned()].into()),
-            issuer: Issuer::Ready(ca(self.view.authority)),
-            generated: None,
-            anchor_config_maps: BTreeMap::new(),
-            material,
-            planes,
-            workloads: workloads.collect(),
-            unreadable: blind
-                .then(|| "the list of Deployments".into())
-                .into_iter()
-                .collect(),
-            claims: Claims::default(),
+        if !planned.steps.is_empty() {
+            let observed = self.view.observe(self.said.as_ref(), now, &mut || false);
+            rules::repeats_nothing(&planned.steps, &plan(&observed, now).steps)?;
         }
+        Ok(planned)
     }
 
-    /// One turn. Nothing where the operator died; an error where it broke what must hold.
-    pub fn turn(
-        &mut self,
-        cluster: &mut Cluster,
-        judge: &mut Judge,
-        faults: &Faults,
-        mutant: Option<Mutant>,
-        rng: &mut Rng,
-    ) -> Result<Option<Plan>, String> {
-        self.watch(cluster, faults, rng);
-        for step in std::mem::take(&mut self.in_doubt) {
-            if rng.f64() < faults.refused {
-                self.in_doubt.push(step);
-            } else {
-                self.see(cluster, &step);
+    fn die(&mut self, cluster: &Cluster) -> Result<(), String> {
+        *self = Self::start(cluster);
+        Ok(())
+    }
+
+    /// A watch is too old (410) and lists everything anew.
+    pub fn list_again(&mut self, cluster: &Cluster) {
+        self.view = View::new(cluster);
+    }
+
+    fn begin(&mut self, world: &mut World, weather: &Weather, rng: &mut Rng) -> Result<(), String> {
+        let cluster = &world.cluster;
+        self.view
+            .watch(cluster, &mut || rng.u8(..100) < weather.late);
+        let mut fails = || rng.u8(..100) < weather.unknown;
+        for plane in std::mem::take(&mut self.in_doubt) {
+            match fails() {
+                true => drop(self.in_doubt.insert(plane)),
+                false => self.view.see_plane(cluster, &plane),
             }
         }
         if !self.in_doubt.is_empty() {
-            return Ok(Some(Plan {
-                steps: Vec::new(),
-                status: ExternalCAIssuanceStatus::default(),
-                problems: Vec::new(),
-                events: Vec::new(),
-                next_check: cluster.now,
-                say_first: false,
-            }));
-        }
-        let mut observed = self.observe(cluster, faults, rng);
-        if let Some(mutant) = mutant {
-            mutant.blind(&mut observed);
+            return Ok(());
         }
         let now = cluster.now + self.clock;
+        let mut observed = self.view.observe(self.said.as_ref(), now, &mut fails);
+        if let Some(mutant) = world.mutant {
+            mutant.blind(&mut observed);
+        }
         let mut planned = plan(&observed, now);
-        if rng.u8(..16) == 0 && plan(&observed, now).steps != planned.steps {
+        if rng.u8(..32) == 0 && plan(&observed, now).steps != planned.steps {
             return Err("the same snapshot led to two plans".into());
         }
-        if let Some(mutant) = mutant {
+        if let Some(mutant) = world.mutant {
             mutant.spoil(&observed, &mut planned);
         }
-        one_side_at_a_time(&planned)?;
-        if planned.say_first && !planned.steps.is_empty() {
-            if rng.f64() < faults.refused {
-                return Ok(Some(planned));
-            }
-            cluster.issuance.status = Some(planned.status.clone());
-        }
+        rules::of_plan(&observed, &planned)?;
         let mut steps = planned.steps.clone();
+        // The steps of one round run side by side, except those of the last.
+        rng.shuffle(&mut steps);
+        let rest = planned
+            .steps
+            .iter()
+            .filter(|step| step.round() == Round::Rest);
+        steps.retain(|step| step.round() != Round::Rest);
+        steps.extend(rest.cloned());
         steps.sort_by_key(Step::round);
-        let mut doubt = None;
-        for step in &steps {
-            if doubt.is_some_and(|round| step.round() > round) {
-                break;
-            }
-            if rng.f64() < faults.meanwhile {
-                cluster.run_pods(rng, 0.5);
-            }
-            let before = judge.failing(cluster);
-            let call = self.call(cluster, &observed, step, faults, rng)?;
-            let after = judge.failing(cluster);
-            if let Some(broken) = after.difference(&before).next() {
-                return Err(format!("{} broke: {broken}", step.object()));
-            }
-            match call {
-                Call::Done => {}
-                Call::Died => return Ok(None),
-                Call::Doubt => {
-                    if step.round() <= Round::Certificates {
-                        self.in_doubt.push(step.clone());
-                        // What follows rests on who trusts what.
-                        if step.round() <= Round::Planes {
-                            doubt = Some(step.round());
-                        }
-                    }
-                }
-            }
+        self.turn = Some(Turn {
+            say_first: planned.say_first && !steps.is_empty(),
+            steps: steps.into(),
+            observed,
+            planned,
+            now,
+            doubt: None,
+            issued: None,
+        });
+        Ok(())
+    }
+
+    /// Stores the status; false where it is not, as far as the operator knows.
+    fn say(&self, world: &mut World, turn: &Turn, answer: Answer) -> bool {
+        use Answer::{Broken, Lost, Refused, Withheld};
+        if !matches!(answer, Broken | Refused | Withheld) {
+            world.cluster.put_status(turn.planned.status.clone());
         }
-        self.said = Some(planned.status.clone());
-        if rng.f64() >= faults.refused {
-            cluster.issuance.status = Some(planned.status.clone());
-        }
-        Ok(Some(planned))
+        !matches!(answer, Broken | Refused | Withheld | Lost)
     }
 
     fn call(
         &mut self,
-        cluster: &mut Cluster,
-        observed: &Observed,
+        world: &mut World,
+        turn: &mut Turn,
         step: &Step,
-        faults: &Faults,
+        weather: &Weather,
         rng: &mut Rng,
-    ) -> Result<Call, String> {
-        if rng.f64() < faults.crash {
-            cluster.say(format!("operator: dies before {}", step.object()));
-            return Ok(Call::Died);
-        }
-        if rng.f64() < faults.refused {
-            return Ok(Call::Doubt);
-        }
-        let done = self.write(cluster, observed, step, rng)?;
-        if !done {
-            cluster.say(format!("operator: {} has changed meanwhile", step.object()));
-            return Ok(Call::Doubt);
-        }
-        cluster.say(format!("operator: {}", describe(step)));
-        if rng.f64() < faults.crash {
-            cluster.say("operator: dies");
-            return Ok(Call::Died);
-        }
-        if rng.f64() < faults.lost {
-            return Ok(Call::Doubt);
-        }
-        self.see(cluster, step);
-        Ok(Call::Done)
-    }
-
-    /// What a write's answer says.
-    fn see(&mut self, cluster: &Cluster, step: &Step) {
-        match step {
-            Step::WriteBundle { target, .. } => self.see_material(cluster, target),
-            Step::IssueLeaf { target, .. } => {
-                self.see_material(
-                    cluster,
-                    &crate::cluster::secret(&target.namespace, &target.name),
-                );
+    ) -> Result<(), String> {
+        let away = namespace(step).is_some_and(|name| world.cluster.away.contains(name));
+        let answer = if away { Answer::Broken } else { weather.answer };
+        let mut done = match answer {
+            Answer::Withheld | Answer::Refused => {
+                turn.issued = None;
+                return Ok(());
             }
-            Step::WirePlane { plane, .. } => {
-                let found = cluster.planes[plane].clone();
-                self.view.planes.insert(plane.clone(), found);
+            Answer::Broken => false,
+            _ => {
+                if let (Step::IssueLeaf { .. }, None) = (step, &turn.issued) {
+                    let seen = self.look(world, turn, step, answer);
+                    if let Some(issued) = seen {
+                        turn.issued = Some(issued);
+                        turn.steps.push_front(step.clone());
+                    }
+                    return Ok(());
+                }
+                let issued = turn.issued.take();
+                let mut write = || -> Result<bool, String> {
+                    let unconditional = world.mutant == Some(Mutant::Unconditional);
+                    let cluster = &mut world.cluster;
+                    world
+                        .judge
+                        .judged(cluster, &turn.observed, step, |cluster| {
+                            write(cluster, step, issued.as_ref(), unconditional)
+                        })
+                };
+                let done = write()?;
+                if answer == Answer::Twice {
+                    write()?
+                } else {
+                    done
+                }
             }
-            Step::Restart { workload, .. } => {
-                let found = cluster.deployments[workload].facts.clone();
-                self.view.workloads.insert(workload.clone(), found);
-            }
-            Step::GenerateCa { .. } | Step::Consume(_) => {}
-        }
-    }
-
-    fn see_material(&mut self, cluster: &Cluster, target: &MaterialRef) {
-        match cluster.material.get(target) {
-            Some(found) => self.view.material.insert(target.clone(), found.clone()),
-            None => self.view.material.remove(target),
         };
+        world
+            .cluster
+            .say(|| format!("operator: {} ({answer:?}: {done})", describe(step)));
+        done &= answer != Answer::Lost;
+        turn.issued = None;
+        self.hear(
+            &world.cluster,
+            turn,
+            step,
+            done,
+            away || rng.u8(..100) < weather.unknown,
+        );
+        Ok(())
     }
 
-    /// What the API server does with a step's write; false is a conflict.
-    fn write(
+    /// What an answer tells; without one the object is read again.
+    fn hear(&mut self, cluster: &Cluster, turn: &mut Turn, step: &Step, done: bool, blind: bool) {
+        if !done && step.round() <= Round::Planes {
+            turn.doubt = Some(step.round());
+        }
+        match step {
+            Step::WriteBundle { .. } | Step::IssueLeaf { .. } => {
+                let target = &material(step);
+                match done || !blind {
+                    true => self.view.see_material(cluster, target),
+                    false => self.view.see_nothing(target),
+                }
+            }
+            Step::WirePlane { plane, .. } => match done {
+                true => self.view.see_plane(cluster, plane),
+                false => drop(self.in_doubt.insert(plane.clone())),
+            },
+            Step::Restart { workload, .. } if done => self.view.see_workload(cluster, workload),
+            Step::Restart { .. } | Step::GenerateCa { .. } | Step::Consume(_) => {}
+        }
+    }
+
+    /// The live Secret is compared with the snapshot, and a certificate signed. What follows may take a while.
+    fn look(
         &mut self,
-        cluster: &mut Cluster,
-        observed: &Observed,
+        world: &mut World,
+        turn: &Turn,
         step: &Step,
-        rng: &mut Rng,
-    ) -> Result<bool, String> {
-        match step {
-            Step::WriteBundle {
-                target,
-                resource_version,
-                anchors,
-                marks,
-            } => {
-                let stored = cluster.material.get(target);
-                if anchors.is_empty() {
-                    return Err(format!("{target} would be empty"));
-                }
-                let fits = match (resource_version, stored) {
-                    (Some(seen), Some(stored)) => *seen == stored.resource_version,
-                    (Some(_), None) => false,
-                    (None, Some(stored)) => applies(stored),
-                    (None, None) => true,
-                };
-                if !fits {
-                    self.see_material(cluster, target);
-                    return Ok(false);
-                }
-                let had = stored.is_some_and(|stored| stored.anchors.contains(&stranger()));
-                if had && !anchors.contains(&stranger()) {
-                    return Err(format!("{target} loses a stranger's anchor"));
-                }
-                cluster.put_bundle(target, anchors, true);
-                mark(cluster, target, marks);
-            }
-            Step::WirePlane {
-                plane,
-                resource_version,
-                client_ca,
-            } => {
-                if cluster.planes[plane].resource_version != *resource_version {
-                    return Ok(false);
-                }
-                let Wiring::Value(pem) = client_ca else {
-                    return Err("a reference was not asked for".into());
-                };
-                let anchors = parse_bundle(pem.as_bytes()).certificates;
-                cluster.put_client_ca(plane, &anchors, true);
-            }
-            Step::IssueLeaf {
-                target,
-                profile,
-                marks,
-                ..
-            } => {
-                let target = crate::cluster::secret(&target.namespace, &target.name);
-                if !self.issue(cluster, observed, &target, profile, rng) {
-                    self.see_material(cluster, &target);
-                    return Ok(false);
-                }
-                mark(cluster, &target, marks);
-            }
-            Step::Restart {
-                workload,
-                resource_version,
-                ..
-            } => return Ok(restart(cluster, observed, workload, resource_version)),
-            Step::GenerateCa { .. } | Step::Consume(_) => {}
-        }
-        Ok(true)
-    }
-
-    /// The live object is compared with the snapshot first, as the operator does.
-    fn issue(
-        &self,
-        cluster: &mut Cluster,
-        observed: &Observed,
-        target: &MaterialRef,
-        profile: &LeafProfile,
-        rng: &mut Rng,
-    ) -> bool {
-        let Issuer::Ready(authority) = &observed.issuer else {
-            return false;
+        answer: Answer,
+    ) -> Option<Issued> {
+        let (Step::IssueLeaf { profile, .. }, Issuer::Ready(ca)) = (step, &turn.observed.issuer)
+        else {
+            return None;
         };
-        let seen = observed.material.get(target).map(AsRef::as_ref);
-        let same = match (seen, cluster.material.get(target)) {
-            (Some(Read::Found(seen)), Some(live)) => {
-                seen.hash == live.hash && seen.created == live.created
-            }
+        let target = material(step);
+        let live = world.cluster.material.get(&target);
+        let same = match (turn.observed.material.get(&target).map(AsRef::as_ref), live) {
             (Some(Read::Absent), None) => true,
+            (Some(Read::Found(seen)), Some(live)) => {
+                let live = content(live);
+                seen.hash == live.hash && seen.leaf == live.leaf && seen.created == live.created
+            }
             _ => false,
         };
-        if same {
-            let serial = std::array::from_fn(|_| rng.u8(1..=127));
-            cluster.put_leaf(
-                target,
-                authority,
-                profile,
-                (serial, cluster.now + self.clock),
-                true,
-            );
+        let replaces = live.map(|live| content(live).resource_version.clone());
+        if !same {
+            self.view.see_material(&world.cluster, &target);
+            return None;
         }
-        same
+        let number = world.cluster.next_serial();
+        let trusting = world.mutant == Some(Mutant::TrustsIssuer);
+        let signed = sign(ca, profile, number, turn.now, answer, trusting);
+        let (chain, key) = signed
+            .inspect_err(|why| world.cluster.say(|| format!("operator: {target}: {why}")))
+            .ok()?;
+        Some(Issued {
+            chain,
+            key,
+            replaces,
+        })
     }
 }
 
-fn mark(cluster: &mut Cluster, target: &MaterialRef, marks: &BTreeMap<&'static str, String>) {
-    let written = cluster.material.get_mut(target).unwrap();
-    Arc::make_mut(written).replaces = marks.contains_key(REPLACES_ANNOTATION);
-}
-
-/// An apply that does not force meets an object that it did not expect: its own field manager's, or another's.
-fn applies(stored: &Material) -> bool {
-    stored.manager.as_deref() == Some(external_ca_api::MANAGER)
-}
-
-fn restart(
-    cluster: &mut Cluster,
-    observed: &Observed,
-    workload: &WorkloadRef,
-    resource_version: &str,
-) -> bool {
-    if cluster.deployments[workload].facts.resource_version != resource_version {
-        return false;
+impl Turn {
+    fn next(&mut self) -> Option<Step> {
+        let step = self.steps.pop_front()?;
+        let follows = |doubt: Round| step.round() > doubt;
+        (!self.doubt.is_some_and(follows)).then_some(step)
     }
-    let leaf = gateway_leaf();
-    let all = consumers(&observed.workloads, &observed.material, Some(&leaf));
-    let consumer = all
-        .iter()
-        .find(|consumer| consumer.workload.workload == *workload);
-    let loaded = stamp(consumer.unwrap(), &observed.material);
-    let version = cluster.next_version();
-    let deployment = cluster.deployments.get_mut(workload).unwrap();
-    deployment.restart(loaded, version);
+}
+
+/// What the API server does with a step's write; false is a conflict. No step deletes anything.
+fn write(cluster: &mut Cluster, step: &Step, issued: Option<&Issued>, unconditional: bool) -> bool {
+    match step {
+        Step::WriteBundle {
+            resource_version,
+            anchors,
+            marks,
+            ..
+        } => {
+            let target = material(step);
+            if !unconditional && !fits(cluster, &target, resource_version.as_ref()) {
+                return false;
+            }
+            let replaces = marks.contains_key(REPLACES_ANNOTATION);
+            cluster.put(&target, &Content::Bundle(anchors), MANAGER, replaces);
+        }
+        Step::WirePlane {
+            plane,
+            resource_version,
+            client_ca,
+        } => {
+            let version = cluster
+                .planes
+                .get(plane)
+                .map(|plane| &plane.resource_version);
+            if version.is_none() || !unconditional && version != Some(resource_version) {
+                return false;
+            }
+            match client_ca {
+                Wiring::Value(pem) => {
+                    let anchors = parse_bundle(pem.as_bytes()).certificates;
+                    cluster.put_client_ca(plane, &anchors, MANAGER);
+                }
+                Wiring::Reference { secret, .. } => cluster.refer(plane, secret),
+            }
+        }
+        Step::IssueLeaf { marks, .. } => {
+            let (target, Some(issued)) = (material(step), issued) else {
+                return false;
+            };
+            if !unconditional && !fits(cluster, &target, issued.replaces.as_ref()) {
+                return false;
+            }
+            let replaces = marks.contains_key(REPLACES_ANNOTATION);
+            let leaf = Content::Leaf(&issued.chain, &issued.key);
+            cluster.put(&target, &leaf, MANAGER, replaces);
+        }
+        Step::Restart {
+            workload,
+            resource_version,
+            material_hash,
+        } => {
+            let live = &cluster.deployments[workload].facts;
+            if !unconditional && live.resource_version != *resource_version {
+                return false;
+            }
+            let loaded = decode_loaded(&workload.object.namespace, material_hash);
+            cluster.touch(workload, |deployment| {
+                deployment.restarts += 1;
+                deployment.restart(|facts| facts.loaded = loaded);
+            });
+        }
+        Step::GenerateCa { .. } | Step::Consume(_) => {}
+    }
     true
 }
 
-/// Guard 7.
-fn one_side_at_a_time(planned: &Plan) -> Result<(), String> {
-    let restarts = planned.steps.iter().filter_map(|step| match step {
-        Step::Restart { workload, .. } => Some(workload.to_string()),
-        _ => None,
-    });
-    let restarts: Vec<String> = restarts.collect();
-    match restarts.len() {
-        0 | 1 => Ok(()),
-        _ => Err(format!("restarted at once: {}", restarts.join(", "))),
+/// Whether a server-side apply goes through: of what was seen, as long as it is unchanged; of what was not there, unless
+/// somebody made it meanwhile.
+fn fits(cluster: &Cluster, target: &MaterialRef, seen: Option<&String>) -> bool {
+    let stored = cluster.material.get(target).map(content);
+    match (seen, stored) {
+        (None, None) => true,
+        (Some(seen), Some(stored)) => *seen == stored.resource_version,
+        (Some(_), None) => false,
+        // It does not force: only a field manager of another name is a conflict.
+        (None, Some(stored)) => stored.manager.as_deref() == Some(MANAGER),
     }
 }
 
-pub fn served() -> BTreeSet<String> {
-    let namespaces = AGENTS.map(|(_, namespace)| namespace);
-    namespaces
-        .into_iter()
-        .chain([HOME])
-        .map(String::from)
-        .collect()
+/// The object that a step writes, where it is a Secret or ConfigMap.
+fn material(step: &Step) -> MaterialRef {
+    match step {
+        Step::WriteBundle { target, .. } => target.clone(),
+        Step::IssueLeaf { target, .. } => MaterialRef {
+            kind: MaterialKind::Secret,
+            object: target.clone(),
+        },
+        _ => unreachable!("not material: {step:?}"),
+    }
+}
+
+fn namespace(step: &Step) -> Option<&str> {
+    match step {
+        Step::WriteBundle { target, .. } => Some(&target.object.namespace),
+        Step::IssueLeaf { target, .. } => Some(&target.namespace),
+        Step::Restart { workload, .. } => Some(&workload.object.namespace),
+        Step::WirePlane { .. } | Step::GenerateCa { .. } | Step::Consume(_) => None,
+    }
 }
 
 fn describe(step: &Step) -> String {
     match step {
-        Step::WriteBundle {
-            target, anchors, ..
-        } => {
-            let names: Vec<String> = anchors.iter().map(crate::cluster_name).collect();
-            format!("{target} trusts {}", names.join(" "))
-        }
+        Step::WriteBundle { anchors, .. } => format!("{} trusts {}", step.object(), names(anchors)),
         Step::WirePlane {
-            plane,
             client_ca: Wiring::Value(pem),
             ..
         } => {
             let anchors = parse_bundle(pem.as_bytes()).certificates;
-            let names: Vec<String> = anchors.iter().map(crate::cluster_name).collect();
-            format!("{plane} trusts {}", names.join(" "))
+            format!("{} trusts {}", step.object(), names(&anchors))
         }
-        Step::IssueLeaf { target, why, .. } => format!("issues {target} ({})", why.reason),
-        Step::Restart { workload, .. } => format!("restarts {workload}"),
-        other => other.object(),
-    }
-}
-
-fn refresh<K: Ord + Clone, V>(
-    seen: &mut BTreeMap<K, V>,
-    newest: BTreeMap<K, V>,
-    late: &mut impl FnMut() -> bool,
-) {
-    let gone: Vec<K> = seen
-        .keys()
-        .filter(|key| !newest.contains_key(key))
-        .cloned()
-        .collect();
-    for key in gone {
-        if !late() {
-            seen.remove(&key);
-        }
-    }
-    for (key, value) in newest {
-        if !late() {
-            seen.insert(key, value);
-        }
+        Step::IssueLeaf { why, .. } => format!("issues {} ({})", step.object(), why.reason),
+        Step::Restart { .. } => format!("restarts {}", step.object()),
+        _ => step.object(),
     }
 }

@@ -1,206 +1,202 @@
-//! What happens in one world.
+//! What happens in one world: a list of events, drawn first and then told, so that it can be told without some of them.
 
-use external_ca_api::{AnchorState, Phase};
-use external_ca_core::observed::Leaf;
+use std::collections::BTreeSet;
+
 use fastrand::Rng;
 use jiff::SignedDuration;
 
-use crate::cluster::{
-    AGENTS, Cluster, HOME, agent_leaf, bundle, ca, gateway_leaf, stranger, trust_secret,
-};
-use crate::cluster_name;
-use crate::invariant::Judge;
+use crate::cluster::{AGENTS, Cluster};
 use crate::mutants::Mutant;
-use crate::operator::{Faults, Operator};
+use crate::operator::{Answer, Operator, Weather, World};
+use crate::people::{self, Deed, Edit, Habits};
+use crate::pki::CAS;
+use crate::rest::come_to_rest;
+use crate::rules::Judge;
 
-/// How long things go wrong, and how long it may then take to come to rest.
+/// How long things go wrong.
 const TROUBLE: usize = 60;
-const REST: usize = 200;
+/// Two operators may both believe that they lead.
+const LEADERS: usize = 2;
 
-/// Tells the story of a seed; the error is what broke, and the last of the trace.
-pub fn tell(seed: u64, mutant: Option<Mutant>) -> Result<(), String> {
-    let mut rng = Rng::with_seed(seed);
-    let mut cluster = Cluster::new(&mut rng);
-    let ended = Story::new(&mut cluster, &mut rng, mutant).run();
-    ended.map_err(|failure| {
-        let from = cluster.trace.len().saturating_sub(60);
-        format!("{failure}\n{}", cluster.trace[from..].join("\n"))
-    })
+#[derive(Clone, Debug)]
+pub struct Story {
+    pub seed: u64,
+    /// Trust was made by hand, with the first CA, before the operator came.
+    pub by_hand: bool,
+    pub events: Vec<Event>,
 }
 
-struct Story<'a> {
-    cluster: &'a mut Cluster,
-    rng: &'a mut Rng,
-    judge: Judge,
-    mutant: Option<Mutant>,
-    faults: Faults,
-    deleted: usize,
+#[derive(Clone, Copy, Debug)]
+pub enum Event {
+    /// So many seconds pass, and controllers and kubelets do some of what they would do.
+    Pass(u8, u64),
+    /// A pod's process starts again.
+    Crash(usize, u64),
+    /// New pods of a workload do not become ready, or do again.
+    Stuck(usize),
+    Person(Deed),
+    /// A namespace cannot be reached, or can be again.
+    Away(usize),
+    /// An operator's clock is wrong by so many hours. Never by so much that certificates seem to have ended: who believes
+    /// that replaces them at once, and nothing could be promised.
+    Clock(usize, i8),
+    /// A leader looks, or makes its next call.
+    Act(usize, Weather),
+    /// A leader's watch lists everything anew.
+    Relist(usize),
+    /// A leader starts anew, or stops.
+    Start(usize),
+    Stop(usize),
 }
 
-impl<'a> Story<'a> {
-    fn new(cluster: &'a mut Cluster, rng: &'a mut Rng, mutant: Option<Mutant>) -> Self {
-        let mut often = |most: f64| if rng.bool() { rng.f64() * most } else { 0.0 };
-        let faults = Faults {
-            stale: often(0.5),
-            unknown: often(0.1),
-            refused: often(0.2),
-            lost: often(0.2),
-            crash: often(0.1),
-            meanwhile: often(0.5),
-        };
-        if rng.u8(..3) == 0 {
-            cluster.by_hand(0);
-            cluster.authority = rng.usize(0..2);
-            if rng.bool() {
-                let anchors = [ca(0).anchor().clone(), stranger()];
-                cluster.put_bundle(&bundle(AGENTS[0].1), &anchors, false);
+impl Story {
+    pub fn draw(seed: u64) -> Self {
+        let rng = &mut Rng::with_seed(seed);
+        let by_hand = rng.u8(..3) == 0;
+        let mut habits: Habits = std::array::from_fn(|_| rng.u8(..3) == 0);
+        habits[0] = true;
+        let mut often = |most: u8| if rng.bool() { rng.u8(..most) } else { 0 };
+        let (late, unknown, bad) = (often(50), often(10), often(30));
+        let second = (rng.u8(..4) == 0).then(|| {
+            let from = rng.usize(..TROUBLE);
+            (from, from + rng.usize(5..30))
+        });
+        let (clocks, away) = (rng.u8(..3) == 0, rng.u8(..3) == 0);
+        let mut events = Vec::new();
+        for moment in 0..TROUBLE {
+            events.push(Event::Pass(rng.u8(1..30), rng.u64(..1 << 32)));
+            events.extend(match rng.u8(..40) {
+                0..=3 => Some(Event::Crash(rng.usize(..24), rng.u64(..1 << 32))),
+                4 | 5 => Some(Event::Stuck(rng.usize(..24))),
+                6 if away => Some(Event::Away(rng.usize(..AGENTS.len()))),
+                7 if clocks => Some(Event::Clock(rng.usize(..LEADERS), rng.i8(-72..72))),
+                8 => Some(Event::Relist(rng.usize(..LEADERS))),
+                9 => Some(Event::Start(0)),
+                10..=20 => people::draw(rng, &habits).map(Event::Person),
+                _ => None,
+            });
+            if let Some((from, to)) = second {
+                events.extend((moment == from).then_some(Event::Start(1)));
+                events.extend((moment == to).then_some(Event::Stop(1)));
+            }
+            let leads = |leader: &usize| {
+                *leader == 0 || second.is_some_and(|(from, to)| (from..to).contains(&moment))
+            };
+            for _ in 0..rng.u8(2..6) {
+                let leader = rng.usize(..LEADERS);
+                let answer = if rng.u8(..100) < bad {
+                    bad_answer(rng)
+                } else {
+                    Answer::Done
+                };
+                let weather = Weather {
+                    seed: rng.u64(..1 << 32),
+                    late,
+                    unknown,
+                    answer,
+                };
+                let leader = if leads(&leader) { leader } else { 0 };
+                events.push(Event::Act(leader, weather));
             }
         }
         Self {
+            seed,
+            by_hand,
+            events,
+        }
+    }
+
+    /// Tells it; the error is what broke. A world that is traced can be asked how it came to that.
+    pub fn tell(&self, mutant: Option<Mutant>, traced: bool) -> Result<(), (String, Vec<String>)> {
+        let cluster = Cluster::new(&mut Rng::with_seed(self.seed), traced);
+        let mut world = World {
             cluster,
-            rng,
             judge: Judge::default(),
             mutant,
-            faults,
-            deleted: 0,
-        }
+        };
+        let told = self.happens(&mut world);
+        told.map_err(|failure| (failure, world.cluster.trace().to_vec()))
     }
 
-    fn run(mut self) -> Result<(), String> {
-        let mut operator = Operator::start(self.cluster);
-        for _ in 0..TROUBLE {
-            self.something_happens();
-            if self.rng.u8(..20) == 0 {
-                // Further ahead than certificates are backdated, and their first minutes would fail.
-                operator.clock = SignedDuration::from_mins(self.rng.i64(-10..5));
-            }
-            let faults = self.faults;
-            let turn = operator.turn(
-                self.cluster,
-                &mut self.judge,
-                &faults,
-                self.mutant,
-                self.rng,
-            )?;
-            if turn.is_none() || self.rng.u8(..50) == 0 {
-                operator = Operator::start(self.cluster);
-            }
+    fn happens(&self, world: &mut World) -> Result<(), String> {
+        if self.by_hand {
+            world.cluster.by_hand(0);
         }
-        self.come_to_rest()
-    }
-
-    /// Time passes; pods, people and clocks do what they do.
-    fn something_happens(&mut self) {
-        let rng = &mut *self.rng;
-        let cluster = &mut *self.cluster;
-        cluster.now += SignedDuration::from_secs(rng.i64(1..30));
-        cluster.run_pods(rng, 0.6);
-        match rng.u8(..40) {
-            0..=3 => cluster.crash_a_pod(rng),
-            4 | 5 => {
-                cluster.authority = rng.usize(0..3);
-                let name = cluster_name(ca(cluster.authority).anchor());
-                cluster.say(format!("somebody: the CA Secret holds {name}"));
-            }
-            6 | 7 => {
-                let index = rng.usize(0..cluster.deployments.len());
-                let (key, deployment) = cluster.deployments.iter_mut().nth(index).unwrap();
-                deployment.stuck = !deployment.stuck;
-                let line = format!("{key}: new pods become ready: {}", !deployment.stuck);
-                cluster.say(line);
-            }
-            8 if self.deleted < 2 => {
-                self.deleted += 1;
-                let index = rng.usize(..cluster.material.len().max(1));
-                let key = cluster.material.keys().nth(index).cloned();
-                if let Some(key) = key {
-                    cluster.material.remove(&key);
-                    cluster.say(format!("somebody: deletes {key}"));
+        let mut leaders = [Some(Operator::start(&world.cluster)), None];
+        let mut by_people = BTreeSet::new();
+        for event in &self.events {
+            let cluster = &mut world.cluster;
+            match *event {
+                Event::Pass(seconds, seed) => {
+                    cluster.now += SignedDuration::from_secs(seconds.into());
+                    cluster.run_pods(&mut Rng::with_seed(seed), 0.6);
                 }
-            }
-            _ => {}
-        }
-    }
-
-    /// Nothing goes wrong any more.
-    fn come_to_rest(mut self) -> Result<(), String> {
-        self.cluster.say("the faults end");
-        for deployment in self.cluster.deployments.values_mut() {
-            deployment.stuck = false;
-        }
-        let mut operator = Operator::start(self.cluster);
-        for _ in 0..REST {
-            self.cluster.now += SignedDuration::from_secs(10);
-            self.cluster.run_pods(self.rng, 1.0);
-            let calm = Faults::default();
-            let planned =
-                operator.turn(self.cluster, &mut self.judge, &calm, self.mutant, self.rng)?;
-            let Some(planned) = planned else { continue };
-            if planned.steps.is_empty() && planned.status.phase == Some(Phase::Ready) {
-                let anchors = planned.status.trust.unwrap_or_default().anchors;
-                if anchors
-                    .iter()
-                    .any(|anchor| anchor.state != AnchorState::Active)
-                {
-                    return Err("Ready, and an old anchor is still on its way out".into());
+                Event::Crash(index, seed) => {
+                    let workload = cluster.workload(index);
+                    cluster.say(|| format!("{workload}: a pod's process starts again"));
+                    let deployment = cluster.deployments.get_mut(&workload).unwrap();
+                    deployment.crash(&cluster.material, &mut Rng::with_seed(seed));
                 }
-                return self.is_as_wanted();
-            }
-        }
-        let status = self.cluster.issuance.status.clone().unwrap_or_default();
-        let conditions = status.conditions.iter().filter(|one| one.status == "False");
-        let lines: Vec<String> = conditions
-            .map(|one| format!("{} {}: {}", one.type_, one.reason, one.message))
-            .collect();
-        Err(format!("does not come to rest: {}", lines.join("\n")))
-    }
-
-    fn is_as_wanted(&mut self) -> Result<(), String> {
-        if let Some(broken) = self.judge.failing(self.cluster).first() {
-            return Err(format!("at rest, and fails: {broken}"));
-        }
-        let authority = ca(self.cluster.authority);
-        let namespaces = AGENTS.map(|(_, namespace)| namespace);
-        let bundles = namespaces
-            .map(bundle)
-            .into_iter()
-            .chain([bundle(HOME), trust_secret()]);
-        let material = bundles.map(|place| {
-            let anchors = self.cluster.material[&place].anchors.clone();
-            (place.to_string(), anchors)
-        });
-        let planes = self.cluster.planes.values();
-        let planes = planes.map(|plane| (plane.plane.to_string(), plane.anchors.clone()));
-        for (place, anchors) in material.chain(planes) {
-            let ours: Vec<_> = anchors
-                .iter()
-                .filter(|anchor| **anchor != stranger())
-                .collect();
-            if ours != [authority.anchor()] {
-                let names: Vec<String> = anchors.iter().map(cluster_name).collect();
-                return Err(format!("at rest, and {place} trusts {}", names.join(" ")));
-            }
-        }
-        for leaf in namespaces.map(agent_leaf).iter().chain([&gateway_leaf()]) {
-            let Leaf::Present { chain, .. } = &self.cluster.material[leaf].leaf else {
-                return Err(format!("at rest, and {leaf} is empty"));
-            };
-            if !chain[0].signed_by(authority.certificate()) {
-                return Err(format!("at rest, and {leaf} is signed by another CA"));
-            }
-        }
-        for (key, deployment) in &self.cluster.deployments {
-            for pod in &deployment.pods {
-                for (object, held) in &pod.holds {
-                    // What others wrote, the operator need not see loaded. A certificate that was deleted before any pod
-                    // of the workload was ever available may go on being used: it works, and is renewed in time.
-                    let ours = self.cluster.material[object].issuance.is_some();
-                    if ours && !held.has_key && held.hash != self.cluster.material[object].hash {
-                        return Err(format!("at rest, and a pod of {key} holds an old {object}"));
+                Event::Stuck(index) => {
+                    let workload = cluster.workload(index);
+                    let deployment = cluster.deployments.get_mut(&workload).unwrap();
+                    deployment.stuck = !deployment.stuck;
+                    let stuck = deployment.stuck;
+                    cluster.say(|| format!("{workload}: new pods become ready: {}", !stuck));
+                }
+                Event::Person(deed) => {
+                    if let Deed::EditBundle(_, Edit::Restore(index))
+                    | Deed::EditClientCa(_, Edit::Restore(index)) = deed
+                    {
+                        by_people.insert(index);
+                    }
+                    if let Deed::Plane(_) = deed {
+                        // One that comes back after a rotation brings an anchor that nobody remembers.
+                        by_people.extend(0..CAS);
+                    }
+                    people::carry_out(cluster, deed);
+                }
+                Event::Away(index) => {
+                    let (_, namespace) = AGENTS[index];
+                    if !cluster.away.remove(namespace) {
+                        cluster.away.insert(namespace.into());
+                    }
+                    let away = cluster.away.contains(namespace);
+                    cluster.say(|| format!("{namespace} is away: {away}"));
+                }
+                Event::Clock(leader, hours) => {
+                    if let Some(operator) = &mut leaders[leader] {
+                        operator.clock = SignedDuration::from_hours(hours.into());
+                        cluster.say(|| format!("operator {leader}: clock {hours:+} h"));
                     }
                 }
+                Event::Act(leader, weather) => {
+                    if let Some(operator) = &mut leaders[leader] {
+                        operator.act(world, &weather)?;
+                    }
+                }
+                Event::Relist(leader) => {
+                    if let Some(operator) = &mut leaders[leader] {
+                        operator.list_again(cluster);
+                    }
+                }
+                Event::Start(leader) => {
+                    cluster.say(|| format!("operator {leader} starts"));
+                    leaders[leader] = Some(Operator::start(cluster));
+                }
+                Event::Stop(leader) => leaders[leader] = None,
             }
         }
-        Ok(())
+        let [first, _] = leaders;
+        let mut operator = first.unwrap_or_else(|| Operator::start(&world.cluster));
+        come_to_rest(world, &mut operator, &by_people)
     }
+}
+
+fn bad_answer(rng: &mut Rng) -> Answer {
+    use Answer::*;
+    let all = [
+        Refused, Broken, Lost, Twice, Withheld, DiesBefore, DiesAfter, Rejected, WrongChain,
+    ];
+    rng.choice(all).unwrap_or(Done)
 }

@@ -222,10 +222,27 @@ pub struct PlaneStatus {
 pub struct RolloutStatus {
     /// The workload, as `<Kind> <namespace>/<name>`.
     pub workload: String,
+    /// Where its rollout is.
+    #[serde(default)]
+    pub phase: RolloutPhase,
     /// What it is waiting for.
     pub state: String,
     /// Since when.
     pub since: Time,
+}
+
+/// Where a rollout is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum RolloutPhase {
+    /// It waits for its restart.
+    #[default]
+    Waiting,
+    /// Its pods are being replaced.
+    Running,
+    /// It has not finished within `rollout.timeout`.
+    Stuck,
+    /// `rollout.strategy` is None: a person must restart it.
+    RestartNeeded,
 }
 
 /// A field that another manager put back after the operator had written it.

@@ -548,7 +548,8 @@ pub fn encode_loaded(loaded: &BTreeMap<MaterialRef, String>) -> String {
         .join(",")
 }
 
-pub(crate) fn decode_loaded(namespace: &str, text: &str) -> BTreeMap<MaterialRef, String> {
+/// Reads it back, for a workload of that namespace.
+pub fn decode_loaded(namespace: &str, text: &str) -> BTreeMap<MaterialRef, String> {
     text.split(',')
         .filter_map(|entry| {
             let (object, hash) = entry.split_once('=')?;

@@ -5,8 +5,8 @@ use std::collections::BTreeSet;
 use jiff::{SignedDuration, Timestamp};
 
 use crate::desired::{Desired, DesiredLeaf, Role};
-use crate::observed::{MaterialRef, ObjectRef, Observed, Plane};
-use crate::rollout::Consumer;
+use crate::observed::{MaterialRef, ObjectRef, Observed, Plane, PlaneRef};
+use crate::rollout::Holders;
 
 /// Whoever presents a leaf that no workload of a served namespace mounts.
 #[derive(Clone, Debug, PartialEq)]
@@ -36,14 +36,10 @@ impl Unseen {
 pub fn unseen(
     observed: &Observed,
     desired: &Desired,
-    consumers: &[Consumer<'_>],
+    holders: &Holders<'_>,
     now: Timestamp,
 ) -> Vec<Unseen> {
     let overlap = observed.issuance.spec.rotation.overlap.0;
-    let mounted: BTreeSet<&MaterialRef> = consumers
-        .iter()
-        .flat_map(|consumer| consumer.loads.keys().copied())
-        .collect();
     let talks = |plane: &Plane| match plane.agent_connected {
         Some(true) => true,
         Some(false) => plane
@@ -51,21 +47,23 @@ pub fn unseen(
             .is_some_and(|since| since.duration_until(now) < overlap),
         None => false,
     };
-    let mut planes = desired.planes.iter().filter(|plane| talks(plane));
-    let Some(any) = planes.clone().next() else {
+    let planes = desired.planes.iter().filter(|plane| talks(plane));
+    let talking: BTreeSet<&PlaneRef> = planes.map(|plane| &plane.plane).collect();
+    let Some(any) = talking.first() else {
         return Vec::new();
     };
-    let mut who = |leaf: &DesiredLeaf| match leaf.role {
-        Role::Gateway => Some(format!("the gateway of {}", any.plane)),
+    let who = |leaf: &DesiredLeaf| match leaf.role {
+        Role::Gateway => Some(format!("the gateway of {any}")),
         Role::Agent => {
-            let plane = planes.find(|plane| leaf.planes.contains(&plane.plane))?;
-            Some(format!("the agent of {}", plane.plane))
+            let mut planes = leaf.planes.iter();
+            let plane = planes.find(|plane| talking.contains(plane))?;
+            Some(format!("the agent of {plane}"))
         }
         Role::Further => None,
     };
     let leaves = desired.leaves.values();
     leaves
-        .filter(|leaf| !mounted.contains(&leaf.material()))
+        .filter(|leaf| !holders.any(&leaf.material()))
         .filter_map(|leaf| {
             let bundles = desired.trust_places.iter();
             let bundles = bundles.filter(|bundle| bundle.object.namespace == leaf.target.namespace);

@@ -7,15 +7,16 @@ use external_ca_api::{
     ADOPT_ANNOTATION, AnchorState, AnchorStatus, CertificateState, CertificateStatus, ClientCa,
     Contested, ExternalCAIssuanceStatus, HELD_UNTIL_ANNOTATION, Issuer as IssuerSpec, IssuerStatus,
     MANAGER, Phase, PlaneStatus, RENEW_ANNOTATION, RENEWAL_ANNOTATION, REPLACES_ANNOTATION,
-    ROTATE_ANNOTATION, RolloutStatus, RolloutStrategy, RotationPolicy, RotationStatus,
-    RotationStrategy, TrustStatus,
+    ROTATE_ANNOTATION, RolloutPhase, RolloutStatus, RolloutStrategy, RotationPolicy,
+    RotationStatus, RotationStrategy, TrustStatus,
 };
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use crate::checks::{self, LeafContext, Verdict};
 use crate::desired::{
-    Desired, DesiredLeaf, Role, ca_secret, desired, identity, renew_before, trust_secret,
+    Desired, DesiredLeaf, Role, ca_secret, desired, identity, plane_type, renew_before,
+    trust_secret,
 };
 use crate::facts::{encode_loaded, request};
 use crate::observed::{
@@ -24,9 +25,9 @@ use crate::observed::{
 };
 use crate::overlap::unseen;
 use crate::reason::{Problem, Reason};
-use crate::rollout::{Consumer, Load, consumers, not_loaded, restarts, stamp};
+use crate::rollout::{Consumer, Holders, Load, consumers, restarts, stamp};
 use crate::status::{Finding, limit, merge};
-use crate::trust::{Place, Trust, Waiting};
+use crate::trust::{Place, Trust, Verified, Waiting};
 use crate::windows::{Gate, gate, reserve};
 use crate::x509::{CaChain, Certificate, Fingerprint, LeafProfile, encode_bundle, parse_bundle};
 
@@ -122,6 +123,15 @@ impl Step {
         }
     }
 
+    /// The trust place that it writes.
+    fn place(&self) -> Option<Place> {
+        match self {
+            Self::WriteBundle { target, .. } => Some(Place::Material(target.clone())),
+            Self::WirePlane { plane, .. } => Some(Place::ClientCa(plane.clone())),
+            _ => None,
+        }
+    }
+
     fn condition(&self) -> &'static str {
         match self {
             Self::GenerateCa { .. } => "IssuerReady",
@@ -185,7 +195,7 @@ pub struct Plan {
     /// When to look again, if nothing happens before.
     pub next_check: Timestamp,
     /// The status must be stored before the first step: it names an anchor for the first time, and what is once handed
-    /// out must never be taken for somebody else's.
+    /// out must never be taken for somebody else's; or it names who is about to be cut off.
     pub say_first: bool,
 }
 
@@ -221,6 +231,7 @@ pub fn plan(observed: &Observed, now: Timestamp) -> Plan {
         warnings: BTreeMap::new(),
         noted: Vec::new(),
         waiting: Vec::new(),
+        immediate: false,
     };
     draft.run();
     draft.finish()
@@ -283,7 +294,7 @@ struct Draft<'a> {
     desired: Desired,
     now: Timestamp,
     steps: Vec<Step>,
-    /// Leaves that do not exist yet and follow as soon as trust is written: a restart before that would be one too many.
+    /// Leaves that follow as soon as trust is written: a restart before that would be one too many.
     coming: BTreeSet<MaterialRef>,
     status: ExternalCAIssuanceStatus,
     next_check: Timestamp,
@@ -301,6 +312,8 @@ struct Draft<'a> {
     noted: Vec<Noted>,
     /// What time and the operator will bring.
     waiting: Vec<(Area, Problem)>,
+    /// Guard 8: who is cut off was said, and guards 1 and 2 are skipped.
+    immediate: bool,
 }
 
 impl Draft<'_> {
@@ -514,13 +527,15 @@ impl Draft<'_> {
             ),
         };
         let known = known_anchors(self.previous());
+        let (verified, nobody) = (Verified::new(&desired), Holders::default());
         let trust = Trust {
             observed: self.observed,
             desired: &desired,
             ca,
             additional,
             unknown_anchors,
-            consumers: &[],
+            verified: &verified,
+            holders: &nobody,
             known: &known,
             unseen: &[],
             trust_secret: &trust_secret,
@@ -534,15 +549,14 @@ impl Draft<'_> {
             &self.observed.material,
             Some(&gateway),
         );
-        let announced = match issuance.spec.rotation.strategy {
-            RotationStrategy::Staged => None,
-            RotationStrategy::Immediate => Some(self.announced(&retiring)),
-        };
-        let unseen = unseen(self.observed, &desired, &consumers, self.now);
+        self.immediate = issuance.spec.rotation.strategy == RotationStrategy::Immediate
+            && self.announced(&retiring);
+        let holders = Holders::new(&consumers);
+        let unseen = unseen(self.observed, &desired, &holders, self.now);
         let trust = Trust {
-            consumers: &consumers,
+            holders: &holders,
             unseen: &unseen,
-            immediate: announced == Some(true),
+            immediate: self.immediate,
             ..trust
         };
         for end in unseen
@@ -562,7 +576,8 @@ impl Draft<'_> {
         self.agents_without_plane();
         self.rollouts(&consumers, &trust, &retiring);
         self.progress(&consumers);
-        if announced == Some(false) {
+        let strategy = issuance.spec.rotation.strategy;
+        if strategy == RotationStrategy::Immediate && !self.immediate && !retiring.is_empty() {
             // It is said first, and done in the next turn.
             self.steps.clear();
             self.wake_in(SignedDuration::from_secs(1));
@@ -950,8 +965,9 @@ impl Draft<'_> {
                 let stored = trust
                     .stored(&Place::Material(trust.trust_secret.clone()))
                     .unwrap_or_default();
-                if !stored.contains(anchor) || !plane.anchors.iter().all(|old| stored.contains(old))
-                {
+                let may_leave = |old: &Certificate| trust.immediate && retiring.contains(old);
+                let lacks = |old: &Certificate| !stored.contains(old) && !may_leave(old);
+                if !stored.contains(anchor) || plane.anchors.iter().any(lacks) {
                     return Err(Problem::new(
                         Reason::Progressing,
                         format!("{name} waits for {}", trust.trust_secret),
@@ -1018,6 +1034,7 @@ impl Draft<'_> {
             .private_key
             .rotation_policy;
         let (mut ready, mut renewals, mut granted) = (0, Vec::new(), true);
+        let being_written: BTreeSet<Place> = self.steps.iter().filter_map(Step::place).collect();
         for leaf in trust.desired.leaves.values() {
             // Objects of namespaces that are not served are not read.
             let unread = Read::Unknown("it was not read".into());
@@ -1070,7 +1087,7 @@ impl Draft<'_> {
                     }
                     When::Trusted(waiting) => {
                         let reason = why.reason;
-                        self.wait_for_peers(leaf, stored, why, waiting);
+                        self.wait_for_peers(leaf, stored, why, waiting, &being_written);
                         (CertificateState::Waiting, Some(reason))
                     }
                     When::Window(at) => {
@@ -1144,16 +1161,9 @@ impl Draft<'_> {
             }
             return When::Trusted(waiting);
         }
-        let material = context.leaf.material();
-        let held = || {
-            trust
-                .consumers
-                .iter()
-                .any(|one| one.loads.contains_key(&material))
-        };
         serves_until
             .and_then(|end| self.gate.holds_back(end, self.reserve, self.now))
-            .filter(|_| held())
+            .filter(|_| trust.holders.any(&context.leaf.material()))
             .map_or(When::Now, When::Window)
     }
 
@@ -1163,14 +1173,21 @@ impl Draft<'_> {
         stored: &Read<Material>,
         why: Problem,
         waiting: Waiting,
+        being_written: &BTreeSet<Place>,
     ) {
-        if waiting.loads.is_empty() && checks::certificate(stored).is_none() {
+        // A new leaf's agent cannot do without. One that has a leaf is not kept waiting for a place that nobody writes.
+        let mut places = waiting.places.iter();
+        let follows = checks::certificate(stored).is_none()
+            || places.all(|place| being_written.contains(place));
+        if waiting.loads.is_empty() && follows {
             self.coming.insert(leaf.material());
         }
+        let places = waiting.places.iter().map(ToString::to_string);
+        let whom: Vec<String> = places.chain(waiting.loads).collect();
         let message = format!(
             "{}; it is signed by the CA once these trust it: {}",
             why.message,
-            list(&[waiting.places, waiting.loads].concat())
+            list(&whom)
         );
         let word = match is_defect(why.reason) {
             true => why.reason,
@@ -1199,7 +1216,7 @@ impl Draft<'_> {
         };
         let older = context.stored.found().and_then(|found| found.held_until);
         let material = context.leaf.material();
-        let older = older.filter(|_| not_loaded(trust.consumers, &material).next().is_some());
+        let older = older.filter(|_| !trust.holders.not_current(&material).is_empty());
         let held_until = end.into_iter().chain(older).min();
         [
             (RENEWAL_ANNOTATION, request),
@@ -1268,15 +1285,20 @@ impl Draft<'_> {
         }
     }
 
-    /// Whether status has said of each of these that it is on its way out.
+    /// Whether status has said of each of these that it is on its way out, and of any at all: where nothing is, nobody was
+    /// told that he will be cut off.
     fn announced(&self, retiring: &[Certificate]) -> bool {
         let said = self.previous().and_then(|status| status.trust.as_ref());
         let said = said.map_or(&[][..], |trust| &trust.anchors);
-        retiring.iter().all(|anchor| {
-            let fingerprint = anchor.fingerprint().to_string();
-            said.iter()
-                .any(|old| old.state == AnchorState::Retiring && old.fingerprint == fingerprint)
-        })
+        let said: BTreeSet<&str> = said
+            .iter()
+            .filter(|old| old.state == AnchorState::Retiring)
+            .map(|old| old.fingerprint.as_str())
+            .collect();
+        !said.is_empty()
+            && retiring
+                .iter()
+                .all(|anchor| said.contains(anchor.fingerprint().to_string().as_str()))
     }
 
     fn anchors(&mut self, trust: &Trust<'_>, retiring: &[Certificate]) {
@@ -1398,6 +1420,10 @@ impl Draft<'_> {
     fn agents_without_plane(&mut self) {
         let observed = self.observed;
         let bundle = &observed.issuance.spec.trust.config_map_name;
+        let planes = observed.planes.iter();
+        let known: BTreeSet<(&str, &str)> = planes
+            .map(|plane| (plane_type(plane.plane.kind), plane.plane_id.as_str()))
+            .collect();
         let lost: Vec<(&WorkloadRef, Problem)> = observed
             .workloads
             .iter()
@@ -1406,11 +1432,7 @@ impl Draft<'_> {
             })
             .filter_map(|workload| {
                 let (kind, id) = workload.agent.as_ref()?;
-                let known = observed
-                    .planes
-                    .iter()
-                    .any(|plane| plane.plane_id == *id && crate::desired::plane_type(plane.plane.kind) == kind);
-                (!known).then(|| {
+                (!known.contains(&(kind.as_str(), id.as_str()))).then(|| {
                     let message = format!(
                         "{} runs an agent with --plane-type={kind} --plane-id={id}, but no plane resource has that planeID, so the gateway \
                          would say \"no {kind} CRs found with planeID '{id}'\"; create the plane resource, or let its spec.planeID equal the agent's --plane-id",
@@ -1494,6 +1516,12 @@ impl Draft<'_> {
                 });
             }
         }
+        let previous = self.observed.issuance.status.as_ref();
+        let previous: BTreeMap<&str, (RolloutPhase, Timestamp)> = previous
+            .map_or(&[][..], |status| &status.rollouts)
+            .iter()
+            .map(|old| (old.workload.as_str(), (old.phase, old.since.0)))
+            .collect();
         for consumer in consumers
             .iter()
             .filter(|consumer| consumer.is_stale(&prove) || consumer.is_busy())
@@ -1503,44 +1531,57 @@ impl Draft<'_> {
                 let what = format!("{workload} holds old material; its restart");
                 self.wait_for_window(Area::Rollouts, *until, &what, rotating);
             }
-            let (reason, state) = match (&consumer.workload.rollout, consumer.is_stale(&prove)) {
+            let (reason, mut phase, state) = match (&consumer.workload.rollout, consumer.is_stale(&prove)) {
                 (_, true) if spec.strategy == RolloutStrategy::None => (
                     Reason::RestartNeeded,
+                    RolloutPhase::RestartNeeded,
                     "holds old material, and rollout.strategy is None; restart it".to_owned(),
                 ),
                 (RolloutState::Running(why), _) if consumer.is_busy() => {
-                    (Reason::RollingOut, why.clone())
+                    (Reason::RollingOut, RolloutPhase::Running, why.clone())
                 }
                 _ if waits.contains_key(&consumer.workload.workload) => (
                     Reason::WaitingForWindow,
+                    RolloutPhase::Waiting,
                     "waits for the maintenance window".to_owned(),
                 ),
                 (_, true) if matches!(self.gate, Gate::Closed(_)) => (
                     Reason::OutsideWindow,
+                    RolloutPhase::Waiting,
                     "is restarted outside the maintenance windows: a certificate cannot wait for the next one".to_owned(),
                 ),
-                _ => (Reason::RollingOut, "waits for its restart".to_owned()),
+                _ => (Reason::RollingOut, RolloutPhase::Waiting, "waits for its restart".to_owned()),
             };
-            let since = self
-                .previous()
-                .and_then(|status| status.rollouts.iter().find(|old| old.workload == workload))
-                .map_or(self.now, |old| old.since.0);
+            // The time in the queue is no part of a rollout.
+            let same = |(old, _): &&(RolloutPhase, Timestamp)| {
+                let began = *old == RolloutPhase::Stuck && phase == RolloutPhase::Running;
+                began || *old == phase
+            };
+            let since = previous.get(workload.as_str()).filter(same);
+            let since = since.map_or(self.now, |(_, since)| *since);
             let late = since.saturating_add(timeout).unwrap_or(Timestamp::MAX);
-            let problem = Problem::new(reason, format!("{workload} {state}"));
-            if reason == Reason::RestartNeeded {
+            let said = format!("{workload} {state}");
+            if phase == RolloutPhase::RestartNeeded {
+                let problem = Problem::new(Reason::RestartNeeded, said);
                 self.problem(Area::Rollouts, &workload, problem);
             } else if late <= self.now && consumer.is_busy() {
+                phase = RolloutPhase::Stuck;
                 let message = format!(
                     "{workload} has not finished its rollout since {since}: {state}; look at its pods (kubectl describe) and mend what keeps them from being available"
                 );
                 let problem = Problem::new(Reason::RolloutStuck, message);
                 self.problem(Area::Rollouts, &workload, problem);
             } else if reason != Reason::WaitingForWindow {
-                self.wake(late);
+                match late > self.now {
+                    true => self.wake(late),
+                    false => self.wake_in(RETRY),
+                }
+                let problem = Problem::new(reason, said);
                 self.waiting.push((Area::Rollouts, problem));
             }
             self.status.rollouts.push(RolloutStatus {
                 workload,
+                phase,
                 state,
                 since: Time(since),
             });
@@ -1687,7 +1728,7 @@ impl Draft<'_> {
             self.now,
         );
         let known = known_anchors(self.previous());
-        let say_first = !known_anchors(Some(&self.status)).is_subset(&known);
+        let say_first = self.immediate || !known_anchors(Some(&self.status)).is_subset(&known);
         Plan {
             steps: self.steps,
             status: self.status,

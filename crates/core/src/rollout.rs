@@ -115,9 +115,9 @@ pub fn consumers<'a>(
     workloads
         .iter()
         .filter_map(|workload| {
-            let loads: BTreeMap<_, _> = material
-                .iter()
-                .filter(|(object, _)| workload.mounts.contains(object))
+            let mounted = workload.mounts.iter();
+            let loads: BTreeMap<_, _> = mounted
+                .filter_map(|object| material.get_key_value(object))
                 .map(|(object, stored)| (object, load(workload, object, stored)))
                 .collect();
             let side = match gateway.is_some_and(|gateway| workload.mounts.contains(gateway)) {
@@ -208,18 +208,32 @@ pub fn stamp(
     loaded
 }
 
-/// Whether every consumer of an object holds what is stored; else who does not.
-pub fn not_loaded<'a>(
-    consumers: &'a [Consumer<'a>],
-    object: &'a MaterialRef,
-) -> impl Iterator<Item = &'a WorkloadRef> {
-    consumers
-        .iter()
-        .filter(move |consumer| {
-            consumer
-                .loads
-                .get(object)
-                .is_some_and(|load| *load != Load::Current)
-        })
-        .map(|consumer| &consumer.workload.workload)
+/// Who may not hold what is stored, by every object that is mounted.
+#[derive(Default)]
+pub struct Holders<'a>(BTreeMap<&'a MaterialRef, Vec<&'a WorkloadRef>>);
+
+impl<'a> Holders<'a> {
+    /// Of all consumers, in their order.
+    pub fn new(consumers: &[Consumer<'a>]) -> Self {
+        let mut found: BTreeMap<_, Vec<_>> = BTreeMap::new();
+        for consumer in consumers {
+            for (object, load) in &consumer.loads {
+                let workloads = found.entry(*object).or_default();
+                if *load != Load::Current {
+                    workloads.push(&consumer.workload.workload);
+                }
+            }
+        }
+        Self(found)
+    }
+
+    /// Whether any workload mounts the object.
+    pub fn any(&self, object: &MaterialRef) -> bool {
+        self.0.contains_key(object)
+    }
+
+    /// Those that may not hold what is stored; none where every consumer does.
+    pub fn not_current(&self, object: &MaterialRef) -> &[&'a WorkloadRef] {
+        self.0.get(object).map_or(&[], Vec::as_slice)
+    }
 }

@@ -3,14 +3,14 @@
 //! The invariant, for every pair that talks: the leaf a peer presents, loaded or stored, verifies against every bundle
 //! that its verifier could hold, loaded or stored. No phase is kept: each answer is derived from the snapshot.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
 
 use crate::desired::{Desired, DesiredLeaf, Role};
 use crate::observed::{Leaf, MaterialRef, Observed, Plane, PlaneRef, Read};
 use crate::overlap::Unseen;
-use crate::rollout::{Consumer, not_loaded};
+use crate::rollout::Holders;
 use crate::x509::{CaChain, Certificate, Fingerprint, Usages, verify};
 
 /// Where verifiers read their bundle.
@@ -35,9 +35,39 @@ impl std::fmt::Display for Place {
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Waiting {
     /// Trust places that do not hold the CA yet.
-    pub places: Vec<String>,
+    pub places: Vec<Place>,
     /// Workloads that may not have loaded what is stored, and what cannot be read.
     pub loads: Vec<String>,
+}
+
+/// The leaves that a plane's clientCA verifies, in their order: found once, for a thousand planes ask for theirs.
+pub struct Verified<'a>(BTreeMap<&'a PlaneRef, Vec<&'a DesiredLeaf>>);
+
+impl<'a> Verified<'a> {
+    /// Of all that is wanted.
+    pub fn new(desired: &'a Desired) -> Self {
+        let mut found: BTreeMap<_, Vec<_>> = BTreeMap::new();
+        for leaf in desired.leaves.values() {
+            match leaf.role {
+                Role::Gateway => {}
+                Role::Agent => {
+                    for plane in &leaf.planes {
+                        found.entry(plane).or_default().push(leaf);
+                    }
+                }
+                Role::Further => {
+                    for plane in &desired.planes {
+                        found.entry(&plane.plane).or_default().push(leaf);
+                    }
+                }
+            }
+        }
+        Self(found)
+    }
+
+    fn by(&self, plane: &PlaneRef) -> &[&'a DesiredLeaf] {
+        self.0.get(plane).map_or(&[], Vec::as_slice)
+    }
 }
 
 /// The trust of one issuance, over one snapshot.
@@ -52,8 +82,10 @@ pub struct Trust<'a> {
     pub additional: &'a [Certificate],
     /// Entries of it that cannot be read.
     pub unknown_anchors: &'a [String],
-    /// Workloads that mount material.
-    pub consumers: &'a [Consumer<'a>],
+    /// Who verifies what.
+    pub verified: &'a Verified<'a>,
+    /// Who mounts what, and may not have loaded what is stored.
+    pub holders: &'a Holders<'a>,
     /// Peers of which nothing tells what they have loaded.
     pub unseen: &'a [Unseen],
     /// Anchors that the operator put into bundles, or found to verify its leaves: status remembers them.
@@ -103,6 +135,17 @@ impl Trust<'_> {
         stored.is_some_and(|stored| stored.found().is_some_and(|found| found.replaces))
     }
 
+    /// Whether nothing else ever stood in a place that is read at start: what is trusted beforehand now may have been all
+    /// that was trusted before.
+    fn is_first(&self, place: &Place) -> bool {
+        let Place::Material(material) = place else {
+            return true;
+        };
+        let stored = self.observed.material.get(material);
+        let found = stored.and_then(|stored| stored.found());
+        found.is_some_and(|found| found.changed == found.created)
+    }
+
     fn plane(&self, plane: &PlaneRef) -> Option<&Plane> {
         // Sorted by construction: a thousand planes are looked up a thousand times.
         let index = self
@@ -144,14 +187,23 @@ impl Trust<'_> {
             (_, Role::Further) => true,
             (Place::Material(_), Role::Gateway) => true,
             (Place::Material(material), Role::Agent) => {
+                let mut planes = leaf.planes.iter().filter_map(|plane| self.plane(plane));
                 material == self.trust_secret
-                    && self.desired.planes.iter().any(|plane| {
-                        leaf.planes.contains(&plane.plane)
-                            && (self.by_reference || self.refers_to_trust_secret(plane))
-                    })
+                    && planes.any(|plane| self.by_reference || self.refers_to_trust_secret(plane))
             }
             (Place::ClientCa(plane), Role::Agent) => leaf.planes.contains(plane),
             (Place::ClientCa(_), Role::Gateway) => false,
+        }
+    }
+
+    /// The leaves that what reads this place verifies.
+    fn leaves(&self, place: &Place) -> Vec<&DesiredLeaf> {
+        match place {
+            Place::ClientCa(plane) => self.verified.by(plane).to_vec(),
+            Place::Material(_) => {
+                let leaves = self.desired.leaves.values();
+                leaves.filter(|leaf| self.verifies(place, leaf)).collect()
+            }
         }
     }
 
@@ -182,14 +234,10 @@ impl Trust<'_> {
                     continue;
                 }
                 let needed = || {
-                    self.desired
-                        .leaves
-                        .values()
-                        .filter(|leaf| self.verifies(&place, leaf))
-                        .any(|leaf| {
-                            self.chain(leaf)
-                                .is_some_and(|chain| self.needs(chain, leaf, anchor))
-                        })
+                    self.leaves(&place).into_iter().any(|leaf| {
+                        self.chain(leaf)
+                            .is_some_and(|chain| self.needs(chain, leaf, anchor))
+                    })
                 };
                 if self.known.contains(&anchor.fingerprint()) || needed() {
                     found.push(anchor.clone());
@@ -224,16 +272,11 @@ impl Trust<'_> {
             .collect();
         let mut waiting: Vec<String> = self.observed.unreadable.to_vec();
         waiting.extend(self.unknown_anchors.iter().cloned());
-        for leaf in self
-            .desired
-            .leaves
-            .values()
-            .filter(|leaf| self.verifies(place, leaf))
-        {
+        for leaf in self.leaves(place) {
             match self.chain(leaf) {
                 Some(chain) if self.holds(chain, &rest, leaf.profile.usages) => {
-                    let material = leaf.material();
-                    waiting.extend(not_loaded(self.consumers, &material).map(ToString::to_string));
+                    let workloads = self.holders.not_current(&leaf.material());
+                    waiting.extend(workloads.iter().map(ToString::to_string));
                     let unseen = self.unseen.iter();
                     let unseen = unseen.filter(|peer| peer.target == leaf.target);
                     waiting.extend(self.overlapping(unseen, |peer| peer.presents_until));
@@ -248,15 +291,13 @@ impl Trust<'_> {
     /// Guard 6: an agent that was connected when its certificate or its bundle last changed, and is not now, has shown
     /// nobody yet that it still can connect.
     fn lost_agents(&self, place: &Place) -> Vec<String> {
-        let gone = self
-            .desired
-            .planes
-            .iter()
-            .filter(|plane| plane.agent_connected == Some(false))
-            .filter(|plane| match place {
-                Place::ClientCa(place) => plane.plane == *place,
-                Place::Material(_) => true,
-            });
+        let planes: Vec<&Plane> = match place {
+            Place::ClientCa(plane) => self.plane(plane).into_iter().collect(),
+            Place::Material(_) => self.desired.planes.iter().map(AsRef::as_ref).collect(),
+        };
+        let gone = planes
+            .into_iter()
+            .filter(|plane| plane.agent_connected == Some(false));
         gone.filter(|plane| {
             let since = self.began(plane);
             since.is_some() && plane.agent_disconnected >= since
@@ -279,11 +320,8 @@ impl Trust<'_> {
 
     /// Since when a plane's agent has had something to load.
     fn began(&self, plane: &Plane) -> Option<Timestamp> {
-        let leaf = self
-            .desired
-            .leaves
-            .values()
-            .find(|leaf| leaf.planes.contains(&plane.plane))?;
+        let mut leaves = self.verified.by(&plane.plane).iter();
+        let leaf = leaves.find(|leaf| leaf.planes.contains(&plane.plane))?;
         let namespace = &leaf.target.namespace;
         let bundles = self.desired.trust_places.iter().cloned();
         let bundles = bundles.filter(|bundle| bundle.object.namespace == *namespace);
@@ -313,9 +351,7 @@ impl Trust<'_> {
                 add(anchor);
             }
         }
-        if !self.immediate {
-            self.still_needed(place, retiring).iter().for_each(&mut add);
-        }
+        self.still_needed(place, retiring).iter().for_each(&mut add);
         Some(wanted)
     }
 
@@ -325,8 +361,12 @@ impl Trust<'_> {
         let mut needed = Vec::new();
         if self.by_reference && *place == Place::Material(self.trust_secret.clone()) {
             for plane in &self.desired.planes {
-                needed.extend(plane.anchors.iter().cloned());
+                let leaves = |anchor: &&Certificate| self.immediate && retiring.contains(anchor);
+                needed.extend(plane.anchors.iter().filter(|one| !leaves(one)).cloned());
             }
+        }
+        if self.immediate {
+            return needed;
         }
         let stored = self.stored(place).unwrap_or_default();
         let is_ours =
@@ -340,17 +380,17 @@ impl Trust<'_> {
 
     /// Whether a certificate that the place verifies cannot be read: then nobody knows which anchor it needs.
     fn depends_on_the_unknown(&self, place: &Place) -> bool {
-        let leaves = self.desired.leaves.values();
+        let leaves = self.leaves(place).into_iter();
         leaves
-            .filter(|leaf| self.verifies(place, leaf))
             .filter_map(|leaf| self.observed.material.get(&leaf.material()))
             .any(|stored| matches!(stored.as_ref(), Read::Unknown(_)))
     }
 
     /// Whether there may be anything that trusts, or chains to, another CA than the issuer's: in what can be read, or as
-    /// status remembers.
+    /// status remembers. What is trusted beforehand counts: it may be all that was trusted before.
     fn is_rotating(&self, retiring: &[Certificate]) -> bool {
-        !retiring.is_empty() || self.lost_anchors().is_some()
+        let ours = self.ca.anchor().fingerprint();
+        !retiring.is_empty() || self.known.iter().any(|known| *known != ours)
     }
 
     /// Anchors that were once handed out, and that nobody wants now: what is missing may have named them.
@@ -404,24 +444,27 @@ impl Trust<'_> {
         {
             let Some(stored) = self.stored(&place) else {
                 if rotating || chain.is_some() {
-                    waiting.places.push(place.to_string());
+                    waiting.places.push(place);
                 }
                 continue;
             };
             if !stored.contains(anchor) {
-                waiting.places.push(place.to_string());
+                waiting.places.push(place);
                 continue;
             }
             let only_this_ca = !self.replaces(&place)
-                && !stored
-                    .iter()
-                    .any(|other| retiring.contains(other) || !self.is_wanted(other));
+                && stored.iter().all(|other| {
+                    let beforehand = self.additional.contains(other) && self.is_first(&place);
+                    other == anchor || beforehand && !retiring.contains(other)
+                });
             if chain.is_none() && only_this_ca {
                 continue;
             }
-            if let Place::Material(material) = &place {
-                let workloads = not_loaded(self.consumers, material).map(ToString::to_string);
-                waiting.loads.extend(workloads);
+            // The gateway reads a clientCA at each connection, also where that refers to the trust Secret.
+            if let (Place::Material(material), Role::Gateway | Role::Further) = (&place, leaf.role)
+            {
+                let workloads = self.holders.not_current(material).iter();
+                waiting.loads.extend(workloads.map(ToString::to_string));
             }
         }
         if (chain.is_some() || rotating) && leaf.role != Role::Agent {

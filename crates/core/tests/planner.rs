@@ -16,7 +16,7 @@ use std::sync::{Arc, OnceLock};
 
 use external_ca_api::{
     CertificateState, ExternalCAIssuance, HELD_UNTIL_ANNOTATION, Phase, PlaneKind,
-    RENEW_ANNOTATION, RENEWAL_ANNOTATION, REPLACES_ANNOTATION,
+    RENEW_ANNOTATION, RENEWAL_ANNOTATION, REPLACES_ANNOTATION, RolloutPhase, RolloutStatus,
 };
 use external_ca_core::Reason;
 use external_ca_core::facts::hash;
@@ -616,6 +616,61 @@ fn a_ca_replacement_moves_everybody_and_drops_the_old_ca_last() {
     assert_eq!(last.status.phase, Some(Phase::Ready), "{:#?}", last.status);
 }
 
+/// Two planes, each with an agent, all of which may restart at once.
+fn two_planes(client_ca: &str) -> Scene {
+    let mut scene = Scene::new(json!({
+        "agents": [{"secretName": "agent-{planeID}"}],
+        "planes": {"clientCA": client_ca},
+        "rollout": {"maxConcurrent": 10},
+    }))
+    .with_workloads();
+    let names = ["eu", "us"];
+    scene.planes = names.map(|name| plane(name, name)).into();
+    scene.workloads.pop();
+    scene.workloads.extend(names.map(|name| {
+        let leaf = secret_ref(DATA, &format!("agent-{name}"));
+        workload(DATA, name, &[leaf, config_map_ref(DATA)])
+    }));
+    scene.settle();
+    assert!(scene.restarts.is_empty(), "{:?}", scene.restarts);
+    scene
+}
+
+/// The gateway restarts once, whoever verifies it twice, and each of the three certificates is signed once.
+fn assert_least(scene: &Scene) {
+    let expected = [
+        ("cluster-gateway", 1),
+        ("controller-manager", 2),
+        ("eu", 2),
+        ("us", 2),
+    ];
+    let expected = expected.map(|(name, count)| (name.to_owned(), count));
+    assert_eq!(scene.restarts, expected.into());
+    assert_eq!(scene.serial, 6);
+    assert_eq!(scene.anchors(&config_map_ref(DATA)), [1]);
+}
+
+#[test]
+fn a_rotation_restarts_nobody_more_often_than_trust_needs() {
+    // How often the API server refuses to write the first plane, because its status is written all the time.
+    for (client_ca, refused) in [("Value", 0), ("Value", 2), ("SecretRef", 0)] {
+        let mut scene = two_planes(client_ca);
+        scene.issuer = Issuer::Ready(ca(1));
+        for turn in 0..6 {
+            let before = scene.planes[0].clone();
+            scene.turn();
+            if turn < refused {
+                scene.planes[0] = before;
+            }
+            scene.finish_rollouts();
+            // The other plane's agent takes its time, and the gateway waits for it.
+            scene.workloads[3].rollout = RolloutState::Running("starting".into());
+        }
+        scene.settle();
+        assert_least(&scene);
+    }
+}
+
 #[test]
 fn a_stuck_rollout_keeps_the_old_ca_and_says_for_whom() {
     let mut scene = Scene::new(json!({})).with_workloads();
@@ -651,6 +706,10 @@ fn a_stuck_rollout_keeps_the_old_ca_and_says_for_whom() {
     scene.now += SignedDuration::from_mins(11);
     let (_, reason, message) = condition(&scene.plan(), "RolloutsComplete");
     assert_eq!(reason, "RolloutStuck", "{message}");
+    let rollouts = scene.turn().status.rollouts;
+    let stuck = |entry: &RolloutStatus| entry.phase == RolloutPhase::Stuck;
+    assert!(rollouts.iter().all(stuck), "{rollouts:#?}");
+    assert_eq!(scene.plan().status.rollouts, rollouts, "since when is kept");
     scene.finish_rollouts();
     assert_eq!(scene.settle().status.phase, Some(Phase::Ready));
     assert_eq!(scene.signer(&gateway()), 1);
@@ -841,6 +900,12 @@ fn the_gateway_restarts_alone_and_agents_one_at_a_time() {
             .map(|workload| workload.workload.object.name.as_str())
             .collect();
         assert!(rolling.len() <= 1, "{rolling:?}");
+        // Who is last in the queue has waited for longer than a rollout may take, and is not stuck for that.
+        scene.now += SignedDuration::from_mins(4);
+        let planned = scene.plan();
+        let (_, reason, message) = condition(&planned, "RolloutsComplete");
+        assert_ne!(reason, "RolloutStuck", "{message}");
+        assert!(planned.next_check > scene.now, "nothing is due: no hurry");
         scene.finish_rollouts();
     }
     assert_eq!(scene.restarts.len(), 5);
@@ -1542,12 +1607,100 @@ fn a_peer_that_no_workload_runs_is_given_the_overlap_time() {
 }
 
 #[test]
+fn every_unseen_agent_is_waited_for_whatever_their_order() {
+    let mut scene = Scene::new(json!({"agents": [{"secretName": "agent-{planeID}"}]}));
+    // Planes are sorted by name, leaves by planeID.
+    scene.planes = [("a", "z"), ("b", "y")]
+        .map(|(name, id)| plane(name, id))
+        .into();
+    for plane in &mut scene.planes {
+        plane.agent_connected = Some(true);
+    }
+    scene.settle();
+    scene.issuer = Issuer::Ready(ca(1));
+    let (_, _, message) = condition(&scene.settle(), "CertificatesReady");
+    for agent in ["default/a", "default/b"] {
+        let agent = format!("the agent of DataPlane {agent}");
+        assert!(message.contains(&agent), "{message}");
+    }
+}
+
+#[test]
 fn an_agent_that_nobody_ever_saw_is_not_waited_for() {
     let mut scene = Scene::new(json!({}));
     scene.settle();
     scene.issuer = Issuer::Ready(ca(1));
     assert_eq!(scene.settle().status.phase, Some(Phase::Ready));
     assert_eq!(scene.signer(&gateway()), 1);
+}
+
+/// One workload has read the bundle when only the first CA stood in it, and no certificate exists yet.
+fn before_the_first_certificate() -> Scene {
+    let mut scene =
+        Scene::new(json!({"trust": {"additionalAnchors": [{"pem": ca(0).anchor().to_pem()}]}}));
+    let mut reader = workload(DATA, "reader", &[config_map_ref(DATA)]);
+    reader.created = Some(scene.now);
+    scene.put_bundle(
+        &config_map_ref(DATA),
+        &[ca(0).anchor().clone()],
+        Some("external-ca-operator"),
+    );
+    scene.workloads = vec![reader];
+    scene.issuer = Issuer::Ready(ca(1));
+    scene.turn();
+    scene
+}
+
+#[test]
+fn a_first_certificate_waits_for_who_loaded_what_is_now_trusted_beforehand() {
+    let scene = before_the_first_certificate();
+    let state = |scene: &Scene| scene.plan().status.certificates[0].state;
+    assert_eq!(
+        scene.plan().status.certificates[0].common_name,
+        "cluster-gateway"
+    );
+    assert_eq!(state(&scene), CertificateState::Waiting);
+    let mut unread = before_the_first_certificate();
+    unread.workloads.clear();
+    assert_eq!(state(&unread), CertificateState::Pending);
+    unread.unknown.insert(config_map_ref(DATA));
+    assert_eq!(state(&unread), CertificateState::Waiting);
+}
+
+#[test]
+fn immediate_cuts_nobody_off_of_whom_nothing_was_said() {
+    let mut scene = Scene::new(json!({"rotation": {"strategy": "Immediate"}})).with_workloads();
+    scene.settle();
+    // The old CA stays trusted on purpose: nothing is on its way out, so guard 1 holds.
+    let keep = json!({"additionalAnchors": [{"pem": ca(0).anchor().to_pem()}]});
+    scene.issuance.spec.trust.additional_anchors =
+        serde_json::from_value(keep["additionalAnchors"].clone()).unwrap();
+    scene.issuer = Issuer::Ready(ca(1));
+    let planned = scene.plan();
+    let issues = |step: &Step| matches!(step, Step::IssueLeaf { target, .. } if target.name == "cluster-gateway-tls");
+    assert!(!planned.steps.iter().any(issues), "{:?}", planned.steps);
+    // Here it leaves: what is said is stored before anything is done.
+    scene.issuance.spec.trust.additional_anchors.clear();
+    assert_eq!(scene.turn().steps, []);
+    let planned = scene.plan();
+    assert!(planned.say_first && !planned.steps.is_empty());
+}
+
+#[test]
+fn immediate_does_not_wait_for_a_reference_to_a_bundle_that_has_lost_the_old_ca() {
+    let mut scene = Scene::new(json!({"rotation": {"strategy": "Immediate"}}));
+    scene.settle();
+    scene.planes[0].anchors.push(ca(2).anchor().clone());
+    scene.issuer = Issuer::Ready(ca(1));
+    scene.issuance.spec.planes.client_ca = external_ca_api::ClientCa::SecretRef;
+    let planned = scene.settle();
+    assert_eq!(planned.status.phase, Some(Phase::Ready));
+    assert!(scene.planes[0].reference.is_some());
+    // What somebody else had put into the plane came along.
+    assert_eq!(
+        scene.anchors(&secret_ref(HOME, "cluster-gateway-ca")),
+        [1, 2]
+    );
 }
 
 #[test]

@@ -23,9 +23,10 @@ use futures::StreamExt;
 use jiff::Timestamp;
 use k8s_openapi::ByteString;
 use k8s_openapi::api::apps::v1::{DaemonSet, Deployment, StatefulSet};
-use k8s_openapi::api::core::v1::{ConfigMap, Secret};
+use k8s_openapi::api::core::v1::{ConfigMap, ObjectReference, Secret};
 use kube::api::{Patch, PatchParams};
-use kube::{Api, ResourceExt};
+use kube::runtime::events::{Event, EventType};
+use kube::{Api, Resource, ResourceExt};
 use serde_json::{Value, json};
 
 use crate::error::{Error, bounded};
@@ -213,8 +214,9 @@ async fn run(
             resource_version,
             material_hash,
         } => {
-            restart(context, workload, resource_version, material_hash).await?;
+            let restarted = restart(context, workload, resource_version, material_hash).await?;
             context.metrics.restarts.inc();
+            say_restarted(context, issuance, &restarted).await;
             Ok(Some(Problem::new(
                 Reason::Restarted,
                 format!("restarted {workload}: the material it mounts has changed"),
@@ -444,11 +446,14 @@ async fn issue(
         serial: random()?,
         now,
     };
-    let chain = Issuer::CaSecret(Arc::clone(authority))
-        .sign(&request)
-        .await?;
-    check_issued(&chain, &key, profile)?;
-    x509::verify(&chain, &[authority.anchor().clone()], profile.usages, now)?;
+    let issuer = Issuer::CaSecret(Arc::clone(authority));
+    let asked = Instant::now();
+    let answer = issuer.sign(&request).await;
+    context
+        .metrics
+        .signed(issuer.kind(), answer.is_ok(), asked.elapsed());
+    let chain = answer?;
+    x509::check_issued(&chain, &key, profile, authority, now)?;
 
     let version = live.as_ref().and_then(|secret| secret.resource_version());
     let params = apply_params(version.is_some());
@@ -484,66 +489,58 @@ fn matches_snapshot(observed: &Observed, target: &ObjectRef, live: Option<&Secre
     }
 }
 
-/// Compares what came back with what was asked: an issuer may clamp, drop or add.
-fn check_issued(
-    chain: &[Certificate],
-    key: &PrivateKey,
-    profile: &LeafProfile,
-) -> Result<(), Error> {
-    let Some(leaf) = chain.first() else {
-        return Err(Error::Profile("there is no certificate"));
-    };
-    let checks = [
-        (key.matches(leaf), "it has another key"),
-        (!leaf.is_ca(), "it is a CA"),
-        (
-            leaf.common_names() == [profile.common_name.clone()],
-            "its common name differs",
-        ),
-        (
-            leaf.usages() == profile.usages,
-            "its extended key usages differ",
-        ),
-        (
-            leaf.sans().len() == profile.sans.len()
-                && profile.sans.iter().all(|san| leaf.sans().contains(san)),
-            "its SANs differ",
-        ),
-    ];
-    match checks.into_iter().find(|(holds, _)| !holds) {
-        Some((_, difference)) => Err(Error::Profile(difference)),
-        None => Ok(()),
-    }
-}
-
 async fn restart(
     context: &Context,
     workload: &WorkloadRef,
     resource_version: &str,
     material_hash: &str,
-) -> Result<(), Error> {
+) -> Result<ObjectReference, Error> {
     let patch = Patch::Merge(json!({
         "metadata": {"resourceVersion": resource_version},
         "spec": {"template": {"metadata": {"annotations": {MATERIAL_HASH_ANNOTATION: material_hash}}}},
     }));
     let ObjectRef { namespace, name } = &workload.object;
     let client = context.client.clone();
-    let seen = match workload.kind {
+    let (seen, reference) = match workload.kind {
         WorkloadKind::Deployment => {
             let api: Api<Deployment> = Api::namespaced(client, namespace);
-            facts::deployment(&bounded(api.patch(name, &merge(), &patch)).await?)
+            let answer = bounded(api.patch(name, &merge(), &patch)).await?;
+            (facts::deployment(&answer), answer.object_ref(&()))
         }
         WorkloadKind::StatefulSet => {
             let api: Api<StatefulSet> = Api::namespaced(client, namespace);
-            facts::stateful_set(&bounded(api.patch(name, &merge(), &patch)).await?)
+            let answer = bounded(api.patch(name, &merge(), &patch)).await?;
+            (facts::stateful_set(&answer), answer.object_ref(&()))
         }
         WorkloadKind::DaemonSet => {
             let api: Api<DaemonSet> = Api::namespaced(client, namespace);
-            facts::daemon_set(&bounded(api.patch(name, &merge(), &patch)).await?)
+            let answer = bounded(api.patch(name, &merge(), &patch)).await?;
+            (facts::daemon_set(&answer), answer.object_ref(&()))
         }
     };
     if let Some(seen) = seen {
         context.store.workload_answered(seen);
     }
-    Ok(())
+    Ok(reference)
+}
+
+/// An Event on the workload too: its owner looks there, and not at the issuance.
+async fn say_restarted(
+    context: &Context,
+    issuance: &ExternalCAIssuance,
+    workload: &ObjectReference,
+) {
+    let event = Event {
+        type_: EventType::Normal,
+        reason: Reason::Restarted.to_string(),
+        note: Some(format!(
+            "restarted by {MANAGER} for ExternalCAIssuance {}: the material it mounts has changed",
+            identity(issuance)
+        )),
+        action: "Restart".into(),
+        secondary: Some(issuance.object_ref(&())),
+    };
+    if let Err(error) = bounded(context.recorder.publish(&event, workload)).await {
+        tracing::debug!(%error, "event");
+    }
 }

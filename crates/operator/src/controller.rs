@@ -60,6 +60,7 @@ pub async fn run(
     watches.watch_workloads(&scope.served);
     tokio::spawn(Arc::clone(&watches).discover());
     tokio::spawn(Arc::clone(&watches).reread());
+    tokio::spawn(Arc::clone(&watches).recover());
 
     let gone = Arc::clone(&context);
     let issuances = reflector(

@@ -3,7 +3,7 @@
 use std::future::Future;
 use std::time::Duration;
 
-use external_ca_core::x509::{KeyError, MintError, VerifyError};
+use external_ca_core::x509::{IssuedError, KeyError, MintError};
 use external_ca_core::{Problem, Reason};
 
 /// No single API call may take longer: a reconcile must not hang on one.
@@ -30,14 +30,9 @@ pub enum Error {
     /// A request or certificate could not be made.
     #[error("the certificate could not be made: {0}")]
     Mint(#[from] MintError),
-    /// What the issuer returned does not verify: nothing was written.
-    #[error("the certificate that the issuer returned does not verify ({0}); nothing was written")]
-    Chain(#[from] VerifyError),
-    /// What the issuer returned is not what was asked for: nothing was written.
-    #[error(
-        "the certificate that the issuer returned is not what was asked for ({0}); nothing was written"
-    )]
-    Profile(&'static str),
+    /// What the issuer returned is of no use: nothing was written.
+    #[error("{0}; nothing was written")]
+    Issued(#[from] IssuedError),
     /// No randomness, or a task that was cancelled.
     #[error("{0}")]
     Internal(&'static str),
@@ -72,9 +67,7 @@ impl Error {
     /// The word and message for conditions and Events.
     pub fn problem(&self, object: impl std::fmt::Display) -> Problem {
         let reason = match self {
-            Self::Issuer(_) | Self::Chain(_) | Self::Profile(_) | Self::Mint(_) => {
-                Reason::IssuerFailed
-            }
+            Self::Issuer(_) | Self::Issued(_) | Self::Mint(_) => Reason::IssuerFailed,
             Self::Api(_) | Self::Timeout | Self::Changed | Self::Key(_) | Self::Internal(_) => {
                 Reason::WriteFailed
             }

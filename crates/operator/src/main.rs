@@ -4,6 +4,7 @@ mod apply;
 mod cli;
 mod controller;
 mod error;
+mod gauges;
 mod http;
 mod issuers;
 mod lease;
@@ -99,10 +100,12 @@ async fn run(args: RunArgs) -> Result<(), Fatal> {
     let work = async {
         wait_for_crd(&client, &ready).await;
         if !args.leader_elect {
+            metrics.leader.set(1);
             controller::run(client, &args, metrics, ready, stopped(stop.clone())).await;
             return Ok(());
         }
         let (mut holder, lease) = lease::acquire(client.clone(), &args).await?;
+        metrics.leader.set(1);
         let result = tokio::select! {
             () = controller::run(client, &args, metrics, ready, stopped(stop.clone())) => Ok(()),
             _ = holder.wait_for(|holds| !holds) => Err(Fatal::LeaseLost),

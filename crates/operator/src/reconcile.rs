@@ -24,7 +24,7 @@ use crate::error::bounded;
 use crate::observe::observe;
 use crate::pace::{Pace, backoff};
 use crate::store::Store;
-use crate::telemetry::{Issuance, Metrics, Word};
+use crate::telemetry::Metrics;
 use crate::watches::Watches;
 
 /// The status of one issuance is written at most this often.
@@ -124,13 +124,7 @@ pub async fn reconcile(
     let outcome = apply(&context, &observed, steps, now).await;
     for (step, error) in &outcome.failed {
         let problem = error.problem(step.object());
-        context
-            .metrics
-            .errors
-            .get_or_create(&Word {
-                reason: problem.reason.as_str(),
-            })
-            .inc();
+        context.metrics.failed(problem.reason);
         tracing::warn!(issuance = identity(&issuance), reason = %problem.reason, "{}", problem.message);
         memory.pace.failed(step, &problem, error.retry_after());
         failures.push((step.clone(), problem));
@@ -138,7 +132,9 @@ pub async fn reconcile(
     memory.pace.wrote(&outcome.written);
     memory.in_doubt.clone_from(&outcome.in_doubt);
     let failure_events = with_failures(&mut status, &failures, issuance.status.as_ref(), now);
-    memory.said = Some(Arc::new(status.clone()));
+    let said = Arc::new(status.clone());
+    context.metrics.issuances.said(&issuance, Arc::clone(&said));
+    memory.said = Some(said);
     let written = write_status(&context, &issuance, stored.as_ref(), &status, &mut memory).await;
     publish(
         &context,
@@ -147,10 +143,17 @@ pub async fn reconcile(
         &outcome,
     )
     .await;
-    gauges(&context, &issuance, &status);
 
     let action = next(&mut memory, &outcome, written, next_check, now);
     context.memory().insert(uid, memory);
+    if context
+        .issuances
+        .get(&reflector::ObjectRef::from_obj(issuance.as_ref()))
+        .is_none()
+    {
+        // It was deleted meanwhile.
+        context.forget(&issuance);
+    }
     context.metrics.reconciled(started.elapsed());
     Ok(action)
 }
@@ -164,10 +167,7 @@ impl Context {
     pub fn forget(&self, issuance: &ExternalCAIssuance) {
         self.watches.forget(&identity(issuance));
         self.memory().remove(&issuance.uid().unwrap_or_default());
-        let labels = labels(issuance);
-        self.metrics.ready.remove(&labels);
-        self.metrics.ca_expiry.remove(&labels);
-        self.metrics.next_renewal.remove(&labels);
+        self.metrics.issuances.forget(issuance);
     }
 }
 
@@ -221,6 +221,7 @@ async fn write_status(
             Written::Yes
         }
         Err(error) => {
+            context.metrics.failed(Reason::WriteFailed);
             tracing::warn!(issuance = identity(issuance), reason = %Reason::WriteFailed, "status: {error}");
             Written::Failed(error.retry_after())
         }
@@ -322,40 +323,6 @@ async fn publish(
         {
             tracing::debug!(%error, "event");
         }
-    }
-}
-
-fn labels(issuance: &ExternalCAIssuance) -> Issuance {
-    Issuance {
-        namespace: issuance.namespace().unwrap_or_default(),
-        name: issuance.name_any(),
-    }
-}
-
-fn gauges(context: &Context, issuance: &ExternalCAIssuance, status: &ExternalCAIssuanceStatus) {
-    let labels = labels(issuance);
-    let ready = status
-        .conditions
-        .iter()
-        .any(|condition| condition.type_ == "Ready" && condition.status == "True");
-    context
-        .metrics
-        .ready
-        .get_or_create(&labels)
-        .set(i64::from(ready));
-    if let Some(issuer) = &status.issuer {
-        context
-            .metrics
-            .ca_expiry
-            .get_or_create(&labels)
-            .set(issuer.not_after.0.as_second());
-    }
-    if let Some(next) = &status.next_renewal {
-        context
-            .metrics
-            .next_renewal
-            .get_or_create(&labels)
-            .set(next.0.as_second());
     }
 }
 

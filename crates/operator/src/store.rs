@@ -11,7 +11,7 @@ use external_ca_core::observed::{
 use external_ca_core::snapshot::{CaPem, Seen};
 use k8s_openapi::api::core::v1::{ConfigMap, Secret};
 use kube::ResourceExt;
-use tokio::sync::mpsc;
+use tokio::sync::{Notify, mpsc};
 
 /// Facts by object.
 #[derive(Default)]
@@ -30,6 +30,8 @@ pub struct Facts {
 pub struct Store {
     facts: Mutex<Facts>,
     bell: mpsc::Sender<()>,
+    /// Something could not be read.
+    pub doubt: Notify,
 }
 
 impl Store {
@@ -40,6 +42,7 @@ impl Store {
             Arc::new(Self {
                 facts: Mutex::default(),
                 bell,
+                doubt: Notify::new(),
             }),
             rings,
         )
@@ -62,6 +65,22 @@ impl Store {
         }
     }
 
+    fn note_doubt(&self, read: &Read<Material>) {
+        if matches!(read, Read::Unknown(_)) {
+            self.doubt.notify_one();
+        }
+    }
+
+    /// The objects of which nothing is known, though they are wanted.
+    pub fn unknown(&self) -> Vec<MaterialRef> {
+        let facts = self.facts();
+        let unknown = facts.seen.material.iter();
+        unknown
+            .filter(|(_, read)| matches!(read.as_ref(), Read::Unknown(_)))
+            .map(|(key, _)| key.clone())
+            .collect()
+    }
+
     /// A Secret was seen, or seen to be absent, or could not be read.
     pub fn secret(&self, target: &ObjectRef, read: Read<&Secret>) {
         let key = MaterialRef {
@@ -73,6 +92,7 @@ impl Store {
         }
         // Parsing a key takes a while: not under the lock.
         let material = map(&read, facts::secret);
+        self.note_doubt(&material);
         self.update(|facts| {
             if facts.is_late(&key, &read) {
                 return false;
@@ -90,6 +110,7 @@ impl Store {
     /// A ConfigMap was seen, or seen to be absent, or could not be read.
     pub fn config_map(&self, target: &ObjectRef, read: Read<&ConfigMap>) {
         let material = map(&read, facts::config_map);
+        self.note_doubt(&material);
         let key = MaterialRef {
             kind: MaterialKind::ConfigMap,
             object: target.clone(),

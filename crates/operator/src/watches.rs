@@ -24,7 +24,8 @@ use kube::{Api, Client, Resource, ResourceExt};
 use serde::de::DeserializeOwned;
 use tokio::task::AbortHandle;
 
-use crate::error::bounded;
+use crate::error::{Error, bounded};
+use crate::pace::backoff;
 use crate::planes;
 use crate::store::Store;
 
@@ -32,6 +33,8 @@ use crate::store::Store;
 const MAX_NAMED_WATCHES: usize = 64;
 /// In how long each unwatched object is read again.
 const REREAD: Duration = Duration::from_secs(30 * 60);
+/// In how long at the latest an object that could not be read is read again.
+const LONGEST_DOUBT: Duration = Duration::from_secs(30);
 /// How many first reads are under way at once.
 const READERS: usize = 16;
 /// How often the API server is asked which plane kinds it serves.
@@ -142,34 +145,60 @@ impl Watches {
         }
     }
 
-    /// Reads one object now.
+    /// Reads one object now; what cannot be read is not known.
     pub async fn read(&self, material: MaterialRef) {
-        let ObjectRef { namespace, name } = &material.object;
+        let target = &material.object;
+        if let Err(error) = self.try_read(&material).await {
+            let why = error.to_string();
+            match material.kind {
+                MaterialKind::Secret => self.store.secret(target, Read::Unknown(why)),
+                MaterialKind::ConfigMap => self.store.config_map(target, Read::Unknown(why)),
+            }
+        }
+    }
+
+    async fn try_read(&self, material: &MaterialRef) -> Result<(), Error> {
+        let target = &material.object;
         match material.kind {
             MaterialKind::Secret => {
-                let api: Api<Secret> = Api::namespaced(self.client.clone(), namespace);
-                match bounded(api.get_opt(name)).await {
-                    Ok(found) => self.store.secret(
-                        &material.object,
-                        found.as_ref().map_or(Read::Absent, Read::Found),
-                    ),
-                    Err(error) => self
-                        .store
-                        .secret(&material.object, Read::Unknown(error.to_string())),
-                }
+                let api: Api<Secret> = Api::namespaced(self.client.clone(), &target.namespace);
+                let found = bounded(api.get_opt(&target.name)).await?;
+                let read = found.as_ref().map_or(Read::Absent, Read::Found);
+                self.store.secret(target, read);
             }
             MaterialKind::ConfigMap => {
-                let api: Api<ConfigMap> = Api::namespaced(self.client.clone(), namespace);
-                match bounded(api.get_opt(name)).await {
-                    Ok(found) => self.store.config_map(
-                        &material.object,
-                        found.as_ref().map_or(Read::Absent, Read::Found),
-                    ),
-                    Err(error) => self
-                        .store
-                        .config_map(&material.object, Read::Unknown(error.to_string())),
-                }
+                let api: Api<ConfigMap> = Api::namespaced(self.client.clone(), &target.namespace);
+                let found = bounded(api.get_opt(&target.name)).await?;
+                let read = found.as_ref().map_or(Read::Absent, Read::Found);
+                self.store.config_map(target, read);
             }
+        }
+        Ok(())
+    }
+
+    /// Reads what could not be read again and again, at growing intervals. A watch does not do that: where nothing has
+    /// changed meanwhile, it goes on in silence.
+    pub async fn recover(self: Arc<Self>) {
+        let mut attempts = 0;
+        loop {
+            let unknown = self.store.unknown();
+            if unknown.is_empty() {
+                attempts = 0;
+                self.store.doubt.notified().await;
+                continue;
+            }
+            attempts += 1;
+            tokio::time::sleep(backoff(attempts).min(LONGEST_DOUBT)).await;
+            futures::stream::iter(unknown)
+                .for_each_concurrent(READERS, |material| {
+                    let this = &self;
+                    async move {
+                        if let Err(error) = this.try_read(&material).await {
+                            tracing::debug!(%error, %material, "still not to be read");
+                        }
+                    }
+                })
+                .await;
         }
     }
 

@@ -60,6 +60,8 @@ pub struct KubeletOptions {
     pub agent_args: Vec<String>,
     /// Namespaces held from the start.
     pub hold: BTreeMap<String, Hold>,
+    /// Whether pods run OpenChoreo's programs. Without, a pod is ready when it has read its files: for hundreds of them.
+    pub processes: bool,
 }
 
 impl Default for KubeletOptions {
@@ -73,6 +75,7 @@ impl Default for KubeletOptions {
             gateway_args: Vec::new(),
             agent_args: Vec::new(),
             hold: BTreeMap::new(),
+            processes: true,
         }
     }
 }

@@ -263,7 +263,9 @@ impl PodState {
         let pod = self.object();
         let start = self.starts.fetch_add(1, Ordering::SeqCst);
         let (role, container) = role(&pod);
-        let Some(container) = container else { return };
+        let Some(container) = container.filter(|_| shared.options.processes) else {
+            return;
+        };
         let mut args = vec![
             if role == Role::Gateway {
                 "gateway"

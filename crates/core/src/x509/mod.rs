@@ -11,6 +11,7 @@ mod certificate;
 mod constraints;
 mod encode;
 mod fingerprint;
+mod issued;
 mod key;
 mod key_algorithm;
 mod mint;
@@ -29,6 +30,7 @@ pub use ca::{CaChain, CertificateAuthority};
 pub use ca_error::CaError;
 pub use certificate::{Certificate, CertificateError, KeyUsage};
 pub use fingerprint::Fingerprint;
+pub use issued::{IssuedError, check_issued};
 pub use key::{KeyError, PrivateKey, generate, key_pair_matches};
 pub use key_algorithm::KeyAlgorithm;
 pub use mint::{

@@ -260,7 +260,7 @@ fn a_stand_in_says_what_the_ca_says_and_signs_for_itself_alone() {
     };
     let holds = |anchor: &Certificate| {
         verify(
-            &[leaf.clone()],
+            std::slice::from_ref(&leaf),
             std::slice::from_ref(anchor),
             usages,
             scene.now,

@@ -35,6 +35,13 @@ pub enum Issuer {
 }
 
 impl Issuer {
+    /// Its kind, as the field of `spec.issuer` spells it.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::CaSecret(_) => "caSecret",
+        }
+    }
+
     /// Signs: leaf first, then the intermediates, without the root.
     pub async fn sign(
         &self,

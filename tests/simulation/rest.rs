@@ -1,0 +1,161 @@
+//! The faults end: everything comes to rest with the newest CA, and with it alone.
+
+use std::collections::BTreeSet;
+
+use external_ca_api::{AnchorState, Phase};
+use external_ca_core::observed::Leaf;
+use external_ca_core::x509::{Certificate, Usages, verify};
+use fastrand::Rng;
+use jiff::SignedDuration;
+
+use crate::cluster::{AGENTS, agent_leaf, bundle, content, gateway_leaf, home_of, trust_secret};
+use crate::operator::{Operator, World};
+use crate::people;
+use crate::pki::{CAS, ca, names, stranger};
+
+/// So many turns it may take.
+const TURNS: usize = 250;
+/// For so many turns nothing more may happen then.
+const QUIET: usize = 3;
+
+pub fn come_to_rest(
+    world: &mut World,
+    operator: &mut Operator,
+    by_people: &BTreeSet<usize>,
+) -> Result<(), String> {
+    let cluster = &mut world.cluster;
+    cluster.say(|| "the faults end");
+    // Whoever changes the spec also says by it that contested fields may be written again.
+    people::spec(cluster).paused = false;
+    cluster.away.clear();
+    for deployment in cluster.deployments.values_mut() {
+        deployment.stuck = false;
+    }
+    operator.clock = SignedDuration::ZERO;
+    let mut rng = Rng::with_seed(0);
+    let mut quiet = 0;
+    for _ in 0..TURNS {
+        world.cluster.now += SignedDuration::from_secs(10);
+        world.cluster.run_pods(&mut rng, 1.0);
+        let planned = operator.turn(world)?;
+        let ready = planned.steps.is_empty() && planned.status.phase == Some(Phase::Ready);
+        if quiet > 0 && !ready {
+            return Err(format!("at rest, and then {:?}", planned.steps.first()));
+        }
+        if !ready {
+            continue;
+        }
+        quiet += 1;
+        let anchors = planned.status.trust.unwrap_or_default().anchors;
+        if anchors
+            .iter()
+            .any(|anchor| anchor.state == AnchorState::Retiring)
+        {
+            return Err("Ready, and an old anchor is still on its way out".into());
+        }
+        if quiet > QUIET {
+            return is_as_wanted(world, by_people);
+        }
+    }
+    let status = world.cluster.issuance.status.clone().unwrap_or_default();
+    let conditions = status.conditions.iter().filter(|one| one.status == "False");
+    let lines: Vec<String> = conditions
+        .map(|one| format!("{} {}: {}", one.type_, one.reason, one.message))
+        .collect();
+    Err(format!("does not come to rest: {}", lines.join("\n")))
+}
+
+fn is_as_wanted(world: &mut World, by_people: &BTreeSet<usize>) -> Result<(), String> {
+    let cluster = &world.cluster;
+    if let Some(broken) = world.judge.0.failing(cluster, None).first() {
+        return Err(format!("at rest, and fails: {broken}"));
+    }
+    let authority = ca(cluster.authority);
+    let mut wanted = vec![authority.anchor().clone()];
+    let additional = &cluster.issuance.spec.trust.additional_anchors;
+    let additional: Vec<&str> = additional
+        .iter()
+        .filter_map(|one| one.pem.as_deref())
+        .collect();
+    wanted.extend(
+        (0..CAS)
+            .map(|index| ca(index).anchor().clone())
+            .filter(|anchor| {
+                additional.contains(&anchor.to_pem().as_str()) && anchor != authority.anchor()
+            }),
+    );
+    let planes: Vec<_> = cluster.planes.values().collect();
+    let lives = |namespace: &str| {
+        planes
+            .iter()
+            .any(|plane| home_of(&plane.plane) == namespace)
+    };
+    let agents: Vec<&str> = AGENTS
+        .iter()
+        .map(|(_, namespace)| *namespace)
+        .filter(|name| lives(name))
+        .collect();
+    let bundles = agents
+        .iter()
+        .map(|namespace| bundle(namespace))
+        .chain([trust_secret()]);
+    let material = bundles.map(|place| {
+        let stored = cluster.material.get(&place);
+        (
+            place.to_string(),
+            stored.map(|stored| content(stored).anchors.clone()),
+        )
+    });
+    let places = planes.iter().map(|plane| {
+        (
+            plane.plane.to_string(),
+            cluster.client_ca(plane).map(<[Certificate]>::to_vec),
+        )
+    });
+    for (place, anchors) in material.chain(places) {
+        let anchors = anchors.unwrap_or_default();
+        // What people put somewhere may be taken for a stranger's.
+        let strange = |anchor: &Certificate| {
+            *anchor == stranger() || by_people.iter().any(|index| ca(*index).anchor() == anchor)
+        };
+        let lacks = wanted.iter().any(|anchor| !anchors.contains(anchor));
+        let too_much = anchors
+            .iter()
+            .any(|anchor| !wanted.contains(anchor) && !strange(anchor));
+        if lacks || too_much {
+            return Err(format!("at rest, and {place} trusts {}", names(&anchors)));
+        }
+    }
+    let leaves = agents
+        .iter()
+        .map(|namespace| agent_leaf(namespace))
+        .chain([gateway_leaf()]);
+    for leaf in leaves {
+        let found = cluster
+            .material
+            .get(&leaf)
+            .map(|found| &content(found).leaf);
+        let Some(Leaf::Present { chain, key_matches }) = found else {
+            return Err(format!("at rest, and {leaf} is empty"));
+        };
+        let anchors = [authority.anchor().clone()];
+        // Here the clocks are right again, and validity counts.
+        if !key_matches || verify(chain, &anchors, Usages::default(), cluster.now).is_err() {
+            return Err(format!("at rest, and {leaf} is not as wanted"));
+        }
+    }
+    for (key, deployment) in &cluster.deployments {
+        if !lives(&key.object.namespace) && key.object.namespace != crate::cluster::HOME {
+            continue;
+        }
+        for (object, held) in deployment.pods.iter().flat_map(|pod| &pod.holds) {
+            let (held, stored) = (content(held), content(&cluster.material[object]));
+            // What others wrote, the operator need not see loaded. A certificate that was deleted before any pod of the
+            // workload was ever available may go on being used: it works, and is renewed in time.
+            if stored.issuance.is_some() && !held.has_key && held.hash != stored.hash {
+                return Err(format!("at rest, and a pod of {key} holds an old {object}"));
+            }
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,237 @@
+//! What must hold of each plan and after each write.
+
+use std::collections::BTreeSet;
+
+use external_ca_api::{Phase, RotationStrategy};
+use external_ca_core::observed::{Leaf, Observed, Read, RolloutState};
+use external_ca_core::plan::{Plan, Step};
+use external_ca_core::rollout::consumers;
+use external_ca_core::x509::Certificate;
+
+use crate::cluster::{Cluster, content, gateway_leaf, retiring};
+use crate::handshakes::Handshakes;
+use crate::pki::stranger;
+
+#[derive(Default)]
+pub struct Judge(pub Handshakes);
+
+impl Judge {
+    /// Lets a write happen, and compares what holds before and after.
+    pub fn judged(
+        &mut self,
+        cluster: &mut Cluster,
+        observed: &Observed,
+        step: &Step,
+        write: impl FnOnce(&mut Cluster) -> bool,
+    ) -> Result<bool, String> {
+        let strategy = observed.issuance.spec.rotation.strategy;
+        let retires = observed.issuance.status.iter().flat_map(retiring).next();
+        cluster.cut_off |= strategy == RotationStrategy::Immediate && retires.is_some();
+        let failing = self.0.failing(cluster, Some(observed));
+        let strangers = strangers(cluster);
+        let objects: Vec<_> = cluster.material.keys().cloned().collect();
+        if !write(cluster) {
+            return Ok(false);
+        }
+        let now_failing = self.0.failing(cluster, Some(observed));
+        if let Some(broken) = now_failing.difference(&failing).next() {
+            let immediate = cluster.cut_off || strategy == RotationStrategy::Immediate;
+            match immediate {
+                false => return Err(format!("{} broke: {broken}", step.object())),
+                true if !has_said_so(cluster, observed) => {
+                    return Err(format!("{} cut off, unsaid: {broken}", step.object()));
+                }
+                true => {}
+            }
+        }
+        if let Some(lost) = strangers.difference(&self::strangers(cluster)).next() {
+            return Err(format!("{lost} loses a stranger's anchor"));
+        }
+        if objects
+            .iter()
+            .any(|key| !cluster.material.contains_key(key))
+        {
+            return Err(format!("{} deleted something", step.object()));
+        }
+        of_what_was_written(cluster, step)?;
+        Ok(true)
+    }
+}
+
+/// Guard 8: whatever the plan took for announced has stood in the stored status.
+fn has_said_so(cluster: &Cluster, observed: &Observed) -> bool {
+    let mut said = observed.issuance.status.iter().flat_map(retiring);
+    !cluster.announced.is_empty() && said.all(|anchor| cluster.announced.contains(anchor))
+}
+
+/// Guard 4: where a stranger's anchor stands.
+fn strangers(cluster: &Cluster) -> BTreeSet<String> {
+    let stranger = stranger();
+    let material = cluster.material.iter();
+    let material = material.filter(|(_, object)| content(object).anchors.contains(&stranger));
+    let planes = cluster.planes.iter();
+    let planes = planes.filter(|(_, plane)| {
+        let anchors = cluster.client_ca(plane);
+        anchors.is_some_and(|anchors| anchors.contains(&stranger))
+    });
+    material
+        .map(|(key, _)| key.to_string())
+        .chain(planes.map(|(key, _)| key.to_string()))
+        .collect()
+}
+
+fn of_what_was_written(cluster: &Cluster, step: &Step) -> Result<(), String> {
+    let object = step.object();
+    match step {
+        Step::WriteBundle { target, .. } => {
+            if content(&cluster.material[target]).anchors.is_empty() {
+                return Err(format!("{object} is empty"));
+            }
+        }
+        Step::WirePlane { plane, .. } => {
+            let anchors = cluster.client_ca(&cluster.planes[plane]);
+            if anchors.is_none_or(<[Certificate]>::is_empty) {
+                return Err(format!("{object} is empty"));
+            }
+        }
+        Step::IssueLeaf { target, .. } => {
+            let written = cluster.material.iter().find(|(key, _)| {
+                key.object == *target
+                    && matches!(content(&cluster.material[*key]).leaf, Leaf::Present { .. })
+            });
+            let Some((key, written)) = written else {
+                return Err(format!("{object} holds no certificate"));
+            };
+            if cluster.wrong_keys.contains(key) {
+                return Err(format!("{object}: the key is not the certificate's"));
+            }
+            if outlives_its_chain(&content(written).leaf) {
+                return Err(format!("{object} outlives its chain"));
+            }
+        }
+        Step::Restart { workload, .. } => {
+            let deployment = &cluster.deployments[workload];
+            // One more than changes: the proof of what was there before the operator came.
+            if deployment.restarts > deployment.changes + 1 {
+                let (restarts, changes) = (deployment.restarts, deployment.changes);
+                return Err(format!(
+                    "{object}: {restarts} restarts for {changes} changes"
+                ));
+            }
+        }
+        Step::GenerateCa { .. } | Step::Consume(_) => {}
+    }
+    Ok(())
+}
+
+fn outlives_its_chain(leaf: &Leaf) -> bool {
+    let Leaf::Present { chain, .. } = leaf else {
+        return false;
+    };
+    let Some((leaf, rest)) = chain.split_first() else {
+        return true;
+    };
+    let anchors = (0..=crate::pki::CAS).map(|index| crate::pki::ca(index).anchor().clone());
+    let signers = anchors.filter(|anchor| leaf.signed_by(anchor));
+    let mut above = rest.iter().cloned().chain(signers);
+    above.any(|above| above.not_after() < leaf.not_after())
+}
+
+pub fn of_plan(observed: &Observed, planned: &Plan) -> Result<(), String> {
+    let unknown = observed
+        .material
+        .values()
+        .any(|read| matches!(read.as_ref(), Read::Unknown(_)));
+    if unknown && planned.status.phase == Some(Phase::Ready) {
+        return Err("Ready, though something cannot be read".into());
+    }
+    one_side_at_a_time(observed, planned)
+}
+
+/// Guard 7: one restart, and none while the other side is restarting.
+fn one_side_at_a_time(observed: &Observed, planned: &Plan) -> Result<(), String> {
+    let restarts: Vec<_> = planned
+        .steps
+        .iter()
+        .filter_map(|step| match step {
+            Step::Restart { workload, .. } => Some(workload),
+            _ => None,
+        })
+        .collect();
+    if restarts.len() > 1 {
+        return Err(format!("restarted at once: {restarts:?}"));
+    }
+    let leaf = gateway_leaf();
+    let all = consumers(&observed.workloads, &observed.material, Some(&leaf));
+    let mut moving = all.iter().filter(|consumer| {
+        !consumer.workload.loaded.is_empty()
+            && !consumer.blocked
+            && consumer.workload.rollout != RolloutState::Complete
+    });
+    let Some(restarted) = restarts.first() else {
+        return Ok(());
+    };
+    // One that is restarting already may be helped by the next restart.
+    let again = moving
+        .clone()
+        .any(|consumer| consumer.workload.workload == **restarted);
+    match moving.find(|consumer| !again && consumer.workload.workload != **restarted) {
+        Some(busy) => Err(format!(
+            "{restarted} restarted while {} restarts",
+            busy.workload.workload
+        )),
+        None => Ok(()),
+    }
+}
+
+/// What was done leads to a plan that does not do it again.
+pub fn repeats_nothing(done: &[Step], again: &[Step]) -> Result<(), String> {
+    let same = |a: &Step, b: &Step| match (a, b) {
+        (
+            Step::WriteBundle {
+                target: a,
+                anchors: x,
+                ..
+            },
+            Step::WriteBundle {
+                target: b,
+                anchors: y,
+                ..
+            },
+        ) => a == b && x == y,
+        (
+            Step::WirePlane {
+                plane: a,
+                client_ca: x,
+                ..
+            },
+            Step::WirePlane {
+                plane: b,
+                client_ca: y,
+                ..
+            },
+        ) => a == b && x == y,
+        (Step::IssueLeaf { target: a, .. }, Step::IssueLeaf { target: b, .. }) => a == b,
+        (
+            Step::Restart {
+                workload: a,
+                material_hash: x,
+                ..
+            },
+            Step::Restart {
+                workload: b,
+                material_hash: y,
+                ..
+            },
+        ) => a == b && x == y,
+        _ => false,
+    };
+    let repeated = done.iter().find(|a| again.iter().any(|b| same(a, b)));
+    match repeated {
+        Some(step) => Err(format!(
+            "planned again right after it was done: {}",
+            step.object()
+        )),
+        None => Ok(()),
+    }
+}

@@ -1,0 +1,188 @@
+//! What an operator has last seen: watches that are late, reads that fail.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, OnceLock};
+
+use external_ca_api::{ExternalCAIssuance, ExternalCAIssuanceStatus};
+use external_ca_core::desired::{desired, trust_secret};
+use external_ca_core::observed::{
+    Claims, Issuer, MaterialRef, Observed, Plane, PlaneRef, Read, Workload, WorkloadRef,
+};
+use external_ca_core::{Problem, Reason};
+use jiff::Timestamp;
+
+use crate::cluster::{AGENTS, Cluster, HOME, Object};
+use crate::pki::ca;
+
+pub struct View {
+    issuance: Arc<ExternalCAIssuance>,
+    authority: usize,
+    material: BTreeMap<MaterialRef, Object>,
+    planes: BTreeMap<PlaneRef, Arc<Plane>>,
+    workloads: BTreeMap<WorkloadRef, Arc<Workload>>,
+    /// Namespaces whose workloads cannot be listed.
+    unreadable: BTreeSet<String>,
+}
+
+impl View {
+    /// Everything was listed once.
+    pub fn new(cluster: &Cluster) -> Self {
+        let mut view = Self {
+            issuance: Arc::clone(&cluster.issuance),
+            authority: cluster.authority,
+            material: BTreeMap::new(),
+            planes: BTreeMap::new(),
+            workloads: BTreeMap::new(),
+            unreadable: BTreeSet::new(),
+        };
+        view.watch(cluster, &mut || false);
+        view
+    }
+
+    /// Watches bring what is new, or are late. An object is never seen as it was before it was last seen.
+    pub fn watch(&mut self, cluster: &Cluster, late: &mut impl FnMut() -> bool) {
+        if !late() {
+            self.issuance = Arc::clone(&cluster.issuance);
+        }
+        if !late() {
+            self.authority = cluster.authority;
+        }
+        for (_, namespace) in AGENTS {
+            if late() {
+                continue;
+            }
+            match cluster.away.contains(namespace) {
+                true => self.unreadable.insert(namespace.into()),
+                false => self.unreadable.remove(namespace),
+            };
+        }
+        let reachable = |namespace: &str| !cluster.away.contains(namespace);
+        refresh(&mut self.planes, cluster.planes.iter(), |_| true, late);
+        let workloads = cluster.deployments.iter();
+        let workloads = workloads.map(|(key, deployment)| (key, &deployment.facts));
+        refresh(
+            &mut self.workloads,
+            workloads,
+            |workload| reachable(&workload.object.namespace),
+            late,
+        );
+        refresh(
+            &mut self.material,
+            cluster.material.iter(),
+            |material| reachable(&material.object.namespace),
+            late,
+        );
+        for (key, seen) in &mut self.material {
+            if !reachable(&key.object.namespace) && !late() {
+                *seen = unknown();
+            }
+        }
+    }
+
+    /// A read of one object, or what a write's answer says.
+    pub fn see_material(&mut self, cluster: &Cluster, target: &MaterialRef) {
+        match cluster.material.get(target) {
+            Some(found) => self.material.insert(target.clone(), Arc::clone(found)),
+            None => self.material.remove(target),
+        };
+    }
+
+    pub fn see_nothing(&mut self, target: &MaterialRef) {
+        self.material.insert(target.clone(), unknown());
+    }
+
+    pub fn see_plane(&mut self, cluster: &Cluster, plane: &PlaneRef) {
+        match cluster.planes.get(plane) {
+            Some(found) => self.planes.insert(plane.clone(), Arc::clone(found)),
+            None => self.planes.remove(plane),
+        };
+    }
+
+    pub fn see_workload(&mut self, cluster: &Cluster, workload: &WorkloadRef) {
+        let found = Arc::clone(&cluster.deployments[workload].facts);
+        self.workloads.insert(workload.clone(), found);
+    }
+
+    /// The snapshot that a plan reads.
+    pub fn observe(
+        &self,
+        said: Option<&ExternalCAIssuanceStatus>,
+        now: Timestamp,
+        fails: &mut impl FnMut() -> bool,
+    ) -> Observed {
+        let mut issuance = Arc::clone(&self.issuance);
+        if let Some(said) = said {
+            Arc::make_mut(&mut issuance).status = Some(said.clone());
+        }
+        let planes: Vec<Arc<Plane>> = self.planes.values().cloned().collect();
+        let wanted = desired(&issuance, &planes);
+        let leaves = wanted.leaves.values().map(|leaf| leaf.material());
+        let material = std::iter::once(trust_secret(&issuance))
+            .chain(wanted.trust_places.iter().cloned())
+            .chain(leaves);
+        let material = material.map(|key| {
+            let away = self.unreadable.contains(&key.object.namespace);
+            let read = match self.material.get(&key) {
+                _ if fails() => unknown(),
+                None if away => unknown(),
+                Some(found) => Arc::clone(found),
+                None => Arc::new(Read::Absent),
+            };
+            (key, read)
+        });
+        let material = material.collect();
+        let mut unreadable: Vec<String> = self.unreadable.iter().cloned().collect();
+        unreadable.extend(fails().then(|| "the list of Deployments".into()));
+        Observed {
+            served: Arc::clone(served()),
+            plane_namespaces: Arc::new(["default".to_owned()].into()),
+            issuer: self.issuer(now),
+            generated: None,
+            anchor_config_maps: BTreeMap::new(),
+            material,
+            planes,
+            workloads: self.workloads.values().cloned().collect(),
+            unreadable,
+            claims: Claims::default(),
+            issuance,
+        }
+    }
+
+    fn issuer(&self, now: Timestamp) -> Issuer {
+        let authority = ca(self.authority);
+        if now < authority.not_before() {
+            let problem = Problem::new(Reason::CANotYetValid, "the CA is not yet valid");
+            return Issuer::Refused(problem);
+        }
+        Issuer::Ready(authority)
+    }
+}
+
+fn unknown() -> Object {
+    static UNKNOWN: OnceLock<Object> = OnceLock::new();
+    let unknown = UNKNOWN.get_or_init(|| Arc::new(Read::Unknown("the read failed".into())));
+    Arc::clone(unknown)
+}
+
+fn served() -> &'static Arc<BTreeSet<String>> {
+    static SERVED: OnceLock<Arc<BTreeSet<String>>> = OnceLock::new();
+    SERVED.get_or_init(|| {
+        let agents = AGENTS.iter().map(|(_, namespace)| *namespace);
+        Arc::new(agents.chain([HOME]).map(String::from).collect())
+    })
+}
+
+fn refresh<'a, K: Ord + Clone + 'a, V: 'a>(
+    seen: &mut BTreeMap<K, Arc<V>>,
+    newest: impl Iterator<Item = (&'a K, &'a Arc<V>)> + Clone,
+    reachable: impl Fn(&K) -> bool,
+    late: &mut impl FnMut() -> bool,
+) {
+    let there: BTreeSet<&K> = newest.clone().map(|(key, _)| key).collect();
+    seen.retain(|key, _| there.contains(key) || !reachable(key) || late());
+    for (key, value) in newest.filter(|(key, _)| reachable(key)) {
+        if !seen.get(key).is_some_and(|known| Arc::ptr_eq(known, value)) && !late() {
+            seen.insert(key.clone(), Arc::clone(value));
+        }
+    }
+}
