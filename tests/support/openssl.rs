@@ -173,6 +173,11 @@ impl Ca {
 
     /// Signs a certificate for a key: CSR, extension file, `openssl x509 -req`.
     pub fn sign(&self, key: &str, subject: &str, extensions: &str, days: u32) -> String {
+        self.sign_for(key, subject, extensions, i64::from(days))
+    }
+
+    /// The same; where the days are less than nothing, it has expired.
+    pub fn sign_for(&self, key: &str, subject: &str, extensions: &str, days: i64) -> String {
         let dir = Scratch::new("openssl").expect("a directory");
         let (leaf_key, extensions) = (
             file(&dir, "leaf.key", key),

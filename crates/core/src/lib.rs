@@ -3,8 +3,10 @@
 //! No client, no async runtime, no clock, and no randomness but what a caller hands in. The shell observes
 //! ([`observed`]), asks [`plan::plan`] what to do, and does it.
 
+pub mod adopt;
 pub mod checks;
 pub mod desired;
+pub mod diagnosis;
 pub mod discovery;
 pub mod explain;
 pub mod facts;

@@ -190,11 +190,24 @@ pub struct Plan {
     pub status: ExternalCAIssuanceStatus,
     /// Conditions that turned: whether for the worse, word and message.
     pub events: Vec<(bool, Problem)>,
+    /// What needs a person, or is worth a person's attention, one by one: conditions join these.
+    pub problems: Vec<Noted>,
     /// When to look again, if nothing happens before.
     pub next_check: Timestamp,
     /// The status must be stored before the first step: it names an anchor for the first time, and what is once handed
     /// out must never be taken for somebody else's; or it names who is about to be cut off.
     pub say_first: bool,
+}
+
+/// A problem, and the object that it is about.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Noted {
+    /// The object, as messages name it.
+    pub object: String,
+    /// Whether the issuance is not ready because of it.
+    pub blocks: bool,
+    /// What is wrong.
+    pub problem: Problem,
 }
 
 /// Decides. Neither fails nor signs: bad input becomes a condition.
@@ -216,6 +229,7 @@ pub fn plan(observed: &Observed, now: Timestamp) -> Plan {
         urgent: BTreeSet::new(),
         problems: BTreeMap::new(),
         warnings: BTreeMap::new(),
+        noted: Vec::new(),
         waiting: Vec::new(),
         immediate: false,
     };
@@ -294,6 +308,8 @@ struct Draft<'a> {
     problems: BTreeMap<Area, Vec<Problem>>,
     /// What a person should know though it works.
     warnings: BTreeMap<Area, Problem>,
+    /// All of both, with their objects.
+    noted: Vec<Noted>,
     /// What time and the operator will bring.
     waiting: Vec<(Area, Problem)>,
     /// Guard 8: who is cut off was said, and guards 1 and 2 are skipped.
@@ -301,8 +317,30 @@ struct Draft<'a> {
 }
 
 impl Draft<'_> {
-    fn problem(&mut self, area: Area, problem: Problem) {
+    fn problem(&mut self, area: Area, object: impl ToString, problem: Problem) {
+        self.note(object, true, &problem);
         self.problems.entry(area).or_default().push(problem);
+    }
+
+    fn warn(&mut self, area: Area, object: impl ToString, problem: Problem) {
+        self.note(object, false, &problem);
+        self.warnings.insert(area, problem);
+    }
+
+    fn note(&mut self, object: impl ToString, blocks: bool, problem: &Problem) {
+        self.noted.push(Noted {
+            object: object.to_string(),
+            blocks,
+            problem: problem.clone(),
+        });
+    }
+
+    fn issuance(&self) -> String {
+        format!("ExternalCAIssuance {}", identity(&self.observed.issuance))
+    }
+
+    fn authority(&self) -> String {
+        format!("Secret {}", ca_secret(&self.observed.issuance))
     }
 
     fn wake(&mut self, at: Timestamp) {
@@ -318,8 +356,10 @@ impl Draft<'_> {
     }
 
     fn run(&mut self) {
-        for (_, problem) in std::mem::take(&mut self.desired.problems) {
-            self.problem(Area::Certificates, problem);
+        for (target, problem) in std::mem::take(&mut self.desired.problems) {
+            let object =
+                target.map_or_else(|| self.issuance(), |target| format!("Secret {target}"));
+            self.problem(Area::Certificates, object, problem);
         }
         let (additional, unknown) = self.additional_anchors();
         let issuer = self.observed.issuer.clone();
@@ -365,7 +405,7 @@ impl Draft<'_> {
         ) {
             self.wake_in(RETRY);
         }
-        self.problem(Area::Issuer, problem);
+        self.problem(Area::Issuer, self.authority(), problem);
         self.keep_status();
     }
 
@@ -379,6 +419,7 @@ impl Draft<'_> {
             );
             self.problem(
                 Area::Issuer,
+                self.authority(),
                 Problem::new(Reason::NamespaceNotServed, message),
             );
         } else if secret.generate {
@@ -400,6 +441,7 @@ impl Draft<'_> {
             );
             self.problem(
                 Area::Issuer,
+                self.authority(),
                 Problem::new(Reason::CASecretNotFound, message),
             );
         }
@@ -461,7 +503,8 @@ impl Draft<'_> {
                 Err(why) => why,
             };
             let message = format!("{origin}: {problem}; correct it or remove the entry");
-            self.problem(Area::Trust, Problem::new(Reason::AnchorUnreadable, message));
+            let problem = Problem::new(Reason::AnchorUnreadable, message);
+            self.problem(Area::Trust, self.issuance(), problem);
             unknown.push(origin);
         }
         (anchors, unknown)
@@ -547,7 +590,7 @@ impl Draft<'_> {
         let spec = &self.observed.issuance.spec;
         let (gate, problems) = gate(&spec.rollout.windows, self.now);
         for problem in problems {
-            self.problem(Area::Rollouts, problem);
+            self.problem(Area::Rollouts, self.issuance(), problem);
         }
         if spec.rollout.strategy == RolloutStrategy::Restart
             && spec.rotation.strategy == RotationStrategy::Staged
@@ -591,7 +634,7 @@ impl Draft<'_> {
                      replace; replace the Secret's content, and remove the annotation"
                 );
                 let problem = Problem::new(Reason::CANotGenerated, message);
-                self.warnings.insert(Area::Issuer, problem);
+                self.warn(Area::Issuer, self.authority(), problem);
             }
             return;
         };
@@ -650,8 +693,8 @@ impl Draft<'_> {
                 "the CA {} ends at {end}, and certificates end with it; replace the CA",
                 ca.certificate().subject()
             );
-            self.warnings
-                .insert(Area::Issuer, Problem::new(Reason::CAExpiring, message));
+            let problem = Problem::new(Reason::CAExpiring, message);
+            self.warn(Area::Issuer, self.authority(), problem);
         } else {
             self.wake(warn);
         }
@@ -667,6 +710,7 @@ impl Draft<'_> {
                 );
                 self.problem(
                     Area::Trust,
+                    target,
                     Problem::new(Reason::NamespaceNotServed, message),
                 );
                 continue;
@@ -675,13 +719,14 @@ impl Draft<'_> {
                 let message = format!(
                     "{target}: the older issuance {owner} owns it; name another in spec.trust, or give this issuance other namespaces"
                 );
-                self.problem(Area::Trust, Problem::new(Reason::Conflict, message));
+                self.problem(Area::Trust, target, Problem::new(Reason::Conflict, message));
                 continue;
             }
             let stored = self.observed.material.get(target).map(AsRef::as_ref);
             if let Some(Read::Unknown(why)) = stored {
                 self.problem(
                     Area::Trust,
+                    target,
                     Problem::new(Reason::Unreadable, format!("{target}: {why}")),
                 );
                 self.wake_in(RETRY);
@@ -692,15 +737,15 @@ impl Draft<'_> {
                 let message = format!(
                     "{target}: {owner} controls it (ownerReferences); delete that object or name another in spec.trust"
                 );
-                self.problem(Area::Trust, Problem::new(Reason::NotOwned, message));
+                self.problem(Area::Trust, target, Problem::new(Reason::NotOwned, message));
                 continue;
             }
             if found.is_some_and(|found| found.has_key) {
                 let message = format!(
                     "{target} holds a private key, and workloads mount it; move the CA to a Secret of another name and leave only ca.crt there"
                 );
-                self.warnings
-                    .insert(Area::Trust, Problem::new(Reason::CAKeyExposed, message));
+                let problem = Problem::new(Reason::CAKeyExposed, message);
+                self.warn(Area::Trust, target, problem);
             }
             let Some(wanted) = trust.wanted(&Place::Material(target.clone()), retiring) else {
                 continue;
@@ -717,7 +762,7 @@ impl Draft<'_> {
             if let Err(problem) =
                 self.may_repair(&object, "data[\"ca.crt\"]", ours, manager, written)
             {
-                self.problem(Area::Trust, problem);
+                self.problem(Area::Trust, target, problem);
                 continue;
             }
             self.waiting.push((
@@ -823,7 +868,7 @@ impl Draft<'_> {
                     if reason == Reason::Progressing {
                         self.waiting.push((Area::Planes, problem));
                     } else {
-                        self.problem(Area::Planes, problem);
+                        self.problem(Area::Planes, &plane.plane, problem);
                     }
                     (false, Some(reason))
                 }
@@ -1023,7 +1068,7 @@ impl Draft<'_> {
                     if reason == Reason::Unreadable {
                         self.wake_in(RETRY);
                     }
-                    self.problem(Area::Certificates, problem);
+                    self.problem(Area::Certificates, leaf.material(), problem);
                     (CertificateState::Failed, Some(reason))
                 }
                 Verdict::Issue(why) => match self.when(trust, retiring, &context, &why) {
@@ -1385,7 +1430,7 @@ impl Draft<'_> {
         let known: BTreeSet<(&str, &str)> = planes
             .map(|plane| (plane_type(plane.plane.kind), plane.plane_id.as_str()))
             .collect();
-        let lost: Vec<Problem> = observed
+        let lost: Vec<(&WorkloadRef, Problem)> = observed
             .workloads
             .iter()
             .filter(|workload| {
@@ -1399,12 +1444,12 @@ impl Draft<'_> {
                          would say \"no {kind} CRs found with planeID '{id}'\"; create the plane resource, or let its spec.planeID equal the agent's --plane-id",
                         workload.workload
                     );
-                    Problem::new(Reason::PlaneNotFound, message)
+                    (&workload.workload, Problem::new(Reason::PlaneNotFound, message))
                 })
             })
             .collect();
-        for problem in lost {
-            self.problem(Area::Planes, problem);
+        for (workload, problem) in lost {
+            self.problem(Area::Planes, workload, problem);
         }
     }
 
@@ -1521,13 +1566,14 @@ impl Draft<'_> {
             let said = format!("{workload} {state}");
             if phase == RolloutPhase::RestartNeeded {
                 let problem = Problem::new(Reason::RestartNeeded, said);
-                self.problem(Area::Rollouts, problem);
+                self.problem(Area::Rollouts, &workload, problem);
             } else if late <= self.now && consumer.is_busy() {
                 phase = RolloutPhase::Stuck;
                 let message = format!(
                     "{workload} has not finished its rollout since {since}: {state}; look at its pods (kubectl describe) and mend what keeps them from being available"
                 );
-                self.problem(Area::Rollouts, Problem::new(Reason::RolloutStuck, message));
+                let problem = Problem::new(Reason::RolloutStuck, message);
+                self.problem(Area::Rollouts, &workload, problem);
             } else if reason != Reason::WaitingForWindow {
                 match late > self.now {
                     true => self.wake(late),
@@ -1690,6 +1736,7 @@ impl Draft<'_> {
             steps: self.steps,
             status: self.status,
             events,
+            problems: self.noted,
             next_check: self.next_check,
             say_first,
         }

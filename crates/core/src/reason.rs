@@ -1,26 +1,34 @@
 //! The words that conditions, Events, metrics and logs share.
 
-use std::fmt;
-
-macro_rules! reasons {
-    ($($(#[$doc:meta])* $name:ident),* $(,)?) => {
-        /// Why something is as it is: one CamelCase word, the same in condition, Event, metric and log.
+/// An enum of words that people meet: each is one CamelCase word with its section in docs/troubleshooting.md.
+macro_rules! words {
+    ($(#[$about:meta])* $words:ident: $($(#[$doc:meta])* $name:ident),* $(,)?) => {
+        $(#[$about])*
         #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-        pub enum Reason { $($(#[$doc])* $name),* }
+        pub enum $words { $($(#[$doc])* $name),* }
 
-        impl Reason {
-            /// Every reason, for documentation and metrics.
-            pub const ALL: &[Reason] = &[$(Reason::$name),*];
+        impl $words {
+            /// Every word, for documentation and metrics.
+            pub const ALL: &[$words] = &[$($words::$name),*];
 
             /// The word.
             pub fn as_str(self) -> &'static str {
-                match self { $(Reason::$name => stringify!($name)),* }
+                match self { $($words::$name => stringify!($name)),* }
+            }
+        }
+
+        impl std::fmt::Display for $words {
+            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str(self.as_str())
             }
         }
     };
 }
+pub(crate) use words;
 
-reasons! {
+words! {
+    /// Why something is as it is: one CamelCase word, the same in condition, Event, metric and log.
+    Reason:
     // What is well, or under way.
     /// All is as wanted.
     Ready,
@@ -150,12 +158,6 @@ reasons! {
     RolloutStuck,
     /// A workload holds old material, and `rollout.strategy` is None.
     RestartNeeded,
-}
-
-impl fmt::Display for Reason {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
-    }
 }
 
 /// Something that keeps the issuance from being ready.

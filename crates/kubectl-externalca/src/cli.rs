@@ -69,7 +69,10 @@ pub enum Command {
     Status(StatusArgs),
     /// Show what the operator would do now, and why. Nothing is changed.
     Plan(PlanArgs),
-    // check and adopt have their place here.
+    /// Say what is wrong, why, and what to do. Nothing is changed.
+    Check(CheckArgs),
+    /// Print the issuance that takes over what exists, and what would change. Nothing is changed.
+    Adopt(AdoptArgs),
     /// Renew a certificate, or all, now.
     Renew(RenewArgs),
     /// Replace the CA that the operator made by the next one.
@@ -118,6 +121,66 @@ pub struct PlanArgs {
     /// What would be done if the CA Secret held this CA: its certificate in PEM, with its chain. No key is needed.
     #[arg(long, value_name = "FILE")]
     pub ca: Option<PathBuf>,
+}
+
+/// What to check.
+#[derive(Debug, Args)]
+pub struct CheckArgs {
+    /// The issuance; all of the namespace by default.
+    pub name: Option<String>,
+
+    /// Try the handshake with the gateway, with each agent's certificate: at this address (host:port), or through a
+    /// port-forward to the gateway's pod.
+    #[arg(long, value_name = "ADDRESS", num_args = 0..=1, require_equals = true, default_missing_value = "")]
+    pub connect: Option<String>,
+
+    /// Files instead of a cluster.
+    #[command(flatten)]
+    pub files: FilesArgs,
+}
+
+/// Files that are checked without any cluster.
+#[derive(Debug, Args)]
+pub struct FilesArgs {
+    /// The CA bundle of whoever verifies the certificate, in PEM.
+    #[arg(long, value_name = "FILE", requires_all = ["cert", "role"], conflicts_with_all = ["name", "connect"])]
+    pub ca: Option<PathBuf>,
+
+    /// The certificate, leaf first.
+    #[arg(long, value_name = "FILE", requires = "ca")]
+    pub cert: Option<PathBuf>,
+
+    /// Its key.
+    #[arg(long, value_name = "FILE", requires = "ca")]
+    pub key: Option<PathBuf>,
+
+    /// What the certificate is for: the gateway's is a server's, an agent's a client's.
+    #[arg(long, value_enum, requires = "ca")]
+    pub role: Option<Role>,
+
+    /// The plane that a client's certificate is for.
+    #[arg(long, value_name = "ID", requires = "ca")]
+    pub plane_id: Option<String>,
+
+    /// A name by which the server is dialled; may be given more than once.
+    #[arg(long, value_name = "NAME", requires = "ca")]
+    pub dns: Vec<String>,
+}
+
+/// What a certificate is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+#[allow(missing_docs)]
+pub enum Role {
+    Server,
+    Client,
+}
+
+/// What to adopt.
+#[derive(Debug, Args)]
+pub struct AdoptArgs {
+    /// Name of the issuance that is printed.
+    #[arg(long, default_value = "cluster-gateway")]
+    pub name: String,
 }
 
 /// What to renew.

@@ -40,7 +40,8 @@ fn document(path: &Path, problem: impl ToString) -> Error {
     }
 }
 
-fn bytes(path: &Path) -> Result<Vec<u8>, Error> {
+/// What stands in a file; `-` is standard input.
+pub fn bytes(path: &Path) -> Result<Vec<u8>, Error> {
     let read = match path == Path::new("-") {
         true => {
             let mut bytes = Vec::new();

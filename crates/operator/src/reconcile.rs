@@ -101,6 +101,7 @@ pub async fn reconcile(
         events,
         next_check,
         say_first,
+        problems: _,
     } = plan(&observed, now);
     if say_first && !steps.is_empty() {
         let written =

@@ -221,6 +221,11 @@ impl Certificate {
         if self.issuer_der() != issuer.subject_der() {
             return false;
         }
+        self.signature_verifies_with(issuer)
+    }
+
+    /// Whether the issuer's key made its signature, whatever its issuer is called.
+    pub fn signature_verifies_with(&self, issuer: &Self) -> bool {
         let fingerprint = issuer.fingerprint();
         let mut signers = self
             .0
@@ -248,6 +253,11 @@ impl Certificate {
     /// The subject alternative names, in order; kinds other than `San`'s are left out.
     pub fn sans(&self) -> &[San] {
         &self.0.extensions.sans
+    }
+
+    /// Whether a client that dials this host (a DNS name or an IP address) accepts its names. Common names do not count.
+    pub fn is_valid_for(&self, host: &str) -> bool {
+        self.sans().iter().any(|san| san.covers(host))
     }
 
     /// The extended key usages that it lists by name; `any` counts as both, and a certificate without a list has none.

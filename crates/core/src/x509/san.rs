@@ -20,6 +20,22 @@ impl San {
             _ => self == other,
         }
     }
+
+    /// Whether a client that dials this host accepts the name; a wildcard stands for one whole label.
+    pub(super) fn covers(&self, host: &str) -> bool {
+        match self {
+            Self::Dns(name) => {
+                let parent = host.split_once('.').map(|(_, parent)| parent);
+                name.eq_ignore_ascii_case(host)
+                    || name
+                        .strip_prefix("*.")
+                        .zip(parent)
+                        .is_some_and(|(name, parent)| name.eq_ignore_ascii_case(parent))
+            }
+            Self::Ip(address) => host.parse() == Ok(*address),
+            Self::Uri(_) => false,
+        }
+    }
 }
 
 impl fmt::Display for San {

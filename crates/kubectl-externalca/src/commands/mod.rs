@@ -1,6 +1,8 @@
 //! A verb each.
 
 mod act;
+mod adopt;
+mod check;
 mod follow;
 mod plan;
 mod status;
@@ -37,6 +39,8 @@ impl From<Exit> for ExitCode {
 pub async fn run(cli: Cli) -> Result<Exit, Error> {
     let session = async || Session::open(&cli.global).await;
     match cli.command {
+        Command::Check(args) => check::run(&cli.global, &args).await,
+        Command::Adopt(args) => adopt::run(&session().await?, &args).await,
         Command::Status(args) => status::run(&session().await?, &args).await,
         Command::Plan(args) => plan::run(&session().await?, &args).await,
         Command::Renew(args) => act::renew(&session().await?, &args).await,

@@ -1,10 +1,11 @@
 //! One-shot reads that make the snapshot which the operator makes from its watches. What may not be read is said, and
 //! nothing is concluded from it.
 
+mod extra;
 mod planes;
 mod scope;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Debug;
 use std::sync::Arc;
 
@@ -12,7 +13,7 @@ use external_ca_api::ExternalCAIssuance;
 use external_ca_core::desired::{desired, namespace};
 use external_ca_core::facts;
 use external_ca_core::observed::{
-    MaterialKind, MaterialRef, Observed, Plane, Read, Workload, WorkloadKind,
+    Material, MaterialKind, MaterialRef, Observed, Plane, Read, Workload, WorkloadKind,
 };
 use external_ca_core::snapshot::{CaPem, Needs, Scope, Seen, workloads_of};
 use futures::{StreamExt, stream};
@@ -25,6 +26,8 @@ use kube::{Api, Client, Resource, ResourceExt};
 use serde::de::DeserializeOwned;
 
 use crate::error::api_message;
+
+pub use extra::extra;
 
 /// How many reads are under way at once.
 const READERS: usize = 16;
@@ -77,6 +80,28 @@ impl Gathered {
             notes,
             needs,
         }
+    }
+
+    /// Everything that was read, and these objects too.
+    pub async fn with_material(
+        &self,
+        client: &Client,
+        more: Vec<MaterialRef>,
+    ) -> BTreeMap<MaterialRef, Arc<Read<Material>>> {
+        let mut found: BTreeMap<_, _> = self.seen.material.clone().into_iter().collect();
+        for material in more {
+            if found.contains_key(&material) {
+                continue;
+            }
+            let read = match read_material(client, &material).await {
+                Ok(object) => object
+                    .as_ref()
+                    .map_or(Read::Absent, |object| Read::Found(facts_of(object))),
+                Err(why) => Read::Unknown(why),
+            };
+            found.insert(material, Arc::new(read));
+        }
+        found
     }
 
     /// The snapshot that the operator would plan from.
@@ -168,13 +193,15 @@ fn put(needs: &Needs, seen: &mut Seen, material: MaterialRef, object: &Read<Obje
             seen.anchors.insert((target.clone(), key.clone()), anchors);
         }
     }
-    let facts = map(object, |object| {
-        Some(match object {
-            Object::Secret(secret) => facts::secret(secret),
-            Object::ConfigMap(found) => facts::config_map(found),
-        })
-    });
+    let facts = map(object, |object| Some(facts_of(object)));
     seen.material.insert(material, Arc::new(facts));
+}
+
+fn facts_of(object: &Object) -> Material {
+    match object {
+        Object::Secret(secret) => facts::secret(secret),
+        Object::ConfigMap(found) => facts::config_map(found),
+    }
 }
 
 fn map<T, U>(read: &Read<T>, facts: impl FnOnce(&T) -> Option<U>) -> Read<U> {

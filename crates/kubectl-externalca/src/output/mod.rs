@@ -1,5 +1,6 @@
 //! Answers as text. Nothing here reads or writes.
 
+pub mod findings;
 mod paint;
 pub mod plan;
 pub mod progress;

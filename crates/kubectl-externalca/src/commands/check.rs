@@ -1,0 +1,83 @@
+//! `check`: what is wrong, why, and what to do.
+
+use std::io::IsTerminal;
+use std::path::Path;
+use std::sync::Arc;
+
+use external_ca_api::ExternalCAIssuance;
+use external_ca_core::diagnosis::{self, FileRole, Files, Finding};
+use jiff::Timestamp;
+use zeroize::Zeroizing;
+
+use super::{Exit, print};
+use crate::cli::{CheckArgs, FilesArgs, Global, Role};
+use crate::connect;
+use crate::error::Error;
+use crate::input::bytes;
+use crate::observe::{Gathered, extra};
+use crate::output::{Paint, findings};
+use crate::session::Session;
+
+/// Checks issuances, or files without any cluster.
+pub async fn run(global: &Global, args: &CheckArgs) -> Result<Exit, Error> {
+    let found = match (&args.files.ca, &args.files.cert, args.files.role) {
+        (Some(ca), Some(cert), Some(role)) => files(&args.files, ca, cert, role)?,
+        _ => {
+            let session = Session::open(global).await?;
+            let mut found = Vec::new();
+            for issuance in session.find(args.name.as_deref()).await? {
+                found.extend(cluster(&session, Arc::new(issuance), args).await?);
+            }
+            found
+        }
+    };
+    let paint = Paint::for_stdout(
+        std::io::stdout().is_terminal(),
+        std::env::var_os("NO_COLOR"),
+    );
+    print(&findings::render(&found, global.output, paint)?)?;
+    Ok(match found.is_empty() {
+        true => Exit::Fine,
+        false => Exit::Findings,
+    })
+}
+
+async fn cluster(
+    session: &Session,
+    issuance: Arc<ExternalCAIssuance>,
+    args: &CheckArgs,
+) -> Result<Vec<Finding>, Error> {
+    let gathered = Gathered::read(&session.client, &issuance, &[]).await;
+    let extra = extra(&session.client, &issuance, &gathered.seen).await;
+    let now = Timestamp::now();
+    let observed = gathered.observed(&issuance, now);
+    let mut found = diagnosis::diagnose(&observed, &extra, now);
+    if let Some(address) = &args.connect {
+        let address = Some(address.as_str()).filter(|address| !address.is_empty());
+        let more = connect::check(&session.client, &observed, address).await?;
+        diagnosis::join(&mut found, more);
+    }
+    Ok(found)
+}
+
+fn files(args: &FilesArgs, ca: &Path, cert: &Path, role: Role) -> Result<Vec<Finding>, Error> {
+    let key = args
+        .key
+        .as_deref()
+        .map(bytes)
+        .transpose()?
+        .map(Zeroizing::new);
+    let (ca_text, cert_text) = (bytes(ca)?, bytes(cert)?);
+    let files = Files {
+        ca: (&ca.to_string_lossy(), &ca_text),
+        certificate: (&cert.to_string_lossy(), &cert_text),
+        key: key.as_ref().map(|key| key.as_slice()),
+        role: match role {
+            Role::Server => FileRole::Server,
+            Role::Client => FileRole::Client,
+        },
+        plane_id: args.plane_id.as_deref(),
+        dns: &args.dns,
+    };
+    Ok(diagnosis::files(&files, Timestamp::now()))
+}
