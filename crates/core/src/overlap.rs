@@ -63,7 +63,7 @@ pub fn unseen(
     };
     let leaves = desired.leaves.values();
     leaves
-        .filter(|leaf| !holders.any(&leaf.material()))
+        .filter(|leaf| holders.of(&leaf.material()).is_empty())
         .filter_map(|leaf| {
             let bundles = desired.trust_places.iter();
             let bundles = bundles.filter(|bundle| bundle.object.namespace == leaf.target.namespace);

@@ -1163,7 +1163,7 @@ impl Draft<'_> {
         }
         serves_until
             .and_then(|end| self.gate.holds_back(end, self.reserve, self.now))
-            .filter(|_| trust.holders.any(&context.leaf.material()))
+            .filter(|_| !trust.holders.of(&context.leaf.material()).is_empty())
             .map_or(When::Now, When::Window)
     }
 

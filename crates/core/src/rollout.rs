@@ -208,32 +208,40 @@ pub fn stamp(
     loaded
 }
 
-/// Who may not hold what is stored, by every object that is mounted.
+/// Who mounts what, and who of them may not hold what is stored.
 #[derive(Default)]
-pub struct Holders<'a>(BTreeMap<&'a MaterialRef, Vec<&'a WorkloadRef>>);
+pub struct Holders<'a>(BTreeMap<&'a MaterialRef, Mounted<'a>>);
+
+#[derive(Default)]
+struct Mounted<'a> {
+    by: Vec<&'a Workload>,
+    not_current: Vec<&'a WorkloadRef>,
+}
 
 impl<'a> Holders<'a> {
     /// Of all consumers, in their order.
     pub fn new(consumers: &[Consumer<'a>]) -> Self {
-        let mut found: BTreeMap<_, Vec<_>> = BTreeMap::new();
+        let mut found: BTreeMap<_, Mounted<'a>> = BTreeMap::new();
         for consumer in consumers {
             for (object, load) in &consumer.loads {
-                let workloads = found.entry(*object).or_default();
+                let mounted = found.entry(*object).or_default();
+                mounted.by.push(consumer.workload);
                 if *load != Load::Current {
-                    workloads.push(&consumer.workload.workload);
+                    mounted.not_current.push(&consumer.workload.workload);
                 }
             }
         }
         Self(found)
     }
 
-    /// Whether any workload mounts the object.
-    pub fn any(&self, object: &MaterialRef) -> bool {
-        self.0.contains_key(object)
+    /// The workloads that mount the object.
+    pub fn of(&self, object: &MaterialRef) -> &[&'a Workload] {
+        self.0.get(object).map_or(&[], |mounted| &mounted.by)
     }
 
     /// Those that may not hold what is stored; none where every consumer does.
     pub fn not_current(&self, object: &MaterialRef) -> &[&'a WorkloadRef] {
-        self.0.get(object).map_or(&[], Vec::as_slice)
+        let mounted = self.0.get(object);
+        mounted.map_or(&[], |mounted| &mounted.not_current)
     }
 }

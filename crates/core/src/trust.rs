@@ -145,13 +145,10 @@ impl Trust<'_> {
         let Some(found) = stored.and_then(|stored| stored.found()) else {
             return false;
         };
-        let mut readers = self
-            .consumers
-            .iter()
-            .filter(|consumer| consumer.loads.contains_key(material));
+        let mut readers = self.holders.of(material).iter();
         found.changed == found.created
             && readers.all(|reader| {
-                let since = reader.workload.available_since;
+                let since = reader.available_since;
                 since.is_none() || since >= found.created
             })
     }
