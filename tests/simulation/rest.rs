@@ -54,6 +54,8 @@ pub fn come_to_rest(
             return Err("Ready, and an old anchor is still on its way out".into());
         }
         if quiet > QUIET {
+            // Rollouts that people began may still be under way.
+            (0..20).for_each(|_| world.cluster.run_pods(&mut rng, 1.0));
             return is_as_wanted(world, by_people);
         }
     }
