@@ -10,17 +10,7 @@ command -v promtool >/dev/null || {
 	echo "tests/alerts.sh: promtool is missing; Debian has it: apt-get install --no-install-recommends prometheus" >&2
 	exit 1
 }
-helm=$(tests/tools.sh helm)/helm
-work=$(mktemp -d)
-trap 'rm -rf "$work"' EXIT
-trap 'exit 130' INT TERM HUP
-export HELM_CACHE_HOME="$work/helm" HELM_CONFIG_HOME="$work/helm" HELM_DATA_HOME="$work/helm"
-
-failures=0
-wrong() {
-	echo "WRONG: $*" >&2
-	failures=$((failures + 1))
-}
+. tests/checks.sh
 checked() { # command…
 	"$@" >"$work/output" 2>&1 || wrong "$*: $(cat "$work/output")"
 }

@@ -6,20 +6,10 @@
 set -eu
 cd "$(dirname "$0")/.."
 
-helm=$(tests/tools.sh helm)/helm
+. tests/checks.sh
 kustomize=$(tests/tools.sh kustomize)/kustomize
 glua=$(tests/tools.sh glua)/glua
 chart=charts/external-ca-operator
-work=$(mktemp -d)
-trap 'rm -rf "$work"' EXIT
-trap 'exit 130' INT TERM HUP
-export HELM_CACHE_HOME="$work/helm" HELM_CONFIG_HOME="$work/helm" HELM_DATA_HOME="$work/helm"
-
-failures=0
-wrong() {
-	echo "WRONG: $*" >&2
-	failures=$((failures + 1))
-}
 template() { # file arguments…
 	output=$1
 	shift
