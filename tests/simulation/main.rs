@@ -18,7 +18,8 @@ mod shrink;
 mod story;
 mod view;
 
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::collections::BTreeMap;
+use std::sync::Mutex;
 
 use mutants::Mutant;
 use story::Story;
@@ -28,21 +29,14 @@ const TEETH: u64 = 500;
 /// Seeds that once failed.
 const REGRESSIONS: &[u64] = &[16, 56, 150, 196, 213, 417, 621, 1288, 4083, 4112];
 
-/// Tells the story of a seed; one that fails is told again as shortly as it still fails.
-fn check(seed: u64) {
-    let story = Story::draw(seed);
-    if story.tell(None, false).is_ok() {
-        return;
-    }
-    let short = shrink::shrink(story, None);
+/// Tells the story of a seed again, as shortly as it still fails.
+fn explain(seed: u64) -> String {
+    let short = shrink::shrink(Story::draw(seed), None);
     let (failure, trace) = short.tell(None, true).unwrap_err();
     let (trace, events) = (trace.join("\n"), short.events.iter());
     let events: Vec<String> = events.map(|event| format!("{event:?},")).collect();
-    let events = events.join("\n");
-    panic!(
-        "seed {seed}: {failure}\n\n{trace}\n\nevents:\n{events}\nby hand: {}",
-        short.by_hand
-    );
+    let (events, by_hand) = (events.join("\n"), short.by_hand);
+    format!("seed {seed}: {failure}\n\n{trace}\n\nevents:\n{events}\nby hand: {by_hand}")
 }
 
 #[test]
@@ -50,26 +44,36 @@ fn no_seed_breaks_trust() {
     let number =
         |name: &str, default| std::env::var(name).map_or(default, |text| text.parse().unwrap());
     let (from, seeds) = (number("FROM", 0), number("SEEDS", 5_000));
-    REGRESSIONS.iter().copied().for_each(check);
-    let (next, failed) = (AtomicU64::new(from), AtomicBool::new(false));
+    let all = REGRESSIONS.iter().copied().chain(from..from + seeds);
+    let (all, failed) = (Mutex::new(all), Mutex::new(BTreeMap::new()));
     std::thread::scope(|scope| {
         for _ in 0..std::thread::available_parallelism().unwrap().get() {
             scope.spawn(|| {
-                while !failed.load(Ordering::Relaxed) {
-                    let seed = next.fetch_add(1, Ordering::Relaxed);
-                    if seed >= from + seeds {
-                        return;
-                    }
-                    let checked = std::panic::catch_unwind(|| check(seed));
-                    if let Err(failure) = checked {
-                        failed.store(true, Ordering::Relaxed);
-                        std::panic::resume_unwind(failure);
+                loop {
+                    let next = all.lock().unwrap().next();
+                    let Some(seed) = next else { return };
+                    if let Err((failure, _)) = Story::draw(seed).tell(None, false) {
+                        failed.lock().unwrap().insert(seed, failure);
                     }
                 }
             });
         }
     });
     println!("{seeds} seeds, and {} that once failed", REGRESSIONS.len());
+    let failed = failed.into_inner().unwrap();
+    for (seed, failure) in &failed {
+        println!(
+            "seed {seed}: {}",
+            failure.lines().next().unwrap_or_default()
+        );
+    }
+    if let Some(first) = failed.keys().next() {
+        panic!(
+            "{} seeds fail. The first:\n{}",
+            failed.len(),
+            explain(*first)
+        );
+    }
 }
 
 #[test]
