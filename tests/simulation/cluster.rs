@@ -91,6 +91,8 @@ pub struct Cluster {
     pub begun: u64,
     serial: u64,
     pub issuance: Arc<ExternalCAIssuance>,
+    /// Changes with each write of the issuance.
+    pub issuance_version: u64,
     /// Which CA the CA Secret holds.
     pub authority: usize,
     /// Anchors of which the stored status has said that they are on their way out.
@@ -136,6 +138,7 @@ impl Cluster {
                 },
             }))
             .unwrap()),
+            issuance_version: 1,
             authority: 0,
             announced: BTreeSet::new(),
             cut_off: false,
@@ -215,6 +218,7 @@ impl Cluster {
 
     pub fn put_status(&mut self, status: ExternalCAIssuanceStatus) {
         self.announced.extend(retiring(&status).cloned());
+        self.issuance_version += 1;
         Arc::make_mut(&mut self.issuance).status = Some(status);
     }
 

@@ -79,7 +79,8 @@ impl Handshakes {
                 continue;
             }
             let agents = held(cluster, &agent_leaf(home_of(&plane.plane)), seen);
-            let Some(anchors) = cluster.client_ca(plane) else {
+            let anchors = cluster.client_ca(plane);
+            let Some(anchors) = anchors.filter(|anchors| !anchors.is_empty()) else {
                 // The gateway refuses whoever comes, or will come.
                 failing.insert(format!(
                     "agent's leaf {} at {}",

@@ -30,8 +30,8 @@ const TEETH: u64 = 500;
 const REGRESSIONS: &[u64] = &[16, 56, 150, 196, 213, 417, 621, 1288, 4083, 4112];
 
 /// Tells the story of a seed again, as shortly as it still fails.
-fn explain(seed: u64) -> String {
-    let short = shrink::shrink(Story::draw(seed), None);
+fn explain(seed: u64, failure: &str) -> String {
+    let short = shrink::shrink(Story::draw(seed), failure);
     let (failure, trace) = short.tell(None, true).unwrap_err();
     let (trace, events) = (trace.join("\n"), short.events.iter());
     let events: Vec<String> = events.map(|event| format!("{event:?},")).collect();
@@ -67,12 +67,9 @@ fn no_seed_breaks_trust() {
             failure.lines().next().unwrap_or_default()
         );
     }
-    if let Some(first) = failed.keys().next() {
-        panic!(
-            "{} seeds fail. The first:\n{}",
-            failed.len(),
-            explain(*first)
-        );
+    if let Some((first, failure)) = failed.first_key_value() {
+        let first = explain(*first, failure);
+        panic!("{} seeds fail. The first:\n{first}", failed.len());
     }
 }
 

@@ -58,7 +58,11 @@ pub struct World {
 
 pub struct Operator {
     view: View,
+    /// What the last turn said, whether it is stored or not.
     said: Option<ExternalCAIssuanceStatus>,
+    /// What it last stored or read back, and the issuance's version then.
+    status: Option<ExternalCAIssuanceStatus>,
+    version: u64,
     /// Planes whose write may have happened, or not.
     in_doubt: BTreeSet<PlaneRef>,
     pub clock: SignedDuration,
@@ -91,6 +95,8 @@ impl Operator {
         Self {
             view,
             said: None,
+            status: None,
+            version: 0,
             in_doubt: BTreeSet::new(),
             clock: SignedDuration::ZERO,
             turn: None,
@@ -112,6 +118,7 @@ impl Operator {
             if !self.say(world, &turn, weather.answer) {
                 return Ok(());
             }
+            self.said.clone_from(&self.status);
             true
         } else if let Some(step) = turn.next() {
             self.call(world, &mut turn, &step, weather, &mut rng)?;
@@ -212,13 +219,32 @@ impl Operator {
         Ok(())
     }
 
-    /// Stores the status; false where it is not, as far as the operator knows.
-    fn say(&self, world: &mut World, turn: &Turn, answer: Answer) -> bool {
+    /// Stores the status; false where it is not, as far as the operator knows. Where the issuance has changed it is read.
+    fn say(&mut self, world: &mut World, turn: &Turn, answer: Answer) -> bool {
         use Answer::{Broken, Lost, Refused, Withheld};
-        if !matches!(answer, Broken | Refused | Withheld) {
-            world.cluster.put_status(turn.planned.status.clone());
+        let cluster = &mut world.cluster;
+        let status = &turn.planned.status;
+        let stored = self.status.as_ref().or(self.view.issuance.status.as_ref());
+        if stored == Some(status) {
+            return true;
         }
-        !matches!(answer, Broken | Refused | Withheld | Lost)
+        if matches!(answer, Broken | Refused | Withheld) {
+            return false;
+        }
+        if self.version.max(self.view.issuance_version) != cluster.issuance_version {
+            cluster.say(|| "operator: the issuance has changed");
+            self.status.clone_from(&cluster.issuance.status);
+            self.said.clone_from(&self.status);
+            self.version = cluster.issuance_version;
+            return false;
+        }
+        cluster.put_status(status.clone());
+        if answer == Lost {
+            return false;
+        }
+        self.status = Some(status.clone());
+        self.version = cluster.issuance_version;
+        true
     }
 
     fn call(
@@ -326,6 +352,10 @@ impl Operator {
         let replaces = live.map(|live| content(live).resource_version.clone());
         if !same {
             self.view.see_material(&world.cluster, &target);
+            return None;
+        }
+        if crate::pki::ca(world.cluster.authority).certificate() != ca.certificate() {
+            self.view.authority = world.cluster.authority;
             return None;
         }
         let number = world.cluster.next_serial();

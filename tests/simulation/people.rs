@@ -172,6 +172,7 @@ pub fn carry_out(cluster: &mut Cluster, deed: Deed) {
 
 /// What a person can want of the issuance; each change is a new generation.
 pub fn spec(cluster: &mut Cluster) -> &mut external_ca_api::ExternalCAIssuanceSpec {
+    cluster.issuance_version += 1;
     let issuance = Arc::make_mut(&mut cluster.issuance);
     let generation = issuance.metadata.generation.unwrap_or_default();
     issuance.metadata.generation = Some(generation + 1);

@@ -61,8 +61,6 @@ impl Story {
             let from = rng.usize(..TROUBLE);
             (from, from + rng.usize(5..30))
         });
-        // Two that lead sign with the same CA. Where it is replaced while one of them is between look and write, the other
-        // may have dropped what the first still signs with: only a fence in the API server could promise more.
         let two_lead =
             |moment: usize| second.is_some_and(|(from, to)| (from..=to).contains(&moment));
         let (clocks, away) = (rng.u8(..3) == 0, rng.u8(..3) == 0);
@@ -76,9 +74,7 @@ impl Story {
                 7 if clocks => Some(Event::Clock(rng.usize(..LEADERS), rng.i8(-72..72))),
                 8 => Some(Event::Relist(rng.usize(..LEADERS))),
                 9 => Some(Event::Start(0)),
-                10..=20 => people::draw(rng, &habits)
-                    .filter(|deed| !two_lead(moment) || !matches!(deed, Deed::ReplaceCa(_)))
-                    .map(Event::Person),
+                10..=20 => people::draw(rng, &habits).map(Event::Person),
                 _ => None,
             });
             if let Some((from, to)) = second {

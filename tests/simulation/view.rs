@@ -15,8 +15,9 @@ use crate::cluster::{AGENTS, Cluster, HOME, Object};
 use crate::pki::ca;
 
 pub struct View {
-    issuance: Arc<ExternalCAIssuance>,
-    authority: usize,
+    pub issuance: Arc<ExternalCAIssuance>,
+    pub issuance_version: u64,
+    pub authority: usize,
     material: BTreeMap<MaterialRef, Object>,
     planes: BTreeMap<PlaneRef, Arc<Plane>>,
     workloads: BTreeMap<WorkloadRef, Arc<Workload>>,
@@ -29,6 +30,7 @@ impl View {
     pub fn new(cluster: &Cluster) -> Self {
         let mut view = Self {
             issuance: Arc::clone(&cluster.issuance),
+            issuance_version: cluster.issuance_version,
             authority: cluster.authority,
             material: BTreeMap::new(),
             planes: BTreeMap::new(),
@@ -43,6 +45,7 @@ impl View {
     pub fn watch(&mut self, cluster: &Cluster, late: &mut impl FnMut() -> bool) {
         if !late() {
             self.issuance = Arc::clone(&cluster.issuance);
+            self.issuance_version = cluster.issuance_version;
         }
         if !late() {
             self.authority = cluster.authority;

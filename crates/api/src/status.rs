@@ -105,6 +105,11 @@ pub struct TrustStatus {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[x_kube(merge_strategy = ListMerge::Atomic)]
     pub anchors: Vec<AnchorStatus>,
+    /// SHA-256 fingerprints, in hex, of anchors that have left the bundle: at most the last 32. Where one turns up again, an
+    /// old manifest for instance, it is taken out again as soon as nobody depends on it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[x_kube(merge_strategy = ListMerge::Atomic)]
+    pub former: Vec<String>,
 }
 
 /// One anchor of the bundle.

@@ -39,6 +39,8 @@ const CONTEST_LIMIT: u32 = 2;
 const RETRY: SignedDuration = SignedDuration::from_secs(60);
 /// When an unchanged issuance is looked at again at the latest.
 const RESYNC: SignedDuration = SignedDuration::from_hours(12);
+/// So many anchors that have left are remembered.
+const FORMER_ANCHORS: usize = 32;
 
 /// One thing to do. Steps are in order: a later one may rest on an earlier one.
 #[derive(Clone, Debug, PartialEq)]
@@ -527,6 +529,7 @@ impl Draft<'_> {
             ),
         };
         let known = known_anchors(self.previous());
+        let former = former_anchors(self.previous());
         let (verified, nobody) = (Verified::new(&desired), Holders::default());
         let trust = Trust {
             observed: self.observed,
@@ -537,6 +540,7 @@ impl Draft<'_> {
             verified: &verified,
             holders: &nobody,
             known: &known,
+            former: &former,
             unseen: &[],
             trust_secret: &trust_secret,
             by_reference: issuance.spec.planes.client_ca == ClientCa::SecretRef,
@@ -1367,7 +1371,8 @@ impl Draft<'_> {
             anchors.push(entry(anchor, AnchorState::Retiring, waiting));
         }
         anchors.extend(self.unseen_anchors(trust, &anchors));
-        self.status.trust = Some(TrustStatus { anchors });
+        let former = self.former_anchors(&anchors);
+        self.status.trust = Some(TrustStatus { anchors, former });
     }
 
     /// Anchors that may stand where nothing can be read now, or may have stood where nothing is: once forgotten, they would
@@ -1394,6 +1399,19 @@ impl Draft<'_> {
             ..old.clone()
         };
         unseen.map(keep).collect()
+    }
+
+    /// Guard 5: whatever was once handed out may come back, by a late write or an old manifest.
+    fn former_anchors(&self, anchors: &[AnchorStatus]) -> Vec<String> {
+        let previous = self.previous().and_then(|status| status.trust.as_ref());
+        let previous = previous.into_iter().flat_map(|trust| {
+            let named = trust.anchors.iter().map(|anchor| &anchor.fingerprint);
+            trust.former.iter().chain(named)
+        });
+        let here = |former: &&String| anchors.iter().any(|anchor| anchor.fingerprint == **former);
+        let mut former: Vec<String> = previous.filter(|one| !here(one)).cloned().collect();
+        former.drain(..former.len().saturating_sub(FORMER_ANCHORS));
+        former
     }
 
     /// How far the move to another CA has come.
@@ -1886,13 +1904,18 @@ fn is_issue_reason(reason: Reason) -> bool {
 }
 
 fn known_anchors(status: Option<&ExternalCAIssuanceStatus>) -> BTreeSet<Fingerprint> {
-    let anchors = status
-        .and_then(|status| status.trust.as_ref())
-        .map_or(&[][..], |trust| &trust.anchors);
-    anchors
-        .iter()
-        .filter_map(|anchor| Fingerprint::parse(&anchor.fingerprint))
-        .collect()
+    let trust = status.and_then(|status| status.trust.as_ref());
+    let anchors = trust.map_or(&[][..], |trust| &trust.anchors);
+    fingerprints(anchors.iter().map(|anchor| &anchor.fingerprint))
+}
+
+fn former_anchors(status: Option<&ExternalCAIssuanceStatus>) -> BTreeSet<Fingerprint> {
+    let trust = status.and_then(|status| status.trust.as_ref());
+    fingerprints(trust.into_iter().flat_map(|trust| &trust.former))
+}
+
+fn fingerprints<'a>(texts: impl Iterator<Item = &'a String>) -> BTreeSet<Fingerprint> {
+    texts.filter_map(|text| Fingerprint::parse(text)).collect()
 }
 
 fn same(stored: &[Certificate], wanted: &[Certificate]) -> bool {

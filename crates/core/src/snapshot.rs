@@ -15,7 +15,7 @@ use crate::observed::{
     Plane, PlaneRef, Read, Workload, WorkloadKind, WorkloadRef,
 };
 use crate::reason::{Problem, Reason};
-use crate::x509::{CaChain, Certificate, CertificateAuthority};
+use crate::x509::{CaChain, CaError, Certificate, CertificateAuthority};
 
 /// The PEM of a CA Secret. Wiped when dropped.
 #[derive(Clone, PartialEq)]
@@ -40,6 +40,11 @@ impl CaPem {
             key: Zeroizing::new(data("tls.key").unwrap_or_default()),
             root: data("ca.crt"),
         }
+    }
+
+    /// The CA, where verifiers would accept it.
+    pub fn authority(&self, now: Timestamp) -> Result<CertificateAuthority, CaError> {
+        CertificateAuthority::from_pem(&self.certificate, &self.key, self.root.as_deref(), now)
     }
 }
 
@@ -219,20 +224,13 @@ fn issuer(pem: Option<&Read<Arc<CaPem>>>, secret: &ObjectRef, now: Timestamp) ->
             Reason::CASecretUnreadable,
             format!("the CA Secret {secret}: {why}"),
         )),
-        Some(Read::Found(pem)) => {
-            match CertificateAuthority::from_pem(
-                &pem.certificate,
-                &pem.key,
-                pem.root.as_deref(),
-                now,
-            ) {
-                Ok(authority) => Issuer::Ready(Arc::new(authority)),
-                Err(error) => Issuer::Refused(Problem::new(
-                    ca_reason(&error),
-                    format!("the CA Secret {secret}: {error}"),
-                )),
-            }
-        }
+        Some(Read::Found(pem)) => match pem.authority(now) {
+            Ok(authority) => Issuer::Ready(Arc::new(authority)),
+            Err(error) => Issuer::Refused(Problem::new(
+                ca_reason(&error),
+                format!("the CA Secret {secret}: {error}"),
+            )),
+        },
     }
 }
 

@@ -90,6 +90,8 @@ pub struct Trust<'a> {
     pub unseen: &'a [Unseen],
     /// Anchors that the operator put into bundles, or found to verify its leaves: status remembers them.
     pub known: &'a BTreeSet<Fingerprint>,
+    /// Anchors of this kind that have left every bundle.
+    pub former: &'a BTreeSet<Fingerprint>,
     /// The trust Secret that planes may refer to.
     pub trust_secret: &'a MaterialRef,
     /// Whether planes are to refer to it.
@@ -246,7 +248,9 @@ impl Trust<'_> {
                             .is_some_and(|chain| self.needs(chain, leaf, anchor))
                     })
                 };
-                if self.known.contains(&anchor.fingerprint()) || needed() {
+                let fingerprint = anchor.fingerprint();
+                let ours = self.known.contains(&fingerprint) || self.former.contains(&fingerprint);
+                if ours || needed() {
                     found.push(anchor.clone());
                 }
             }
@@ -460,8 +464,9 @@ impl Trust<'_> {
                 continue;
             }
             let only_this_ca = !self.replaces(&place)
+                && self.is_first(&place)
                 && stored.iter().all(|other| {
-                    let beforehand = self.additional.contains(other) && self.is_first(&place);
+                    let beforehand = self.additional.contains(other);
                     other == anchor || beforehand && !retiring.contains(other)
                 });
             if chain.is_none() && only_this_ca {

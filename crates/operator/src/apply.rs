@@ -8,13 +8,14 @@ use aws_lc_rs::rand;
 use external_ca_api::{
     ExternalCAIssuance, ISSUANCE_ANNOTATION, MANAGER, MATERIAL_HASH_ANNOTATION, RENEW_ANNOTATION,
 };
-use external_ca_core::desired::{generated_ca_profile, identity};
+use external_ca_core::desired::{ca_secret, generated_ca_profile, identity};
 use external_ca_core::facts;
 use external_ca_core::observed::{
     Issuer as ObservedIssuer, Material, MaterialKind, MaterialRef, ObjectRef, Observed, PlaneRef,
     Read, WorkloadKind, WorkloadRef,
 };
 use external_ca_core::plan::{Round, Step, Wiring};
+use external_ca_core::snapshot::CaPem;
 use external_ca_core::x509::{
     self, Certificate, CertificateAuthority, KeyAlgorithm, LeafProfile, PrivateKey, encode_bundle,
 };
@@ -52,6 +53,8 @@ pub struct Outcome {
     pub unfinished: bool,
     /// Planes that may have been written, or not: to be read before anything is decided.
     pub in_doubt: BTreeSet<PlaneRef>,
+    /// The issuance's version, where it was written.
+    pub version: Option<String>,
 }
 
 /// Carries out the steps in order, each kind side by side: bundles, planes, certificates, and the rest one by one.
@@ -118,7 +121,17 @@ pub async fn apply(
         {
             continue;
         }
-        outcome.add(run(context, observed, &step, now).await, step);
+        let result = match &step {
+            Step::Consume(annotation) => {
+                let consumed = consume(context, &observed.issuance, annotation).await;
+                consumed.map(|version| {
+                    outcome.version = version;
+                    None
+                })
+            }
+            _ => run(context, observed, &step, now).await,
+        };
+        outcome.add(result, step);
     }
     outcome
 }
@@ -222,16 +235,23 @@ async fn run(
                 format!("restarted {workload}: the material it mounts has changed"),
             )))
         }
-        Step::Consume(annotation) => {
-            let api: Api<ExternalCAIssuance> = Api::namespaced(
-                context.client.clone(),
-                &issuance.namespace().unwrap_or_default(),
-            );
-            let patch = json!({"metadata": {"annotations": {*annotation: null}}});
-            bounded(api.patch(&issuance.name_any(), &merge(), &Patch::Merge(patch))).await?;
-            Ok(None)
-        }
+        Step::Consume(_) => Ok(None),
     }
+}
+
+/// Takes an annotation off the issuance, and returns its version then.
+async fn consume(
+    context: &Context,
+    issuance: &ExternalCAIssuance,
+    annotation: &str,
+) -> Result<Option<String>, Error> {
+    let api: Api<ExternalCAIssuance> = Api::namespaced(
+        context.client.clone(),
+        &issuance.namespace().unwrap_or_default(),
+    );
+    let patch = json!({"metadata": {"annotations": {annotation: null}}});
+    let patched = bounded(api.patch(&issuance.name_any(), &merge(), &Patch::Merge(patch))).await?;
+    Ok(patched.resource_version())
 }
 
 /// Server-side apply. What did not exist when it was looked at is not taken from whoever made it meanwhile: that is a
@@ -439,6 +459,7 @@ async fn issue(
         Some(pem) => PrivateKey::from_pem(&pem.0)?,
         None => generate(context, profile.key).await?,
     };
+    still_signs(context, &observed.issuance, authority, now).await?;
     let csr = x509::request(&key, profile)?;
     let request = SigningRequest {
         csr: &csr,
@@ -468,6 +489,25 @@ async fn issue(
     let written = bounded(api.patch(&target.name, &params, &Patch::Apply(secret))).await?;
     context.store.secret(target, Read::Found(&written));
     Ok(())
+}
+
+/// Whoever replaced the CA meanwhile may, with another operator that leads, have dropped what we would sign with.
+async fn still_signs(
+    context: &Context,
+    issuance: &ExternalCAIssuance,
+    authority: &CertificateAuthority,
+    now: Timestamp,
+) -> Result<(), Error> {
+    let target = ca_secret(issuance);
+    let api: Api<Secret> = Api::namespaced(context.client.clone(), &target.namespace);
+    let live = bounded(api.get_opt(&target.name)).await?;
+    let stored = live.as_ref().map(|secret| CaPem::of(secret).authority(now));
+    if matches!(stored, Some(Ok(stored)) if stored.certificate() == authority.certificate()) {
+        return Ok(());
+    }
+    let read = live.as_ref().map_or(Read::Absent, Read::Found);
+    context.store.secret(&target, read);
+    Err(Error::Changed)
 }
 
 fn matches_snapshot(observed: &Observed, target: &ObjectRef, live: Option<&Secret>) -> bool {

@@ -20,10 +20,10 @@ use serde_json::{Map, Value, json};
 use tokio::sync::Semaphore;
 
 use crate::apply::{Outcome, apply};
-use crate::error::bounded;
+use crate::error::{Error, bounded};
 use crate::observe::observe;
 use crate::pace::{Pace, backoff};
-use crate::store::Store;
+use crate::store::{Store, is_older};
 use crate::telemetry::Metrics;
 use crate::watches::Watches;
 
@@ -59,8 +59,9 @@ pub struct Memory {
     pace: Pace,
     /// What the last turn said, whether it is written yet or not.
     said: Option<Arc<ExternalCAIssuanceStatus>>,
-    /// What was last written; the cache may not have seen it yet.
+    /// What was last written or read back, and the issuance's version then; the cache may not have seen it yet.
     status: Option<Arc<ExternalCAIssuanceStatus>>,
+    version: Option<String>,
     written: Option<Instant>,
     /// Planes whose last write may have happened, or not.
     in_doubt: BTreeSet<PlaneRef>,
@@ -111,6 +112,7 @@ pub async fn reconcile(
             context.memory().insert(uid, memory);
             return Ok(action);
         }
+        memory.said.clone_from(&memory.status);
         stored = Some(status.clone());
     }
     let (mut steps, mut failures) = memory.pace.admit(steps, started);
@@ -131,6 +133,9 @@ pub async fn reconcile(
     }
     memory.pace.wrote(&outcome.written);
     memory.in_doubt.clone_from(&outcome.in_doubt);
+    if outcome.version.is_some() {
+        memory.version.clone_from(&outcome.version);
+    }
     let failure_events = with_failures(&mut status, &failures, issuance.status.as_ref(), now);
     let said = Arc::new(status.clone());
     context.metrics.issuances.said(&issuance, Arc::clone(&said));
@@ -186,9 +191,12 @@ fn with_own_status(issuance: Arc<ExternalCAIssuance>, memory: &Memory) -> Arc<Ex
 enum Written {
     Yes,
     Later(Duration),
+    /// The issuance had changed: what it says now is what the next turn rests on.
+    Changed,
     Failed(Option<Duration>),
 }
 
+/// Nothing is said over what was not read: another operator that leads may have said something that must not be lost.
 async fn write_status(
     context: &Context,
     issuance: &ExternalCAIssuance,
@@ -213,18 +221,42 @@ async fn write_status(
         field_manager: Some(MANAGER.into()),
         ..PatchParams::default()
     };
-    let patch = Patch::Merge(json!({"status": replacement(stored, status)}));
+    let patch = Patch::Merge(json!({
+        "metadata": {"resourceVersion": newest(issuance.resource_version(), memory.version.clone())},
+        "status": replacement(stored, status),
+    }));
     memory.written = Some(Instant::now());
-    match bounded(api.patch_status(&issuance.name_any(), &params, &patch)).await {
-        Ok(_) => {
+    let name = issuance.name_any();
+    let answer = match bounded(api.patch_status(&name, &params, &patch)).await {
+        Err(Error::Changed) => bounded(api.get(&name))
+            .await
+            .map(|live| (live, Written::Changed)),
+        answer => answer.map(|written| (written, Written::Yes)),
+    };
+    match answer {
+        Ok((live, Written::Changed)) => {
+            memory.version = live.resource_version();
+            memory.status = live.status.map(Arc::new);
+            memory.said.clone_from(&memory.status);
+            Written::Changed
+        }
+        Ok((live, written)) => {
+            memory.version = live.resource_version();
             memory.status = Some(Arc::new(status.clone()));
-            Written::Yes
+            written
         }
         Err(error) => {
             context.metrics.failed(Reason::WriteFailed);
             tracing::warn!(issuance = identity(issuance), reason = %Reason::WriteFailed, "status: {error}");
             Written::Failed(error.retry_after())
         }
+    }
+}
+
+fn newest(cached: Option<String>, own: Option<String>) -> Option<String> {
+    match (cached, own) {
+        (Some(cached), Some(own)) if is_older(&cached, &own) => Some(own),
+        (cached, own) => cached.or(own),
     }
 }
 
@@ -264,6 +296,7 @@ fn next(
     match written {
         Written::Yes => memory.status_failures = 0,
         Written::Later(rest) => wait = wait.min(rest),
+        Written::Changed => wait = wait.min(STATUS_INTERVAL),
         Written::Failed(asked) => {
             memory.status_failures = memory.status_failures.saturating_add(1);
             wait = backoff(memory.status_failures).max(asked.unwrap_or_default());

@@ -288,7 +288,7 @@ impl Facts {
 }
 
 /// Resource versions of one object can be compared (KEP-5504).
-fn is_older(new: &str, known: &str) -> bool {
+pub fn is_older(new: &str, known: &str) -> bool {
     matches!((new.parse::<u64>(), known.parse::<u64>()), (Ok(new), Ok(known)) if new < known)
 }
 

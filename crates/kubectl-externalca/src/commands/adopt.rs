@@ -132,9 +132,7 @@ async fn authorities(
     })?;
     let now = Timestamp::now();
     let authority = |secret: &Secret| {
-        let pem = CaPem::of(secret);
-        let root = pem.root.as_deref();
-        let ca = CertificateAuthority::from_pem(&pem.certificate, &pem.key, root, now).ok()?;
+        let ca = CaPem::of(secret).authority(now).ok()?;
         Some((ObjectRef::new(namespace, secret.name_any()), Arc::new(ca)))
     };
     Ok(found.iter().filter_map(authority).collect())
