@@ -45,6 +45,15 @@ while read -r alert; do
 done <"$work/alerts"
 sed -n 's/^### \(ExternalCA.*\)$/\1/p' docs/observability.md | sort -u >"$work/sections"
 cmp -s "$work/alerts" "$work/sections" || wrong "docs/observability.md has sections of no alert: $(comm -13 "$work/alerts" "$work/sections")"
+# A link that is made from a label leads to a reason word: each has a section (crates/core/tests/docs.rs).
+sed -n 's|^ *runbook_url: .*/docs/|docs/|p' "$work/rules.yaml" | sort -u >"$work/runbooks"
+while IFS='#' read -r page section; do
+	case $section in
+	*'{{'*) [ -f "$page" ] || wrong "no $page" ;;
+	*) grep -q -i -x "##*  *$section" "$page" || wrong "$page has no section $section" ;;
+	esac
+done <"$work/runbooks"
+[ -s "$work/runbooks" ] || wrong "no runbooks found"
 [ "$(grep -c ' runbook_url: ' "$work/rules.yaml")" = "$(grep -c ' - alert: ' "$work/rules.yaml")" ] || wrong "an alert without a runbook"
 
 # Every expression of the dashboard as a rule of its own. A JSON string is a YAML string too.

@@ -1,6 +1,7 @@
 //! The operator against a real API server, as its own ServiceAccount with the chart's rights.
 
 mod adopt;
+mod alerts;
 mod check;
 mod drift;
 mod generate;

@@ -7,7 +7,8 @@ use external_ca_tests::openssl::{Ca, pem_blocks};
 use external_ca_tests::wait::{PATIENCE, wait_for};
 use external_ca_tests::world::{ISSUANCE, World, message};
 use jiff::{SignedDuration, Timestamp, tz::TimeZone};
-use kube::api::{Patch, PatchParams};
+use k8s_openapi::api::core::v1::Event;
+use kube::api::{Api, ListParams, Patch, PatchParams};
 use serde_json::{Value, json};
 
 const BUNDLE: &str = "cluster-gateway-ca";
@@ -15,7 +16,7 @@ const GATEWAY: &str = "cluster-gateway-tls";
 const MATERIAL_HASH: &str = "pki.openchoreo.dev/material-hash";
 
 /// A window that opens in twelve hours.
-fn far_away() -> Value {
+pub fn far_away() -> Value {
     let opens = (Timestamp::now() + SignedDuration::from_hours(12)).to_zoned(TimeZone::UTC);
     let schedule = format!("{} {} * * *", opens.minute(), opens.hour());
     json!({"schedule": schedule, "duration": "1h"})
@@ -109,6 +110,21 @@ async fn a_rotation_spreads_trust_and_restarts_nobody_until_its_window_opens() -
         match restarted(&world).await.is_empty() {
             true => Err("nobody is restarted".to_owned()),
             false => Ok(()),
+        }
+    })
+    .await;
+    wait_for("an Event on that workload", PATIENCE, async || {
+        let about = "involvedObject.kind=Deployment,reason=Restarted";
+        let events: Api<Event> = Api::all(world.admin.clone());
+        let found = events.list(&ListParams::default().fields(about)).await;
+        let found = found.map_err(|error| error.to_string())?.items;
+        let names = restarted(&world).await;
+        let mut told = found
+            .iter()
+            .filter_map(|one| one.involved_object.name.as_ref());
+        match told.any(|name| names.contains(name)) {
+            true => Ok(()),
+            false => Err(format!("{names:?}: {found:?}")),
         }
     })
     .await;
