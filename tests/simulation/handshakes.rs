@@ -74,7 +74,8 @@ impl Handshakes {
                 known.is_none_or(|known| known.resource_version != plane.resource_version)
             };
             if edited_by_people && seen.is_some_and(unseen)
-                || plane.value.is_none() && edited(cluster, &trust_secret(), seen)
+                || plane.value.is_none()
+                    && seen.is_some_and(|seen| edited(cluster, &trust_secret(), seen))
             {
                 continue;
             }
@@ -177,11 +178,15 @@ fn by_people<'a>(held: &'a [(Holder<'a>, &Object)]) -> impl Iterator<Item = Hold
     made.map(|(holder, _)| *holder)
 }
 
-fn edited(cluster: &Cluster, target: &MaterialRef, seen: Seen<'_>) -> bool {
-    let stored = cluster.material.get(target);
-    stored.is_some_and(|stored| {
-        seen.is_some_and(|seen| is_unseen(stored, target, seen, cluster.begun))
-    })
+/// Whether people have changed or deleted an object since the operator last looked.
+pub fn edited(cluster: &Cluster, target: &MaterialRef, seen: &Observed) -> bool {
+    match cluster.material.get(target) {
+        Some(stored) => is_unseen(stored, target, seen, cluster.begun),
+        None => {
+            let known = seen.material.get(target);
+            known.is_some_and(|known| known.found().is_some())
+        }
+    }
 }
 
 fn is_unseen(object: &Object, target: &MaterialRef, seen: &Observed, begun: u64) -> bool {

@@ -174,6 +174,10 @@ impl Operator {
         let cluster = &world.cluster;
         self.view
             .watch(cluster, &mut || rng.u8(..100) < weather.late);
+        if self.version < self.view.issuance_version {
+            // Somebody else has written it since: what was last said may be behind.
+            (self.said, self.status) = (None, None);
+        }
         let mut fails = || rng.u8(..100) < weather.unknown;
         for plane in std::mem::take(&mut self.in_doubt) {
             match fails() {

@@ -85,6 +85,12 @@ pub async fn reconcile(
         context.memory().insert(uid, memory);
         return Ok(Action::requeue(STATUS_INTERVAL));
     }
+    if let (Some(own), Some(cached)) = (&memory.version, issuance.resource_version())
+        && is_older(own, &cached)
+    {
+        // Somebody else has written it since: what was last said may be behind.
+        (memory.said, memory.status) = (None, None);
+    }
     let mut stored = memory
         .status
         .as_deref()
