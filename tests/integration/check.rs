@@ -577,11 +577,19 @@ async fn around(ward: &Ward) -> Result<()> {
         .cluster
         .kubeconfig_for("external-ca-system", "external-ca-operator", None)
         .await?;
-    let found = check(&limited, &[]).await?;
+    let found = check(&limited, &["--connect"]).await?;
     assert!(
         found
             .iter()
             .all(|finding| finding["word"] == "AccessDenied"),
+        "{found:#?}"
+    );
+    let port_forward = found.iter().map(|finding| text(finding, "fix"));
+    assert!(
+        port_forward
+            .filter(|fix| fix.contains("pods/portforward"))
+            .count()
+            == 1,
         "{found:#?}"
     );
     let pods = found

@@ -192,6 +192,16 @@ impl Installation {
 
     /// The CA with the key that signed most of the leaves, the gateway's first.
     fn authority(&self, leaves: &[(ObjectRef, Certificate)], notes: &mut Vec<String>) -> String {
+        if leaves.is_empty() {
+            let mut secrets = self.authorities.iter();
+            if !secrets.any(|(secret, _)| secret.name == GUIDE_CA) {
+                notes.push(format!(
+                    "bring a CA before you apply this: kubectl -n {} create secret tls {GUIDE_CA} --cert=ca.crt --key=ca.key",
+                    self.namespace,
+                ));
+            }
+            return GUIDE_CA.into();
+        }
         let signed = |ca: &CertificateAuthority| {
             let mine = leaves
                 .iter()

@@ -6,6 +6,8 @@
     clippy::indexing_slicing
 )]
 
+#[path = "planner/adopt.rs"]
+mod adopt;
 #[path = "planner/diagnosis.rs"]
 mod diagnosis;
 #[path = "planner/forecast.rs"]

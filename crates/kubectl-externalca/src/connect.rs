@@ -178,7 +178,7 @@ impl Subject<'_> {
             },
             None => match forward(client, home).await {
                 Ok(stream) => self.talk(stream, host, identity, seen).await,
-                Err(why) => unreachable(&why),
+                Err(answer) => answer,
             },
         }
     }
@@ -224,23 +224,33 @@ fn host(gateway: &DesiredLeaf) -> Option<String> {
 async fn forward(
     client: &Client,
     namespace: &str,
-) -> Result<impl AsyncRead + AsyncWrite + Unpin + use<>, String> {
+) -> Result<impl AsyncRead + AsyncWrite + Unpin + use<>, Answer> {
     let api: Api<Pod> = Api::namespaced(client.clone(), namespace);
     let pods = api.list(&ListParams::default().labels(GATEWAY)).await;
-    let pods = pods.map_err(|error| api_message(&error))?;
+    let pods = pods.map_err(|error| refused(&error))?;
     let running = |pod: &&Pod| {
         let status = pod.status.as_ref();
         status.and_then(|status| status.phase.as_deref()) == Some("Running")
     };
-    let pod = pods
-        .iter()
-        .find(running)
-        .ok_or_else(|| format!("no running pod with the label {GATEWAY} in {namespace}"))?;
+    let pod = pods.iter().find(running).ok_or_else(|| {
+        Answer::Unreachable(format!(
+            "no running pod with the label {GATEWAY} in {namespace}"
+        ))
+    })?;
     let forwarded = api.portforward(&pod.name_any(), &[PORT]).await;
-    let mut forwarded = forwarded.map_err(|error| api_message(&error))?;
+    let mut forwarded = forwarded.map_err(|error| refused(&error))?;
     forwarded
         .take_stream(PORT)
-        .ok_or_else(|| "the API server forwards nothing".into())
+        .ok_or_else(|| Answer::Unreachable("the API server forwards nothing".into()))
+}
+
+/// Why there is no port-forward.
+fn refused(error: &kube::Error) -> Answer {
+    let message = api_message(error);
+    match error {
+        kube::Error::Api(status) if status.code == 403 => Answer::Denied(message),
+        _ => Answer::Unreachable(message),
+    }
 }
 
 /// Asks for the WebSocket, and leaves politely where it is granted.

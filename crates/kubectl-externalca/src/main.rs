@@ -3,6 +3,8 @@
 mod cli;
 mod commands;
 mod connect;
+#[cfg(test)]
+mod documented;
 mod error;
 mod input;
 mod observe;

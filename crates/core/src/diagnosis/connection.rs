@@ -33,6 +33,8 @@ pub struct Handshake {
 /// The end of a handshake.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Answer {
+    /// The API server does not let this user reach the gateway.
+    Denied(String),
     /// No connection: nobody listens, or it timed out.
     Unreachable(String),
     /// TLS failed.
@@ -43,6 +45,17 @@ pub enum Answer {
 
 /// What is wrong with it; nothing where the upgrade was granted.
 pub fn connection(handshake: &Handshake, now: Timestamp) -> Vec<Finding> {
+    if let Answer::Denied(why) = &handshake.answer {
+        return vec![
+            Finding::warning(
+                FindingWord::AccessDenied,
+                &handshake.address,
+                format!("no port-forward: {why}"),
+            )
+            .cause("nothing is concluded about the handshake, so problems there do not show")
+            .fix("grant the verb list on pods, and get and create on pods/portforward, in the gateway's namespace; or dial the gateway yourself with --connect=ADDRESS"),
+        ];
+    }
     if let Answer::Unreachable(why) = &handshake.answer {
         return vec![
             Finding::error(
@@ -121,7 +134,7 @@ fn server(handshake: &Handshake, now: Timestamp) -> Option<Finding> {
 /// What the gateway says of the client.
 fn client(handshake: &Handshake) -> Option<Finding> {
     match &handshake.answer {
-        Answer::Unreachable(_) | Answer::Http(101, _) => None,
+        Answer::Denied(_) | Answer::Unreachable(_) | Answer::Http(101, _) => None,
         Answer::Http(401, body) => Some(
             Finding::error(
                 Reason::ClientCAMismatch,

@@ -495,6 +495,8 @@ fn a_handshake_says_what_either_side_would() {
     assert_eq!(words(&good), [""; 0]);
     let away = with(Answer::Unreachable("refused".into()));
     assert_eq!(words(&away), ["GatewayUnreachable 127.0.0.1:8443"]);
+    let denied = with(Answer::Denied("forbidden".into()));
+    assert_eq!(words(&denied), ["AccessDenied 127.0.0.1:8443"]);
     assert_eq!(
         words(&with(Answer::Http(401, String::new()))),
         ["ClientCAMismatch plane"]
