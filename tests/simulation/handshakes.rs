@@ -75,6 +75,7 @@ impl Handshakes {
             };
             if edited_by_people && seen.is_some_and(unseen)
                 || plane.value.is_none()
+                    && plane.reference.is_some()
                     && seen.is_some_and(|seen| edited(cluster, &trust_secret(), seen))
             {
                 continue;

@@ -13,7 +13,7 @@ use jiff::{SignedDuration, Timestamp};
 use crate::cluster::{Cluster, Content, content};
 use crate::issuer::sign;
 use crate::mutants::Mutant;
-use crate::pki::names;
+use crate::pki::{ca, names};
 use crate::rules::{self, Judge};
 use crate::view::View;
 
@@ -87,7 +87,11 @@ struct Issued {
     chain: Vec<Certificate>,
     key: PrivateKey,
     replaces: Option<String>,
+    sent: Timestamp,
 }
+
+/// No call is on its way for longer.
+const CALL: SignedDuration = SignedDuration::from_secs(20);
 
 impl Operator {
     pub fn start(cluster: &Cluster) -> Self {
@@ -276,7 +280,12 @@ impl Operator {
                     }
                     return Ok(());
                 }
-                let issued = turn.issued.take();
+                if step.round() <= Round::Planes && !self.still_signs(&world.cluster, turn) {
+                    turn.steps.clear();
+                    return Ok(());
+                }
+                let late = |issued: &Issued| world.cluster.now > issued.sent + CALL;
+                let issued = turn.issued.take().filter(|issued| !late(issued));
                 let mut write = || -> Result<bool, String> {
                     let unconditional = world.mutant == Some(Mutant::Unconditional);
                     let cluster = &mut world.cluster;
@@ -331,6 +340,15 @@ impl Operator {
         }
     }
 
+    /// Whether the CA is still what the plan rests on.
+    fn still_signs(&mut self, cluster: &Cluster, turn: &Turn) -> bool {
+        self.view.authority = cluster.authority;
+        let Issuer::Ready(seen) = &turn.observed.issuer else {
+            return true;
+        };
+        ca(cluster.authority).certificate() == seen.certificate()
+    }
+
     /// The live Secret is compared with the snapshot, and a certificate signed. What follows may take a while.
     fn look(
         &mut self,
@@ -339,7 +357,7 @@ impl Operator {
         step: &Step,
         answer: Answer,
     ) -> Option<Issued> {
-        let (Step::IssueLeaf { profile, .. }, Issuer::Ready(ca)) = (step, &turn.observed.issuer)
+        let (Step::IssueLeaf { profile, .. }, Issuer::Ready(seen)) = (step, &turn.observed.issuer)
         else {
             return None;
         };
@@ -358,13 +376,12 @@ impl Operator {
             self.view.see_material(&world.cluster, &target);
             return None;
         }
-        if crate::pki::ca(world.cluster.authority).certificate() != ca.certificate() {
-            self.view.authority = world.cluster.authority;
+        if !self.still_signs(&world.cluster, turn) {
             return None;
         }
         let number = world.cluster.next_serial();
         let trusting = world.mutant == Some(Mutant::TrustsIssuer);
-        let signed = sign(ca, profile, number, turn.now, answer, trusting);
+        let signed = sign(seen, profile, number, turn.now, answer, trusting);
         let (chain, key) = signed
             .inspect_err(|why| world.cluster.say(|| format!("operator: {target}: {why}")))
             .ok()?;
@@ -372,6 +389,7 @@ impl Operator {
             chain,
             key,
             replaces,
+            sent: world.cluster.now,
         })
     }
 }
@@ -394,7 +412,8 @@ fn write(cluster: &mut Cluster, step: &Step, issued: Option<&Issued>, unconditio
             ..
         } => {
             let target = material(step);
-            if !unconditional && !fits(cluster, &target, resource_version.as_ref()) {
+            let made = resource_version.is_none() && cluster.material.contains_key(&target);
+            if !unconditional && (made || !fits(cluster, &target, resource_version.as_ref())) {
                 return false;
             }
             let replaces = marks.contains_key(REPLACES_ANNOTATION);

@@ -39,6 +39,8 @@ const CONTEST_LIMIT: u32 = 2;
 const RETRY: SignedDuration = SignedDuration::from_secs(60);
 /// When an unchanged issuance is looked at again at the latest.
 const RESYNC: SignedDuration = SignedDuration::from_hours(12);
+/// So many problems of one kind are told in full.
+const JOINED: usize = 3;
 /// So many anchors that have left are remembered.
 const FORMER_ANCHORS: usize = 32;
 
@@ -530,6 +532,7 @@ impl Draft<'_> {
         };
         let known = known_anchors(self.previous());
         let former = former_anchors(self.previous());
+        let retiring_since = retiring_since(self.previous());
         let (verified, nobody) = (Verified::new(&desired), Holders::default());
         let trust = Trust {
             observed: self.observed,
@@ -541,6 +544,7 @@ impl Draft<'_> {
             holders: &nobody,
             known: &known,
             former: &former,
+            retiring_since: &retiring_since,
             unseen: &[],
             trust_secret: &trust_secret,
             by_reference: issuance.spec.planes.client_ca == ClientCa::SecretRef,
@@ -773,18 +777,31 @@ impl Draft<'_> {
                 Area::Trust,
                 Problem::new(Reason::Progressing, format!("writing {target}")),
             ));
+            let lost = match self.was_there(target) {
+                true => trust.other_anchors(),
+                false => trust.lost_anchors(),
+            };
             self.steps.push(Step::WriteBundle {
                 target: target.clone(),
                 resource_version: found.map(|found| found.resource_version.clone()),
                 anchors: wanted,
-                marks: trust
-                    .lost_anchors()
+                marks: lost
                     .filter(|_| found.is_none())
                     .map(|lost| (REPLACES_ANNOTATION, lost))
                     .into_iter()
                     .collect(),
             });
         }
+    }
+
+    /// Whether there has been a bundle, going by what was said of its namespace.
+    fn was_there(&self, bundle: &MaterialRef) -> bool {
+        let said = self
+            .previous()
+            .map_or(&[][..], |status| &status.certificates);
+        let targets = said.iter().filter_map(|said| said.target.split_once('/'));
+        let mut namespaces = targets.map(|(namespace, _)| namespace);
+        namespaces.any(|namespace| namespace == bundle.object.namespace)
     }
 
     /// Repairs that still count: those of the last hour, and fields that are left alone until the spec changes.
@@ -1350,6 +1367,10 @@ impl Draft<'_> {
             }
             let waiting: Vec<String> = waiting.into_iter().take(10).collect();
             if !waiting.is_empty() {
+                let until = trust.signed_until(anchor);
+                if until > self.now {
+                    self.wake(until);
+                }
                 let (reason, what) = match immediate {
                     true => (
                         Reason::CuttingOff,
@@ -1652,9 +1673,9 @@ impl Draft<'_> {
                 .iter()
                 .find(|(place, _)| *place == area)
                 .map(|(_, problem)| problem);
-            let more = match problems.len() {
-                0 | 1 => String::new(),
-                count => format!(" (and {} more)", count - 1),
+            let more = match problems.len().saturating_sub(JOINED) {
+                0 => String::new(),
+                count => format!(" (and {count} more)"),
             };
             findings.push(match (problems.first(), wait, self.warnings.get(&area)) {
                 (Some(problem), ..) => finding(
@@ -1814,20 +1835,9 @@ fn finding(kind: &'static str, status: bool, reason: Reason, message: String) ->
 
 /// The first few messages, each once.
 fn joined(problems: &[Problem]) -> Option<String> {
-    let first = problems.first()?;
-    let also: Vec<&str> = problems
-        .iter()
-        .skip(1)
-        .take(2)
-        .map(|problem| problem.message.as_str())
-        .collect();
-    Some(limit(
-        std::iter::once(first.message.as_str())
-            .chain(also)
-            .collect::<Vec<_>>()
-            .join("; "),
-        4096,
-    ))
+    let messages = problems.iter().take(JOINED);
+    let messages: Vec<&str> = messages.map(|problem| problem.message.as_str()).collect();
+    (!messages.is_empty()).then(|| limit(messages.join("; "), 4096))
 }
 
 fn list(names: &[String]) -> String {
@@ -1912,6 +1922,19 @@ fn known_anchors(status: Option<&ExternalCAIssuanceStatus>) -> BTreeSet<Fingerpr
 fn former_anchors(status: Option<&ExternalCAIssuanceStatus>) -> BTreeSet<Fingerprint> {
     let trust = status.and_then(|status| status.trust.as_ref());
     fingerprints(trust.into_iter().flat_map(|trust| &trust.former))
+}
+
+fn retiring_since(status: Option<&ExternalCAIssuanceStatus>) -> BTreeMap<Fingerprint, Timestamp> {
+    let trust = status.and_then(|status| status.trust.as_ref());
+    let anchors = trust.map_or(&[][..], |trust| &trust.anchors);
+    let retiring = anchors
+        .iter()
+        .filter(|anchor| anchor.state == AnchorState::Retiring);
+    let since = retiring.filter_map(|anchor| {
+        let fingerprint = Fingerprint::parse(&anchor.fingerprint)?;
+        Some((fingerprint, anchor.since.as_ref()?.0))
+    });
+    since.collect()
 }
 
 fn fingerprints<'a>(texts: impl Iterator<Item = &'a String>) -> BTreeSet<Fingerprint> {

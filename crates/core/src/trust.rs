@@ -5,13 +5,16 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 
 use crate::desired::{Desired, DesiredLeaf, Role};
 use crate::observed::{Leaf, MaterialRef, Observed, Plane, PlaneRef, Read};
 use crate::overlap::Unseen;
 use crate::rollout::Holders;
 use crate::x509::{CaChain, Certificate, Fingerprint, Usages, verify};
+
+/// How long a call may be on its way: longer than the operator waits for an answer, and than the API server works on one.
+const UNDER_WAY: SignedDuration = SignedDuration::from_secs(60);
 
 /// Where verifiers read their bundle.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -92,6 +95,8 @@ pub struct Trust<'a> {
     pub known: &'a BTreeSet<Fingerprint>,
     /// Anchors of this kind that have left every bundle.
     pub former: &'a BTreeSet<Fingerprint>,
+    /// Since when anchors are on their way out, as far as it was said.
+    pub retiring_since: &'a BTreeMap<Fingerprint, Timestamp>,
     /// The trust Secret that planes may refer to.
     pub trust_secret: &'a MaterialRef,
     /// Whether planes are to refer to it.
@@ -291,6 +296,7 @@ impl Trust<'_> {
                     let unseen = self.unseen.iter();
                     let unseen = unseen.filter(|peer| peer.target == leaf.target);
                     waiting.extend(self.overlapping(unseen, |peer| peer.presents_until));
+                    waiting.extend(self.under_way(leaf, anchor));
                 }
                 _ => waiting.push(format!("Secret {}", leaf.target)),
             }
@@ -315,6 +321,24 @@ impl Trust<'_> {
         })
         .map(|plane| format!("the agent of {}", plane.plane))
         .collect()
+    }
+
+    /// Until when a certificate that an anchor's CA has signed before it was replaced may still arrive.
+    pub fn signed_until(&self, anchor: &Certificate) -> Timestamp {
+        let since = self.retiring_since.get(&anchor.fingerprint());
+        let since = since.copied().unwrap_or(self.now);
+        since.saturating_add(UNDER_WAY).unwrap_or(Timestamp::MAX)
+    }
+
+    /// Guard 2 for a write that was sent before the CA was replaced, by an operator that has died since or believes that it
+    /// leads: it fails where the Secret has changed since.
+    fn under_way(&self, leaf: &DesiredLeaf, anchor: &Certificate) -> Option<String> {
+        let until = self.signed_until(anchor);
+        let since = self.retiring_since.get(&anchor.fingerprint());
+        let stored = self.observed.material.get(&leaf.material())?.found()?;
+        let changed = since.is_some() && stored.changed > since.copied();
+        (!changed && until > self.now)
+            .then(|| format!("writes that may be under way (until {until:.0})"))
     }
 
     /// Guards 1 and 2 for peers that nobody can observe: the overlap has passed.
@@ -416,6 +440,17 @@ impl Trust<'_> {
             .map(Fingerprint::short)
             .collect();
         (!lost.is_empty()).then(|| lost.join(","))
+    }
+
+    /// Anchors other than the issuer's that a bundle may have held before it was deleted.
+    pub fn other_anchors(&self) -> Option<String> {
+        let ours = self.ca.anchor().fingerprint();
+        let all = self.known.union(self.former);
+        let others: Vec<String> = all
+            .filter(|other| **other != ours)
+            .map(Fingerprint::short)
+            .collect();
+        (!others.is_empty()).then(|| others.join(","))
     }
 
     /// Guard 1: whom a leaf signed by the issuer's CA must wait for. Empty: sign.

@@ -799,10 +799,38 @@ fn putting_the_old_ca_back_returns_to_the_old_state() {
     scene.turn();
     scene.issuer = Issuer::Ready(ca(0));
     scene.finish_rollouts();
+    let waits = scene.settle();
+    assert_eq!((scene.signer(&gateway()), scene.signer(&agent())), (0, 0));
+    assert_eq!(
+        scene.anchors(&config_map_ref(DATA)),
+        [0, 1],
+        "a certificate that it has signed may still arrive"
+    );
+    let (_, reason, message) = condition(&waits, "TrustDistributed");
+    assert_eq!(reason, "WaitingForPeers");
+    assert!(message.contains("under way (until "), "{message}");
+    assert!(scene.now.duration_until(waits.next_check) <= SignedDuration::from_secs(60));
+    scene.now = waits.next_check;
     let last = scene.settle();
     assert_eq!(last.status.phase, Some(Phase::Ready), "{:#?}", last.status);
-    assert_eq!((scene.signer(&gateway()), scene.signer(&agent())), (0, 0));
     assert_eq!(scene.anchors(&config_map_ref(DATA)), [0]);
+}
+
+/// An old manifest that names the old CA does not bring it back for good.
+#[test]
+fn an_anchor_that_has_left_leaves_again() {
+    let mut scene = Scene::new(json!({})).with_workloads();
+    scene.settle();
+    scene.issuer = Issuer::Ready(ca(1));
+    let moved = scene.settle();
+    let former = moved.status.trust.unwrap_or_default().former;
+    assert_eq!(former, [ca(0).anchor().fingerprint().to_string()]);
+    let both = [ca(0).anchor().clone(), ca(1).anchor().clone()];
+    scene.put_bundle(&config_map_ref(DATA), &both, None);
+    scene.settle();
+    scene.now += days(1);
+    scene.settle();
+    assert_eq!(scene.anchors(&config_map_ref(DATA)), [1]);
 }
 
 #[test]
@@ -1132,6 +1160,7 @@ fn an_anchor_whose_config_map_cannot_be_read_stays() {
         );
     }
     scene.issuance.spec.trust.additional_anchors.clear();
+    scene.now = scene.settle().next_check;
     scene.settle();
     assert_eq!(
         scene.anchors(&config_map_ref(DATA)),

@@ -15,7 +15,6 @@ use external_ca_core::observed::{
     Read, WorkloadKind, WorkloadRef,
 };
 use external_ca_core::plan::{Round, Step, Wiring};
-use external_ca_core::snapshot::CaPem;
 use external_ca_core::x509::{
     self, Certificate, CertificateAuthority, KeyAlgorithm, LeafProfile, PrivateKey, encode_bundle,
 };
@@ -71,6 +70,10 @@ pub async fn apply(
     }
     let mut round = |round| rounds.remove(&round).unwrap_or_default();
     for writes in [round(Round::Trust), round(Round::Planes)] {
+        if !writes.is_empty() && !still_signs(context, observed, now).await {
+            outcome.unfinished = true;
+            return outcome;
+        }
         let results = futures::stream::iter(writes)
             .map(|step| async move { (run(context, observed, &step, now).await, step) })
             .buffer_unordered(WRITES);
@@ -367,6 +370,14 @@ async fn write_bundle(
     resource_version: Option<&str>,
     (anchors, marks): (&[Certificate], &Marks),
 ) -> Result<Problem, Error> {
+    if resource_version.is_none() {
+        // What a late watch has not told of: another operator that leads has the same field manager, so no conflict says it.
+        context.watches.read(target.clone()).await;
+        let read = context.store.facts().seen.material.get(target).cloned();
+        if !read.is_some_and(|read| matches!(read.as_ref(), Read::Absent)) {
+            return Err(Error::Changed);
+        }
+    }
     let (name, namespace) = (&target.object.name, &target.object.namespace);
     let pem = encode_bundle(anchors);
     let mut annotations = annotations(issuance);
@@ -459,7 +470,9 @@ async fn issue(
         Some(pem) => PrivateKey::from_pem(&pem.0)?,
         None => generate(context, profile.key).await?,
     };
-    still_signs(context, &observed.issuance, authority, now).await?;
+    if !still_signs(context, observed, now).await {
+        return Err(Error::Changed);
+    }
     let csr = x509::request(&key, profile)?;
     let request = SigningRequest {
         csr: &csr,
@@ -491,23 +504,24 @@ async fn issue(
     Ok(())
 }
 
-/// Whoever replaced the CA meanwhile may, with another operator that leads, have dropped what we would sign with.
-async fn still_signs(
-    context: &Context,
-    issuance: &ExternalCAIssuance,
-    authority: &CertificateAuthority,
-    now: Timestamp,
-) -> Result<(), Error> {
-    let target = ca_secret(issuance);
-    let api: Api<Secret> = Api::namespaced(context.client.clone(), &target.namespace);
-    let live = bounded(api.get_opt(&target.name)).await?;
-    let stored = live.as_ref().map(|secret| CaPem::of(secret).authority(now));
-    if matches!(stored, Some(Ok(stored)) if stored.certificate() == authority.certificate()) {
-        return Ok(());
-    }
-    let read = live.as_ref().map_or(Read::Absent, Read::Found);
-    context.store.secret(&target, read);
-    Err(Error::Changed)
+/// Whether the CA is still what the plan rests on. Where somebody has replaced it meanwhile, another operator that leads may
+/// have dropped what this one would sign with, and sign with what this one would drop.
+async fn still_signs(context: &Context, observed: &Observed, now: Timestamp) -> bool {
+    let ObservedIssuer::Ready(authority) = &observed.issuer else {
+        return true;
+    };
+    let object = ca_secret(&observed.issuance);
+    let secret = MaterialRef {
+        kind: MaterialKind::Secret,
+        object: object.clone(),
+    };
+    context.watches.read(secret).await;
+    let pem = match context.store.facts().seen.authorities.get(&object) {
+        Some(Read::Found(pem)) => Arc::clone(pem),
+        _ => return false,
+    };
+    let stored = pem.authority(now);
+    stored.is_ok_and(|stored| stored.certificate() == authority.certificate())
 }
 
 fn matches_snapshot(observed: &Observed, target: &ObjectRef, live: Option<&Secret>) -> bool {
