@@ -532,7 +532,8 @@ impl Draft<'_> {
         };
         let known = known_anchors(self.previous());
         let former = former_anchors(self.previous());
-        let retiring_since = retiring_since(self.previous());
+        let mut retiring_since = retiring_since(self.previous());
+        retiring_since.retain(|_, since| *since <= self.now);
         let (verified, nobody) = (Verified::new(&desired), Holders::default());
         let trust = Trust {
             observed: self.observed,
@@ -1339,11 +1340,14 @@ impl Draft<'_> {
             let before = said
                 .iter()
                 .find(|old| old.fingerprint == fingerprint && old.state == state);
+            // Of a clock that was ahead.
+            let since = before.and_then(|old| old.since.clone());
+            let since = since.filter(|since| since.0 <= now);
             AnchorStatus {
                 subject: anchor.subject().to_owned(),
                 state,
                 not_after: Time(anchor.not_after()),
-                since: before.map_or(Some(Time(now)), |old| old.since.clone()),
+                since: since.or(Some(Time(now))),
                 waiting_for,
                 fingerprint,
             }
