@@ -10,7 +10,7 @@ use external_ca_core::x509::{Certificate, PrivateKey, parse_bundle};
 use fastrand::Rng;
 use jiff::{SignedDuration, Timestamp};
 
-use crate::cluster::{Cluster, Content, content};
+use crate::cluster::{Cluster, Content, content, trust_secret};
 use crate::issuer::sign;
 use crate::mutants::Mutant;
 use crate::pki::{ca, names};
@@ -436,7 +436,14 @@ fn write(cluster: &mut Cluster, step: &Step, issued: Option<&Issued>, unconditio
                     let anchors = parse_bundle(pem.as_bytes()).certificates;
                     cluster.put_client_ca(plane, &anchors, MANAGER);
                 }
-                Wiring::Reference { secret, .. } => cluster.refer(plane, secret),
+                Wiring::Reference { secret, holds, .. } => {
+                    let stored = cluster.material.get(&trust_secret()).map(content);
+                    let has = |anchor| stored.is_some_and(|stored| stored.anchors.contains(anchor));
+                    if !unconditional && !holds.iter().all(has) {
+                        return false;
+                    }
+                    cluster.refer(plane, secret);
+                }
             }
         }
         Step::IssueLeaf { marks, .. } => {

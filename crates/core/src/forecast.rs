@@ -458,10 +458,12 @@ fn restore(step: &Step, real: impl Fn(&Certificate) -> Certificate) -> Step {
     let mut step = step.clone();
     match &mut step {
         Step::WriteBundle { anchors, .. } => *anchors = all(anchors),
-        Step::WirePlane {
-            client_ca: Wiring::Value(pem),
-            ..
-        } => *pem = encode_bundle(&all(&parse_bundle(pem.as_bytes()).certificates)),
+        Step::WirePlane { client_ca, .. } => match client_ca {
+            Wiring::Value(pem) => {
+                *pem = encode_bundle(&all(&parse_bundle(pem.as_bytes()).certificates));
+            }
+            Wiring::Reference { holds, .. } => *holds = all(holds),
+        },
         _ => {}
     }
     step

@@ -182,6 +182,8 @@ pub enum Wiring {
         field: &'static str,
         /// The Secret.
         secret: ObjectRef,
+        /// What it must hold: all that the plane trusts now, and the CA.
+        holds: Vec<Certificate>,
     },
 }
 
@@ -987,9 +989,10 @@ impl Draft<'_> {
                 let stored = trust
                     .stored(&Place::Material(trust.trust_secret.clone()))
                     .unwrap_or_default();
-                let may_leave = |old: &Certificate| trust.immediate && retiring.contains(old);
-                let lacks = |old: &Certificate| !stored.contains(old) && !may_leave(old);
-                if !stored.contains(anchor) || plane.anchors.iter().any(lacks) {
+                let may_leave = |old: &&Certificate| trust.immediate && retiring.contains(old);
+                let kept = plane.anchors.iter().filter(|old| !may_leave(old));
+                let holds: Vec<Certificate> = kept.chain([anchor]).cloned().collect();
+                if holds.iter().any(|one| !stored.contains(one)) {
                     return Err(Problem::new(
                         Reason::Progressing,
                         format!("{name} waits for {}", trust.trust_secret),
@@ -998,6 +1001,7 @@ impl Draft<'_> {
                 Wiring::Reference {
                     field,
                     secret: trust.trust_secret.object.clone(),
+                    holds,
                 }
             }
             _ => {

@@ -429,9 +429,14 @@ async fn wire(
         return Err(Error::Changed);
     };
     let api = planes::api(&served, context.client.clone(), plane);
+    if let Wiring::Reference { secret, holds, .. } = client_ca
+        && !still_holds(context, secret, holds).await
+    {
+        return Err(Error::Changed);
+    }
     let client_ca = match client_ca {
         Wiring::Value(pem) => json!({"value": pem}),
-        Wiring::Reference { field, secret } => json!({
+        Wiring::Reference { field, secret, .. } => json!({
             "value": null,
             *field: {"name": secret.name, "namespace": secret.namespace, "key": "ca.crt"},
         }),
@@ -522,6 +527,18 @@ async fn still_signs(context: &Context, observed: &Observed, now: Timestamp) -> 
     };
     let stored = pem.authority(now);
     stored.is_ok_and(|stored| stored.certificate() == authority.certificate())
+}
+
+/// Whether a bundle holds what whoever is made to read it needs.
+async fn still_holds(context: &Context, secret: &ObjectRef, anchors: &[Certificate]) -> bool {
+    let bundle = MaterialRef {
+        kind: MaterialKind::Secret,
+        object: secret.clone(),
+    };
+    context.watches.read(bundle.clone()).await;
+    let read = context.store.facts().seen.material.get(&bundle).cloned();
+    let stored = read.as_ref().and_then(|read| read.found());
+    stored.is_some_and(|stored| anchors.iter().all(|anchor| stored.anchors.contains(anchor)))
 }
 
 fn matches_snapshot(observed: &Observed, target: &ObjectRef, live: Option<&Secret>) -> bool {
