@@ -13,7 +13,7 @@ use jiff::{SignedDuration, Timestamp};
 use crate::cluster::{Cluster, Content, content, trust_secret};
 use crate::issuer::sign;
 use crate::mutants::Mutant;
-use crate::pki::{ca, names};
+use crate::pki::{ca, name, names};
 use crate::rules::{self, Judge};
 use crate::view::View;
 
@@ -247,6 +247,13 @@ impl Operator {
             return false;
         }
         cluster.put_status(status.clone());
+        cluster.say(|| {
+            let anchors = status.trust.iter().flat_map(|trust| &trust.anchors);
+            let anchors: Vec<String> = anchors
+                .map(|anchor| format!("{:?} {}", anchor.state, name(&anchor.fingerprint)))
+                .collect();
+            format!("operator: says {} ({answer:?})", anchors.join(", "))
+        });
         if answer == Lost {
             return false;
         }
@@ -286,6 +293,9 @@ impl Operator {
                 }
                 let late = |issued: &Issued| world.cluster.now > issued.sent + CALL;
                 let issued = turn.issued.take().filter(|issued| !late(issued));
+                world
+                    .cluster
+                    .say(|| format!("operator: {}?", describe(step)));
                 let mut write = || -> Result<bool, String> {
                     let unconditional = world.mutant == Some(Mutant::Unconditional);
                     let cluster = &mut world.cluster;

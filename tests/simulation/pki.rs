@@ -57,9 +57,14 @@ fn make_ca(index: usize) -> Arc<CertificateAuthority> {
 
 /// Anchors as a trace names them.
 pub fn names(anchors: &[Certificate]) -> String {
-    let name = |anchor: &Certificate| {
-        let known = (0..=CAS).find(|index| ca(*index).anchor() == anchor);
-        known.map_or("?", |index| NAMES[index])
-    };
-    anchors.iter().map(name).collect::<Vec<_>>().join(" ")
+    let names = anchors
+        .iter()
+        .map(|anchor| name(&anchor.fingerprint().to_string()));
+    names.collect::<Vec<_>>().join(" ")
+}
+
+/// An anchor as a trace names it.
+pub fn name(fingerprint: &str) -> &'static str {
+    let is = |index: &usize| ca(*index).anchor().fingerprint().to_string() == fingerprint;
+    (0..=CAS).find(is).map_or("?", |index| NAMES[index])
 }

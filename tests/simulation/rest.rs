@@ -8,7 +8,9 @@ use external_ca_core::x509::{Certificate, Usages, verify};
 use fastrand::Rng;
 use jiff::SignedDuration;
 
-use crate::cluster::{AGENTS, agent_leaf, bundle, content, gateway_leaf, home_of, trust_secret};
+use crate::cluster::{
+    AGENTS, agent_leaf, bundle, bundles, content, gateway_leaf, home_of, trust_secret,
+};
 use crate::operator::{Operator, World};
 use crate::people;
 use crate::pki::{CAS, ca, names, stranger};
@@ -69,13 +71,13 @@ pub fn come_to_rest(
 
 fn is_as_wanted(world: &mut World, by_people: &BTreeSet<usize>) -> Result<(), String> {
     let cluster = &world.cluster;
-    // While a certificate that people made stands there and no rotation is under way, nobody asks for the proof that it is
-    // loaded: a pod may still present one that people had put there before.
-    let by_hand = |leaf| {
-        let stored = cluster.material.get(leaf).map(content);
+    // While what people made stands there as it should and no rotation is under way, nobody asks for the proof that it is
+    // loaded: a pod may still hold what people had put there before.
+    let by_hand = |object| {
+        let stored = cluster.material.get(object).map(content);
         stored.is_some_and(|stored| stored.issuance.is_none())
     };
-    let unproven = cluster.profiles.keys().any(by_hand);
+    let unproven = cluster.profiles.keys().any(by_hand) || bundles().iter().any(by_hand);
     let failing = world.judge.0.failing(cluster, None);
     if let Some(broken) = failing.first().filter(|_| !unproven) {
         return Err(format!("at rest, and fails: {broken}"));
