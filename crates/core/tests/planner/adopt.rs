@@ -1,8 +1,9 @@
 //! What `kubectl externalca adopt` says where there is little to take over.
 
 use external_ca_core::adopt::{Installation, adopt};
+use external_ca_core::observed::ObjectRef;
 
-use super::*;
+use super::pieces::{HOME, ca};
 
 #[test]
 fn where_no_certificate_exists_the_ca_of_the_guide_is_taken() {

@@ -1,14 +1,24 @@
 //! The doctor: a healthy snapshot yields nothing, each breakage exactly its finding.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use external_ca_core::diagnosis::{
     Answer, CertManagerCertificate, Denied, Extra, Finding, FindingWord, Handshake, Mount,
     OperatorState, Severity, WorkloadDetail, connection, diagnose,
 };
-use external_ca_core::x509::{Usages, parse_bundle};
+use external_ca_core::observed::{
+    Issuer, Leaf, Material, MaterialRef, ObjectRef, Plane, Read, RolloutState,
+};
+use external_ca_core::x509::{
+    CaProfile, CertificateAuthority, KeyAlgorithm, LeafProfile, Usages, generate, parse_bundle,
+    self_signed_ca,
+};
+use jiff::{SignedDuration, Timestamp};
+use serde_json::json;
 
-use super::*;
+use super::pieces::{DATA, HOME, agent, ca, config_map_ref, days, gateway, secret_ref, start};
+use super::scene::Scene;
 
 /// Everything as an operator leaves it, and what else the doctor reads of it.
 struct Patient {

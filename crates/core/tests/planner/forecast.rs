@@ -1,13 +1,21 @@
 //! A forecast says what then happens: each scene is forecast, then played, and the two are compared.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
+use external_ca_api::{Phase, RENEW_ANNOTATION};
 use external_ca_core::forecast::{Forecast, forecast};
-use external_ca_core::observed::Issuer;
+use external_ca_core::observed::{Issuer, Leaf};
 use external_ca_core::plan::{Round, Step};
-use external_ca_core::x509::{CaChain, StandIn, Usages, verify};
+use external_ca_core::x509::{CaChain, Certificate, CertificateAuthority, StandIn, Usages, verify};
+use jiff::Timestamp;
+use serde_json::json;
 
-use super::*;
+use super::issuer::with_generated_ca;
+use super::pieces::{
+    DATA, agent, ca, config_map_ref, days, gateway, plane, secret_ref, start, workload,
+};
+use super::scene::Scene;
 
 /// What is done in a turn: rounds in order, and what each holds in any order.
 type Rounds = Vec<BTreeSet<String>>;

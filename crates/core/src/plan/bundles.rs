@@ -1,0 +1,113 @@
+//! Which bundles are written, and which are left alone.
+
+use external_ca_api::REPLACES_ANNOTATION;
+
+use super::draft::{Area, Draft, RETRY};
+use super::step::Step;
+use crate::desired::identity;
+use crate::observed::{MaterialRef, Read};
+use crate::reason::{Problem, Reason};
+use crate::trust::{Place, Trust};
+use crate::x509::Certificate;
+
+impl Draft<'_> {
+    pub(super) fn bundles(&mut self, trust: &Trust<'_>, retiring: &[Certificate]) {
+        let issuance = identity(&self.observed.issuance);
+        for target in &trust.desired.trust_places {
+            if !self.observed.served.contains(&target.object.namespace) {
+                let message = format!(
+                    "{target}: the operator is not told to serve the namespace {}; add it to the chart's namespaces.serve",
+                    target.object.namespace
+                );
+                self.problem(
+                    Area::Trust,
+                    target,
+                    Problem::new(Reason::NamespaceNotServed, message),
+                );
+                continue;
+            }
+            if let Some(owner) = self.observed.claims.material.get(target) {
+                let message = format!(
+                    "{target}: the older issuance {owner} owns it; name another in spec.trust, or give this issuance other namespaces"
+                );
+                self.problem(Area::Trust, target, Problem::new(Reason::Conflict, message));
+                continue;
+            }
+            let stored = self.observed.material.get(target).map(AsRef::as_ref);
+            if let Some(Read::Unknown(why)) = stored {
+                self.problem(
+                    Area::Trust,
+                    target,
+                    Problem::new(Reason::Unreadable, format!("{target}: {why}")),
+                );
+                self.wake_in(RETRY);
+                continue;
+            }
+            let found = stored.and_then(Read::found);
+            if let Some(owner) = found.and_then(|found| found.controller.as_ref()) {
+                let message = format!(
+                    "{target}: {owner} controls it (ownerReferences); delete that object or name another in spec.trust"
+                );
+                self.problem(Area::Trust, target, Problem::new(Reason::NotOwned, message));
+                continue;
+            }
+            if found.is_some_and(|found| found.has_key) {
+                let message = format!(
+                    "{target} holds a private key, and workloads mount it; move the CA to a Secret of another name and leave only ca.crt there"
+                );
+                let problem = Problem::new(Reason::CAKeyExposed, message);
+                self.warn(Area::Trust, target, problem);
+            }
+            let Some(wanted) = trust.wanted(&Place::Material(target.clone()), retiring) else {
+                continue;
+            };
+            if found.is_some_and(|found| same(&found.anchors, &wanted)) {
+                continue;
+            }
+            let ours = found.is_some_and(|found| {
+                found.issuance.as_ref() == Some(&issuance) && found.has_ca_crt
+            });
+            let manager = found.and_then(|found| found.manager.clone());
+            let written = found.and_then(|found| found.changed);
+            let object = target.to_string();
+            if let Err(problem) =
+                self.may_repair(&object, "data[\"ca.crt\"]", ours, manager, written)
+            {
+                self.problem(Area::Trust, target, problem);
+                continue;
+            }
+            self.waiting.push((
+                Area::Trust,
+                Problem::new(Reason::Progressing, format!("writing {target}")),
+            ));
+            let lost = match self.was_there(target) {
+                true => trust.other_anchors(),
+                false => trust.lost_anchors(),
+            };
+            self.steps.push(Step::WriteBundle {
+                target: target.clone(),
+                resource_version: found.map(|found| found.resource_version.clone()),
+                anchors: wanted,
+                marks: lost
+                    .filter(|_| found.is_none())
+                    .map(|lost| (REPLACES_ANNOTATION, lost))
+                    .into_iter()
+                    .collect(),
+            });
+        }
+    }
+
+    /// Whether there has been a bundle, going by what was said of its namespace.
+    fn was_there(&self, bundle: &MaterialRef) -> bool {
+        let said = self
+            .previous()
+            .map_or(&[][..], |status| &status.certificates);
+        let targets = said.iter().filter_map(|said| said.target.split_once('/'));
+        let mut namespaces = targets.map(|(namespace, _)| namespace);
+        namespaces.any(|namespace| namespace == bundle.object.namespace)
+    }
+}
+
+pub(super) fn same(stored: &[Certificate], wanted: &[Certificate]) -> bool {
+    stored.len() == wanted.len() && wanted.iter().all(|anchor| stored.contains(anchor))
+}

@@ -1,0 +1,190 @@
+//! The CA: whether it can do what is asked of it, what is said without one, and when the next one is made.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use external_ca_api::{Issuer as IssuerSpec, IssuerStatus, RENEWAL_ANNOTATION, ROTATE_ANNOTATION};
+use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+
+use super::draft::{Area, Draft, RETRY};
+use super::step::Step;
+use crate::checks;
+use crate::desired::{Role, ca_secret, renew_before};
+use crate::facts::request;
+use crate::reason::{Problem, Reason};
+use crate::x509::{CaChain, Certificate};
+
+impl Draft<'_> {
+    /// A CA that may not sign what the gateway or every agent needs would end in half a setup: it is no CA for this.
+    pub(super) fn unfit(&self, ca: &CaChain) -> Option<Problem> {
+        let forbidden = |role: Role| {
+            let mut leaves = self
+                .desired
+                .leaves
+                .values()
+                .filter(move |leaf| leaf.role == role)
+                .map(|leaf| ca.permits(&leaf.profile).err().map(|error| (leaf, error)));
+            let first = leaves.next()??;
+            leaves.all(|error| error.is_some()).then_some(first)
+        };
+        let (leaf, error) = forbidden(Role::Gateway).or_else(|| forbidden(Role::Agent))?;
+        let message = format!(
+            "the CA Secret {} cannot sign Secret {}: {error}",
+            ca_secret(&self.observed.issuance),
+            leaf.target
+        );
+        Some(Problem::new(checks::ca_reason(&error), message))
+    }
+
+    pub(super) fn refuse(&mut self, problem: Problem) {
+        // Time alone may mend these.
+        if matches!(
+            problem.reason,
+            Reason::CASecretUnreadable | Reason::CANotYetValid
+        ) {
+            self.wake_in(RETRY);
+        }
+        self.problem(Area::Issuer, self.authority(), problem);
+        self.keep_status();
+    }
+
+    pub(super) fn without_issuer(&mut self) {
+        let target = ca_secret(&self.observed.issuance);
+        let IssuerSpec::CaSecret(secret) = &self.observed.issuance.spec.issuer;
+        if !self.observed.served.contains(&target.namespace) {
+            let message = format!(
+                "the operator is not told to serve the namespace {}; add it to the chart's namespaces.serve",
+                target.namespace
+            );
+            self.problem(
+                Area::Issuer,
+                self.authority(),
+                Problem::new(Reason::NamespaceNotServed, message),
+            );
+        } else if secret.generate {
+            self.waiting.push((
+                Area::Issuer,
+                Problem::new(
+                    Reason::Progressing,
+                    format!("making the CA Secret {target}"),
+                ),
+            ));
+            self.steps.push(Step::GenerateCa {
+                target,
+                resource_version: None,
+                marks: BTreeMap::new(),
+            });
+        } else {
+            let message = format!(
+                "the CA Secret {target} does not exist; create it with tls.crt and tls.key, or set issuer.caSecret.generate"
+            );
+            self.problem(
+                Area::Issuer,
+                self.authority(),
+                Problem::new(Reason::CASecretNotFound, message),
+            );
+        }
+        self.keep_status();
+    }
+
+    /// Without an issuer nothing is judged, so what was said of certificates and anchors stays.
+    fn keep_status(&mut self) {
+        if let Some(previous) = self.observed.issuance.status.clone() {
+            self.status.issuer = previous.issuer;
+            self.status.trust = previous.trust;
+            self.status.certificates = previous.certificates;
+            self.status.certificates_ready = previous.certificates_ready;
+            self.status.planes = previous.planes;
+            self.status.contested = previous.contested;
+            self.status.next_renewal = previous.next_renewal;
+        }
+        for area in [Area::Trust, Area::Certificates, Area::Planes] {
+            self.waiting.push((
+                area,
+                Problem::new(Reason::Progressing, "waiting for the issuer"),
+            ));
+        }
+    }
+
+    /// The CA that the operator made is replaced by the next one when somebody asks for it, and early enough before its end
+    /// that no certificate must be shortened; one rotation after the other. The rest follows from the new CA.
+    pub(super) fn next_ca(&mut self, ca: &CaChain, retiring: &[Certificate]) {
+        let issuance = Arc::clone(&self.observed.issuance);
+        let IssuerSpec::CaSecret(secret) = &issuance.spec.issuer;
+        let target = ca_secret(&issuance);
+        let asked = request(&issuance, ROTATE_ANNOTATION);
+        let generated = self.observed.generated.as_ref();
+        let Some(generated) = generated.filter(|_| secret.generate) else {
+            if asked.is_some() {
+                let message = format!(
+                    "the annotation {ROTATE_ANNOTATION} asks for a new CA, but the one in Secret {target} is not the operator's to \
+                     replace; replace the Secret's content, and remove the annotation"
+                );
+                let problem = Problem::new(Reason::CANotGenerated, message);
+                self.warn(Area::Issuer, self.authority(), problem);
+            }
+            return;
+        };
+        let granted = asked.is_some() && generated.request == asked;
+        if granted {
+            self.steps.push(Step::Consume(ROTATE_ANNOTATION));
+        }
+        let due = self.ca_due(ca);
+        if due > self.now {
+            self.wake(due);
+        }
+        let is_due = due <= self.now && retiring.is_empty();
+        if !is_due && (granted || asked.is_none()) {
+            return;
+        }
+        let message = format!("making the next CA in Secret {target}");
+        let progress = Problem::new(Reason::Progressing, message);
+        self.waiting.insert(0, (Area::Issuer, progress));
+        self.steps = vec![Step::GenerateCa {
+            target,
+            resource_version: Some(generated.resource_version.clone()),
+            marks: asked
+                .map(|asked| (RENEWAL_ANNOTATION, asked))
+                .into_iter()
+                .collect(),
+        }];
+    }
+
+    /// From when on a certificate might outlive the CA; never in the first half of the CA's life.
+    fn ca_due(&self, ca: &CaChain) -> Timestamp {
+        let leaves = self.desired.leaves.values();
+        let longest = leaves.map(|leaf| leaf.profile.duration).max();
+        let margin = longest.unwrap_or_default() + renew_before(&self.observed.issuance.spec);
+        let begin = ca.certificate().not_before();
+        let half = begin.duration_until(ca.not_after()) / 2;
+        let early = ca.not_after().saturating_sub(margin);
+        let middle = begin.saturating_add(half);
+        early
+            .unwrap_or(Timestamp::MIN)
+            .max(middle.unwrap_or(Timestamp::MAX))
+    }
+
+    pub(super) fn issuer_status(&mut self, ca: &CaChain) {
+        let end = ca.not_after();
+        self.status.issuer = Some(IssuerStatus {
+            subject: ca.certificate().subject().to_owned(),
+            fingerprint: ca.certificate().fingerprint().to_string(),
+            not_after: Time(end),
+        });
+        self.wake(end);
+        let warn = end
+            .saturating_sub(renew_before(&self.observed.issuance.spec))
+            .unwrap_or(Timestamp::MIN);
+        if warn <= self.now {
+            let message = format!(
+                "the CA {} ends at {end}, and certificates end with it; replace the CA",
+                ca.certificate().subject()
+            );
+            let problem = Problem::new(Reason::CAExpiring, message);
+            self.warn(Area::Issuer, self.authority(), problem);
+        } else {
+            self.wake(warn);
+        }
+    }
+}

@@ -1,0 +1,77 @@
+//! How often a field that others put back is repaired.
+
+use external_ca_api::{Contested, MANAGER};
+use jiff::{SignedDuration, Timestamp};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+
+use super::draft::Draft;
+use crate::reason::{Problem, Reason};
+
+/// How long a repair counts when somebody puts a field back.
+pub(super) const CONTEST_WINDOW: SignedDuration = SignedDuration::from_hours(1);
+/// How often a field is repaired before it is left alone.
+const CONTEST_LIMIT: u32 = 2;
+
+impl Draft<'_> {
+    /// Repairs that still count: those of the last hour, and fields that are left alone until the spec changes.
+    pub(super) fn contested(&self) -> Vec<Contested> {
+        self.previous()
+            .filter(|status| {
+                status.observed_generation == self.observed.issuance.metadata.generation
+            })
+            .map_or(&[][..], |status| &status.contested)
+            .iter()
+            .filter(|entry| {
+                entry.count >= CONTEST_LIMIT
+                    || entry.last_time.0.duration_until(self.now) < CONTEST_WINDOW
+            })
+            .cloned()
+            .collect()
+    }
+
+    /// Never fight: a field that another manager puts back is repaired twice within the hour, then left alone.
+    pub(super) fn may_repair(
+        &mut self,
+        object: &str,
+        field: &str,
+        ours: bool,
+        manager: Option<String>,
+        written: Option<Timestamp>,
+    ) -> Result<(), Problem> {
+        let ours = ours || self.contested().iter().any(|entry| entry.object == object);
+        let Some(manager) = manager.filter(|manager| ours && manager != MANAGER) else {
+            return Ok(());
+        };
+        let previous = self
+            .contested()
+            .iter()
+            .find(|entry| entry.object == object)
+            .cloned();
+        let written = written.map(Time);
+        if let Some(entry) = previous
+            .as_ref()
+            .filter(|entry| entry.written.is_some() && entry.written == written)
+        {
+            // The repair has not arrived yet.
+            self.status.contested.push(entry.clone());
+            return Ok(());
+        }
+        let count = previous.as_ref().map_or(0, |entry| entry.count);
+        if count >= CONTEST_LIMIT {
+            let message = format!(
+                "{object}: the field manager \"{manager}\" keeps putting back {field}; let it leave the field to {MANAGER} (planes may \
+                 refer to the trust Secret instead: planes.clientCA: SecretRef)"
+            );
+            self.status.contested.extend(previous);
+            return Err(Problem::new(Reason::FieldConflict, message));
+        }
+        self.status.contested.push(Contested {
+            object: object.to_owned(),
+            manager,
+            written,
+            count: count + 1,
+            last_time: Time(self.now),
+        });
+        Ok(())
+    }
+}

@@ -1,0 +1,87 @@
+//! A move to another CA: whether one is under way, how far it has come, and whether it was announced.
+
+use std::collections::BTreeSet;
+
+use external_ca_api::{AnchorState, ExternalCAIssuanceStatus, RotationStatus};
+
+use super::draft::Draft;
+use crate::reason::{Problem, Reason};
+use crate::rollout::{Consumer, Load};
+use crate::status::limit;
+use crate::x509::Certificate;
+
+impl Draft<'_> {
+    /// Whether status has said of each of these that it is on its way out, and of any at all: where nothing is, nobody was
+    /// told that he will be cut off.
+    pub(super) fn announced(&self, retiring: &[Certificate]) -> bool {
+        let said = self.previous().and_then(|status| status.trust.as_ref());
+        let said = said.map_or(&[][..], |trust| &trust.anchors);
+        let said: BTreeSet<&str> = said
+            .iter()
+            .filter(|old| old.state == AnchorState::Retiring)
+            .map(|old| old.fingerprint.as_str())
+            .collect();
+        !said.is_empty()
+            && retiring
+                .iter()
+                .all(|anchor| said.contains(anchor.fingerprint().to_string().as_str()))
+    }
+
+    /// How far the move to another CA has come.
+    pub(super) fn progress(&mut self, consumers: &[Consumer<'_>]) {
+        let trust = self.status.trust.iter().flat_map(|trust| &trust.anchors);
+        let retiring = trust.filter(|anchor| anchor.state == AnchorState::Retiring);
+        let Some(since) = retiring.filter_map(|anchor| anchor.since.clone()).min() else {
+            return;
+        };
+        let leaves = &self.status.certificates;
+        let signed = leaves.iter().filter(|leaf| leaf.signer.is_some()).count();
+        let loaded = consumers
+            .iter()
+            .filter(|one| one.loads.values().all(|load| *load == Load::Current))
+            .count();
+        let next = match (self.steps.first(), self.waiting.first()) {
+            (Some(step), _) => step.to_string(),
+            (None, Some((_, problem))) => limit(problem.message.clone(), 1024),
+            (None, None) => String::new(),
+        };
+        self.status.rotation = Some(RotationStatus {
+            since,
+            certificates: format!("{signed}/{}", leaves.len()),
+            workloads: format!("{loaded}/{}", consumers.len()),
+            next,
+        });
+    }
+
+    /// Anchors that were on their way out and have left every trust place.
+    pub(super) fn dropped(&self) -> Vec<(bool, Problem)> {
+        let anchors = |status: Option<&ExternalCAIssuanceStatus>| {
+            let trust = status.and_then(|status| status.trust.clone());
+            trust.map_or_else(Vec::new, |trust| trust.anchors)
+        };
+        let left = anchors(Some(&self.status));
+        anchors(self.previous())
+            .into_iter()
+            .filter(|old| old.state == AnchorState::Retiring)
+            .filter(|old| left.iter().all(|new| new.fingerprint != old.fingerprint))
+            .map(|old| {
+                let message = format!(
+                    "{} ({}) is no longer trusted anywhere: nobody depends on it",
+                    old.subject, old.fingerprint
+                );
+                (false, Problem::new(Reason::AnchorDropped, message))
+            })
+            .collect()
+    }
+
+    pub(super) fn is_rotating(&self) -> bool {
+        let anchors = self
+            .status
+            .trust
+            .as_ref()
+            .map_or(&[][..], |trust| &trust.anchors);
+        anchors
+            .iter()
+            .any(|anchor| anchor.state == AnchorState::Retiring)
+    }
+}

@@ -1,0 +1,122 @@
+//! Which certificates there are, and when they are renewed.
+
+use std::collections::BTreeMap;
+
+use external_ca_api::RENEW_ANNOTATION;
+use external_ca_core::plan::{Plan, Step, plan};
+use jiff::{SignedDuration, Timestamp};
+use serde_json::json;
+
+use super::pieces::{agent, days, gateway, plane};
+use super::scene::{Scene, condition};
+
+#[test]
+fn renewal_comes_ahead_of_expiry_spread_by_jitter_and_restarts_each_side_once() {
+    let mut scene = Scene::new(json!({})).with_workloads();
+    scene.settle();
+    let times: Vec<Timestamp> = scene
+        .plan()
+        .status
+        .certificates
+        .iter()
+        .map(|entry| entry.renewal_time.clone().unwrap().0)
+        .collect();
+    let third = days(365) / 3;
+    let end = scene.plan().status.certificates[0]
+        .not_after
+        .clone()
+        .unwrap()
+        .0;
+    for time in &times {
+        let before = time.duration_until(end);
+        assert!(
+            before >= third && before <= third + third / 20 + SignedDuration::from_mins(10),
+            "{before}"
+        );
+    }
+    assert_ne!(times[0], times[1], "spread");
+    assert_eq!(
+        scene.plan().next_check,
+        scene.now + SignedDuration::from_hours(12),
+        "looked at again at the latest"
+    );
+    scene.now = *times.iter().max().unwrap();
+    let planned = scene.plan();
+    assert_eq!(
+        planned
+            .steps
+            .iter()
+            .filter(|step| matches!(step, Step::IssueLeaf { .. }))
+            .count(),
+        2
+    );
+    scene.settle();
+    let expected: BTreeMap<String, usize> = [
+        ("cluster-gateway".to_owned(), 1),
+        ("cluster-agent-dataplane".to_owned(), 1),
+    ]
+    .into();
+    assert_eq!(scene.restarts, expected);
+}
+
+#[test]
+fn two_plane_ids_that_want_one_secret_are_a_conflict_that_names_both() {
+    let mut scene = Scene::new(json!({}));
+    scene.planes.push(plane("us", "us-1"));
+    let planned = scene.settle();
+    let (_, reason, message) = condition(&planned, "CertificatesReady");
+    assert_eq!(reason, "Conflict");
+    assert!(
+        message.contains("eu-1")
+            && message.contains("us-1")
+            && message.contains("openchoreo-data-plane/cluster-agent-tls"),
+        "{message}"
+    );
+    assert!(!scene.material.contains_key(&agent()));
+    assert!(scene.material.contains_key(&gateway()), "the others go on");
+}
+
+#[test]
+fn planes_with_one_plane_id_share_a_leaf() {
+    let mut scene = Scene::new(json!({}));
+    scene.planes.push(plane("eu-b", "eu-1"));
+    let planned = scene.settle();
+    assert_eq!(planned.status.certificates_ready.as_deref(), Some("2/2"));
+    assert!(planned.status.planes.iter().all(|plane| plane.wired));
+}
+
+#[test]
+fn a_certificate_for_a_namespace_that_is_not_served_is_a_problem() {
+    let target = json!({"namespace": "elsewhere", "secretName": "more-tls"});
+    let entry = json!({"name": "more", "usages": ["ServerAuth"], "dnsNames": ["a.example"], "target": target});
+    let mut scene = Scene::new(json!({"certificates": [entry]}));
+    let mut observed = scene.observed();
+    observed
+        .material
+        .retain(|key, _| key.object.namespace != "elsewhere");
+    let planned = plan(&observed, scene.now);
+    let (status, reason, message) = condition(&planned, "CertificatesReady");
+    assert_eq!(
+        (status.as_str(), reason.as_str()),
+        ("False", "NamespaceNotServed")
+    );
+    assert!(message.contains("elsewhere/more-tls"), "{message}");
+    scene.now += days(1);
+}
+
+#[test]
+fn a_request_for_renewal_is_granted_once_whatever_happens_to_it() {
+    let mut scene = Scene::new(json!({}));
+    scene.settle();
+    let asked = BTreeMap::from([("pki.openchoreo.dev/renew".to_owned(), "all".to_owned())]);
+    scene.issuance.metadata.annotations = Some(asked.clone());
+    let issued = |planned: &Plan| {
+        let issues = |step: &&Step| matches!(step, Step::IssueLeaf { .. });
+        planned.steps.iter().filter(issues).count()
+    };
+    assert_eq!(issued(&scene.turn()), 2);
+    // The operator died before it could remove the annotation.
+    scene.issuance.metadata.annotations = Some(asked);
+    let planned = scene.turn();
+    assert_eq!(planned.steps, [Step::Consume(RENEW_ANNOTATION)]);
+}

@@ -1,0 +1,26 @@
+//! The planner's rules as scenes: a snapshot in, steps and conditions out. Time is an argument, certificates are real.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing
+)]
+
+mod adopt;
+mod conditions;
+mod diagnosis;
+mod forecast;
+mod immediate;
+mod issuer;
+mod leaves;
+mod ownership;
+mod peers;
+mod pieces;
+mod planes;
+mod rollouts;
+mod rotation;
+mod scene;
+mod setup;
+mod trust;
+mod windows;

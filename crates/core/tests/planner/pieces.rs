@@ -1,0 +1,187 @@
+//! What scenes are made of: CAs, references, and objects as they are at first.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, OnceLock};
+
+use external_ca_api::PlaneKind;
+use external_ca_core::observed::{
+    GeneratedCa, Leaf, Material, MaterialKind, MaterialRef, ObjectRef, Plane, PlaneRef,
+    RolloutState, Workload, WorkloadKind, WorkloadRef,
+};
+use external_ca_core::x509::{
+    CaProfile, CertificateAuthority, KeyAlgorithm, PrivateKey, generate, self_signed_ca,
+};
+use jiff::{SignedDuration, Timestamp};
+
+pub const HOME: &str = "openchoreo-control-plane";
+pub const DATA: &str = "openchoreo-data-plane";
+
+pub fn start() -> Timestamp {
+    "2026-01-01T00:00:00Z".parse().unwrap()
+}
+
+pub fn days(days: i64) -> SignedDuration {
+    SignedDuration::from_hours(24 * days)
+}
+
+pub fn ca(index: usize) -> Arc<CertificateAuthority> {
+    static ALL: OnceLock<Vec<Arc<CertificateAuthority>>> = OnceLock::new();
+    let all = ALL.get_or_init(|| {
+        (0..3u8)
+            .map(|index| {
+                let key = generate(KeyAlgorithm::EcdsaP256).unwrap();
+                let profile = CaProfile {
+                    common_name: "openchoreo-cluster-gateway-ca".into(),
+                    organizations: vec!["OpenChoreo".into()],
+                    path_length: None,
+                    duration: days(3650),
+                };
+                let certificate = self_signed_ca(&key, &profile, [index + 1; 16], start()).unwrap();
+                let pem = certificate.to_pem();
+                Arc::new(
+                    CertificateAuthority::from_pem(
+                        pem.as_bytes(),
+                        key.to_pem().as_bytes(),
+                        None,
+                        start(),
+                    )
+                    .unwrap(),
+                )
+            })
+            .collect()
+    });
+    Arc::clone(&all[index])
+}
+
+/// A CA that OpenSSL made, whose name constraints leave out the gateway.
+pub fn constrained(now: Timestamp) -> Arc<CertificateAuthority> {
+    let dir = tempfile::tempdir().unwrap();
+    let path = |name: &str| dir.path().join(name).to_str().unwrap().to_owned();
+    let made = std::process::Command::new("openssl")
+        .args([
+            "req",
+            "-x509",
+            "-newkey",
+            "ec",
+            "-pkeyopt",
+            "ec_paramgen_curve:P-256",
+            "-nodes",
+        ])
+        .args([
+            "-keyout",
+            &path("key"),
+            "-out",
+            &path("crt"),
+            "-subj",
+            "/CN=constrained",
+        ])
+        .args([
+            "-addext",
+            "nameConstraints=critical,permitted;DNS:example.com",
+        ])
+        .args(["-addext", "keyUsage=critical,keyCertSign"])
+        .output()
+        .unwrap();
+    assert!(
+        made.status.success(),
+        "{}",
+        String::from_utf8_lossy(&made.stderr)
+    );
+    let read = |name: &str| std::fs::read(path(name)).unwrap();
+    let authority = CertificateAuthority::from_pem(&read("crt"), &read("key"), None, now);
+    Arc::new(authority.unwrap())
+}
+
+pub fn leaf_key() -> &'static PrivateKey {
+    static KEY: OnceLock<PrivateKey> = OnceLock::new();
+    KEY.get_or_init(|| generate(KeyAlgorithm::EcdsaP256).unwrap())
+}
+
+pub fn secret_ref(namespace: &str, name: &str) -> MaterialRef {
+    MaterialRef {
+        kind: MaterialKind::Secret,
+        object: ObjectRef::new(namespace, name),
+    }
+}
+
+pub fn config_map_ref(namespace: &str) -> MaterialRef {
+    MaterialRef {
+        kind: MaterialKind::ConfigMap,
+        object: ObjectRef::new(namespace, "cluster-gateway-ca"),
+    }
+}
+
+pub fn gateway() -> MaterialRef {
+    secret_ref(HOME, "cluster-gateway-tls")
+}
+
+pub fn agent() -> MaterialRef {
+    secret_ref(DATA, "cluster-agent-tls")
+}
+
+pub fn blank(secret_type: &str) -> Material {
+    Material {
+        resource_version: "1".into(),
+        secret_type: secret_type.into(),
+        issuance: None,
+        replaces: false,
+        renewal: None,
+        held_until: None,
+        controller: None,
+        manager: None,
+        created: None,
+        changed: None,
+        leaf: Leaf::Empty,
+        anchors: Vec::new(),
+        has_ca_crt: false,
+        has_key: false,
+        hash: String::new(),
+    }
+}
+
+pub fn plane(name: &str, plane_id: &str) -> Plane {
+    Plane {
+        plane: PlaneRef {
+            kind: PlaneKind::DataPlane,
+            namespace: Some("default".into()),
+            name: name.into(),
+        },
+        resource_version: "1".into(),
+        plane_id: plane_id.into(),
+        labels: BTreeMap::new(),
+        value: None,
+        anchors: Vec::new(),
+        reference: None,
+        reference_field: Some("secretRef"),
+        manager: None,
+        changed: None,
+        agent_connected: None,
+        agent_disconnected: None,
+    }
+}
+
+/// A workload that was there before its material: its pods wait for their mounts.
+pub fn workload(namespace: &str, name: &str, mounts: &[MaterialRef]) -> Workload {
+    Workload {
+        workload: WorkloadRef {
+            kind: WorkloadKind::Deployment,
+            object: ObjectRef::new(namespace, name),
+        },
+        resource_version: "1".into(),
+        created: Some(start()),
+        available_since: None,
+        restarted: None,
+        mounts: mounts.iter().cloned().collect(),
+        loaded: BTreeMap::new(),
+        rollout: RolloutState::Running("0 pods available, 1 wanted".into()),
+        rollout_since: None,
+        agent: None,
+    }
+}
+
+pub fn generated(request: Option<String>) -> Option<GeneratedCa> {
+    Some(GeneratedCa {
+        resource_version: "7".into(),
+        request,
+    })
+}

@@ -1,0 +1,98 @@
+//! Who is restarted, and how many at once.
+
+use std::collections::BTreeMap;
+
+use external_ca_core::observed::RolloutState;
+use jiff::SignedDuration;
+use serde_json::json;
+
+use super::pieces::{
+    DATA, HOME, agent, ca, config_map_ref, days, gateway, plane, secret_ref, start, workload,
+};
+use super::scene::{Scene, condition};
+
+#[test]
+fn the_gateway_restarts_alone_and_agents_one_at_a_time() {
+    let mut scene = Scene::new(json!({
+        "agents": [{"secretName": "agent-{planeID}"}],
+    }));
+    scene.planes = (1..=4)
+        .map(|index| plane(&format!("p{index}"), &format!("p-{index}")))
+        .collect();
+    scene.workloads = (1..=4)
+        .map(|index| {
+            workload(
+                DATA,
+                &format!("agent-{index}"),
+                &[secret_ref(DATA, &format!("agent-p-{index}"))],
+            )
+        })
+        .chain([workload(HOME, "cluster-gateway", &[gateway()])])
+        .collect();
+    scene.settle();
+    scene.now += days(300);
+    for _ in 0..20 {
+        scene.turn();
+        let rolling: Vec<&str> = scene
+            .workloads
+            .iter()
+            .filter(|workload| workload.rollout != RolloutState::Complete)
+            .map(|workload| workload.workload.object.name.as_str())
+            .collect();
+        assert!(rolling.len() <= 1, "{rolling:?}");
+        // Who is last in the queue has waited for longer than a rollout may take, and is not stuck for that.
+        scene.now += SignedDuration::from_mins(4);
+        let planned = scene.plan();
+        let (_, reason, message) = condition(&planned, "RolloutsComplete");
+        assert_ne!(reason, "RolloutStuck", "{message}");
+        assert!(planned.next_check > scene.now, "nothing is due: no hurry");
+        scene.finish_rollouts();
+    }
+    assert_eq!(scene.restarts.len(), 5);
+    assert!(
+        scene.restarts.values().all(|count| *count == 1),
+        "{:?}",
+        scene.restarts
+    );
+}
+
+#[test]
+fn a_restart_by_hand_is_seen() {
+    let mut scene = Scene::new(json!({"rollout": {"strategy": "None"}})).with_workloads();
+    scene.settle();
+    let profile = scene.profile(&agent());
+    scene.put_leaf(&agent(), &ca(0), &profile, true);
+    let planned = scene.turn();
+    assert_eq!(condition(&planned, "RolloutsComplete").1, "RestartNeeded");
+    scene.now += SignedDuration::from_mins(1);
+    for workload in &mut scene.workloads {
+        workload.loaded.insert(agent(), "old".into());
+        workload.restarted = Some(scene.now);
+    }
+    let planned = scene.turn();
+    assert_eq!(condition(&planned, "RolloutsComplete").0, "True");
+}
+
+#[test]
+fn nobody_is_restarted_for_trust_while_its_certificate_is_still_to_come() {
+    let mut scene = Scene::new(json!({})).with_workloads();
+    // They are there, and older than all material; the bundles were written before the operator died.
+    scene.workloads.iter_mut().for_each(|workload| {
+        workload.rollout = RolloutState::Complete;
+        workload.available_since = Some(start());
+    });
+    let bundle = [ca(0).anchor().clone()];
+    for place in [config_map_ref(DATA), secret_ref(HOME, "cluster-gateway-ca")] {
+        scene.put_bundle(&place, &bundle, Some("external-ca-operator"));
+    }
+    scene.settle();
+    let once = BTreeMap::from(
+        [
+            "cluster-gateway",
+            "controller-manager",
+            "cluster-agent-dataplane",
+        ]
+        .map(|name| (name.to_owned(), 1)),
+    );
+    assert_eq!(scene.restarts, once);
+}

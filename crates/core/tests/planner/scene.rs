@@ -1,0 +1,360 @@
+//! A little world on which plans are carried out.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use external_ca_api::{
+    ExternalCAIssuance, HELD_UNTIL_ANNOTATION, RENEWAL_ANNOTATION, REPLACES_ANNOTATION,
+};
+use external_ca_core::facts::hash;
+use external_ca_core::observed::{
+    Claims, GeneratedCa, Issuer, Leaf, Material, MaterialRef, Observed, Plane, Read, RolloutState,
+    Workload,
+};
+use external_ca_core::plan::{Plan, Step, Wiring, plan};
+use external_ca_core::x509::{
+    Certificate, CertificateAuthority, LeafProfile, encode_bundle, request, sign_request,
+};
+use jiff::{SignedDuration, Timestamp};
+use serde_json::json;
+
+use super::pieces::{
+    DATA, HOME, agent, blank, ca, config_map_ref, days, gateway, generated, leaf_key, plane,
+    secret_ref, start, workload,
+};
+
+/// A little world: steps are carried out on it as the shell would, rollouts finish when they are told to.
+pub struct Scene {
+    pub issuance: ExternalCAIssuance,
+    pub issuer: Issuer,
+    pub generated: Option<GeneratedCa>,
+    pub material: BTreeMap<MaterialRef, Material>,
+    pub unknown: BTreeSet<MaterialRef>,
+    pub anchor_config_maps: BTreeMap<(String, String), Read<Vec<Certificate>>>,
+    pub claims: Claims,
+    pub planes: Vec<Plane>,
+    pub workloads: Vec<Workload>,
+    pub now: Timestamp,
+    pub serial: u8,
+    pub restarts: BTreeMap<String, usize>,
+}
+
+impl Scene {
+    pub fn new(spec: serde_json::Value) -> Self {
+        let mut object = json!({
+            "apiVersion": "pki.openchoreo.dev/v1alpha1",
+            "kind": "ExternalCAIssuance",
+            "metadata": {"name": "cluster-gateway", "namespace": HOME, "generation": 1, "uid": "u"},
+            "spec": {
+                "issuer": {"caSecret": {"name": "ca"}},
+                "certificateDefaults": {"privateKey": {"algorithm": "ECDSA"}},
+            },
+        });
+        if let serde_json::Value::Object(more) = spec {
+            object["spec"].as_object_mut().unwrap().extend(more);
+        }
+        Self {
+            issuance: serde_json::from_value(object).unwrap(),
+            issuer: Issuer::Ready(ca(0)),
+            generated: None,
+            material: BTreeMap::new(),
+            unknown: BTreeSet::new(),
+            anchor_config_maps: BTreeMap::new(),
+            claims: Claims::default(),
+            planes: vec![plane("eu", "eu-1")],
+            workloads: Vec::new(),
+            now: start() + days(1),
+            serial: 0,
+            restarts: BTreeMap::new(),
+        }
+    }
+
+    pub fn with_workloads(mut self) -> Self {
+        self.workloads = vec![
+            workload(HOME, "cluster-gateway", &[gateway()]),
+            workload(
+                HOME,
+                "controller-manager",
+                &[secret_ref(HOME, "cluster-gateway-ca")],
+            ),
+            workload(
+                DATA,
+                "cluster-agent-dataplane",
+                &[agent(), config_map_ref(DATA)],
+            ),
+        ];
+        self
+    }
+
+    pub fn observed(&self) -> Observed {
+        let planes: Vec<Arc<Plane>> = self.planes.iter().cloned().map(Arc::new).collect();
+        let wanted = external_ca_core::desired::desired(&self.issuance, &planes);
+        let needs = wanted
+            .trust_places
+            .iter()
+            .cloned()
+            .chain(wanted.leaves.values().map(|leaf| leaf.material()));
+        Observed {
+            issuance: Arc::new(self.issuance.clone()),
+            served: Arc::new([HOME, DATA].map(String::from).into()),
+            plane_namespaces: Arc::new(["default"].map(String::from).into()),
+            issuer: self.issuer.clone(),
+            generated: self.generated.clone(),
+            anchor_config_maps: self.anchor_config_maps.clone(),
+            material: needs
+                .map(|key| {
+                    let read = match self.material.get(&key) {
+                        _ if self.unknown.contains(&key) => {
+                            Read::Unknown("the API server is away".into())
+                        }
+                        Some(found) => Read::Found(found.clone()),
+                        None => Read::Absent,
+                    };
+                    (key, Arc::new(read))
+                })
+                .collect(),
+            planes,
+            workloads: self.workloads.iter().cloned().map(Arc::new).collect(),
+            unreadable: Vec::new(),
+            claims: self.claims.clone(),
+        }
+    }
+
+    pub fn plan(&self) -> Plan {
+        plan(&self.observed(), self.now)
+    }
+
+    /// Carries out one plan.
+    pub fn turn(&mut self) -> Plan {
+        let planned = self.plan();
+        self.now += SignedDuration::from_secs(2);
+        for step in &planned.steps {
+            match step {
+                Step::WriteBundle {
+                    target, anchors, ..
+                } => self.put_bundle(target, anchors, Some("external-ca-operator")),
+                Step::IssueLeaf {
+                    target,
+                    profile,
+                    marks,
+                    ..
+                } => {
+                    let Issuer::Ready(authority) = &self.issuer else {
+                        panic!("no issuer")
+                    };
+                    let authority = Arc::clone(authority);
+                    self.put_leaf(
+                        &secret_ref(&target.namespace, &target.name),
+                        &authority,
+                        profile,
+                        true,
+                    );
+                    let key = secret_ref(&target.namespace, &target.name);
+                    let material = self.material.get_mut(&key).unwrap();
+                    material.renewal = marks.get(RENEWAL_ANNOTATION).cloned();
+                    material.replaces = marks.contains_key(REPLACES_ANNOTATION);
+                    let held_until = marks.get(HELD_UNTIL_ANNOTATION);
+                    material.held_until = held_until.map(|time| time.parse().unwrap());
+                }
+                Step::WirePlane {
+                    plane,
+                    client_ca: Wiring::Value(pem),
+                    ..
+                } => {
+                    let found = self
+                        .planes
+                        .iter_mut()
+                        .find(|known| known.plane == *plane)
+                        .unwrap();
+                    found.anchors =
+                        external_ca_core::x509::parse_bundle(pem.as_bytes()).certificates;
+                    found.value = Some(pem.clone());
+                    found.manager = Some("external-ca-operator".into());
+                    found.changed = Some(self.now);
+                }
+                Step::WirePlane {
+                    plane,
+                    client_ca: Wiring::Reference { secret, .. },
+                    ..
+                } => {
+                    let found = self
+                        .planes
+                        .iter_mut()
+                        .find(|known| known.plane == *plane)
+                        .unwrap();
+                    (found.value, found.anchors) = (None, Vec::new());
+                    found.reference = Some((secret.clone(), "ca.crt".into()));
+                }
+                Step::Restart { workload, .. } => {
+                    *self
+                        .restarts
+                        .entry(workload.object.name.clone())
+                        .or_default() += 1;
+                    let material = self.material.clone();
+                    let found = self
+                        .workloads
+                        .iter_mut()
+                        .find(|known| known.workload == *workload)
+                        .unwrap();
+                    found.loaded = found
+                        .mounts
+                        .iter()
+                        .filter_map(|mount| Some((mount.clone(), material.get(mount)?.version())))
+                        .collect();
+                    found.rollout = RolloutState::Running("rolling".into());
+                }
+                Step::Consume(_) => self.issuance.metadata.annotations = None,
+                Step::GenerateCa { marks, .. } => {
+                    let request = marks.get(RENEWAL_ANNOTATION).cloned();
+                    (self.issuer, self.generated) = (Issuer::Ready(ca(1)), generated(request));
+                }
+            }
+        }
+        self.issuance.status = Some(planned.status.clone());
+        planned
+    }
+
+    /// Turns, with every rollout finishing in between, until nothing is left to do.
+    pub fn settle(&mut self) -> Plan {
+        for _ in 0..40 {
+            let planned = self.turn();
+            self.finish_rollouts();
+            if planned.steps.is_empty()
+                && self.plan().steps.is_empty()
+                && self.plan().status.phase == planned.status.phase
+            {
+                return self.plan();
+            }
+        }
+        panic!("does not settle: {:#?}", self.plan());
+    }
+
+    pub fn finish_rollouts(&mut self) {
+        // Pods wait for what they mount.
+        let startable = |workload: &&mut Workload| {
+            workload
+                .mounts
+                .iter()
+                .all(|mount| self.material.contains_key(mount))
+        };
+        for workload in self.workloads.iter_mut().filter(startable) {
+            workload.rollout = RolloutState::Complete;
+            workload.available_since.get_or_insert(self.now);
+        }
+    }
+
+    pub fn put_bundle(
+        &mut self,
+        target: &MaterialRef,
+        anchors: &[Certificate],
+        manager: Option<&str>,
+    ) {
+        let pem = encode_bundle(anchors);
+        let created = self
+            .material
+            .get(target)
+            .and_then(|old| old.created)
+            .unwrap_or(self.now);
+        self.material.insert(
+            target.clone(),
+            Material {
+                issuance: manager.map(|_| format!("{HOME}/cluster-gateway")),
+                manager: manager.map(String::from),
+                created: Some(created),
+                changed: Some(self.now),
+                anchors: anchors.to_vec(),
+                has_ca_crt: true,
+                hash: hash(&[pem.as_bytes()]),
+                ..blank("Opaque")
+            },
+        );
+    }
+
+    pub fn put_leaf(
+        &mut self,
+        target: &MaterialRef,
+        authority: &CertificateAuthority,
+        profile: &LeafProfile,
+        ours: bool,
+    ) {
+        self.serial += 1;
+        let csr = request(leaf_key(), profile).unwrap();
+        let chain =
+            sign_request(authority, csr.der(), profile, [self.serial; 16], self.now).unwrap();
+        let created = self
+            .material
+            .get(target)
+            .and_then(|old| old.created)
+            .unwrap_or(self.now);
+        self.material.insert(
+            target.clone(),
+            Material {
+                issuance: ours.then(|| format!("{HOME}/cluster-gateway")),
+                created: Some(created),
+                changed: Some(self.now),
+                hash: hash(&[encode_bundle(&chain).as_bytes()]),
+                has_key: true,
+                leaf: Leaf::Present {
+                    chain,
+                    key_matches: true,
+                },
+                ..blank("kubernetes.io/tls")
+            },
+        );
+    }
+
+    pub fn profile(&self, target: &MaterialRef) -> LeafProfile {
+        let planes: Vec<Arc<Plane>> = self.planes.iter().cloned().map(Arc::new).collect();
+        external_ca_core::desired::desired(&self.issuance, &planes).leaves[&target.object]
+            .profile
+            .clone()
+    }
+
+    /// The guide's end state, made by hand with a CA.
+    pub fn hand_made(&mut self, authority: &CertificateAuthority) {
+        let anchors = [authority.anchor().clone()];
+        for place in [
+            config_map_ref(HOME),
+            config_map_ref(DATA),
+            secret_ref(HOME, "cluster-gateway-ca"),
+            secret_ref(DATA, "cluster-gateway-ca"),
+        ] {
+            self.put_bundle(&place, &anchors, None);
+        }
+        for target in [gateway(), agent()] {
+            let profile = self.profile(&target);
+            self.put_leaf(&target, authority, &profile, false);
+        }
+        self.planes[0].anchors = anchors.to_vec();
+        self.planes[0].value = Some(encode_bundle(&anchors));
+        self.finish_rollouts();
+    }
+
+    pub fn signer(&self, target: &MaterialRef) -> usize {
+        let Leaf::Present { chain, .. } = &self.material[target].leaf else {
+            panic!("no leaf")
+        };
+        (0..3)
+            .find(|index| chain[0].signed_by(ca(*index).certificate()))
+            .unwrap()
+    }
+
+    pub fn anchors(&self, target: &MaterialRef) -> Vec<usize> {
+        let has = |index: &usize| self.material[target].anchors.contains(ca(*index).anchor());
+        (0..3).filter(has).collect()
+    }
+}
+
+pub fn condition(planned: &Plan, kind: &str) -> (String, String, String) {
+    let found = planned
+        .status
+        .conditions
+        .iter()
+        .find(|condition| condition.type_ == kind)
+        .unwrap();
+    (
+        found.status.clone(),
+        found.reason.clone(),
+        found.message.clone(),
+    )
+}

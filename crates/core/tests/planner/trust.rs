@@ -1,0 +1,107 @@
+//! What stays trusted, and what leaves.
+
+use external_ca_api::Phase;
+use external_ca_core::Reason;
+use external_ca_core::observed::{Issuer, Read};
+use serde_json::json;
+
+use super::pieces::{DATA, HOME, agent, ca, config_map_ref, days, gateway};
+use super::scene::{Scene, condition};
+
+#[test]
+fn an_unreadable_trust_place_holds_the_rotation_and_nothing_is_dropped() {
+    let mut scene = Scene::new(json!({})).with_workloads();
+    scene.settle();
+    scene.issuer = Issuer::Ready(ca(1));
+    scene.unknown.insert(config_map_ref(DATA));
+    for _ in 0..20 {
+        scene.turn();
+        scene.finish_rollouts();
+    }
+    assert_eq!(scene.signer(&gateway()), 0);
+    assert_eq!(scene.anchors(&config_map_ref(DATA)), [0]);
+    assert_eq!(condition(&scene.plan(), "TrustDistributed").1, "Unreadable");
+    scene.unknown.clear();
+    assert_eq!(scene.settle().status.phase, Some(Phase::Ready));
+    assert_eq!(scene.signer(&gateway()), 1);
+}
+
+/// An old manifest that names the old CA does not bring it back for good.
+#[test]
+fn an_anchor_that_has_left_leaves_again() {
+    let mut scene = Scene::new(json!({})).with_workloads();
+    scene.settle();
+    scene.issuer = Issuer::Ready(ca(1));
+    let moved = scene.settle();
+    let former = moved.status.trust.unwrap_or_default().former;
+    assert_eq!(former, [ca(0).anchor().fingerprint().to_string()]);
+    let both = [ca(0).anchor().clone(), ca(1).anchor().clone()];
+    scene.put_bundle(&config_map_ref(DATA), &both, None);
+    scene.settle();
+    scene.now += days(1);
+    scene.settle();
+    assert_eq!(scene.anchors(&config_map_ref(DATA)), [1]);
+}
+
+#[test]
+fn trust_made_by_others_moves_by_the_same_guards_and_unknown_anchors_survive() {
+    let mut scene = Scene::new(json!({})).with_workloads();
+    scene.hand_made(&ca(2));
+    // Somebody trusts a further CA for reasons of their own.
+    let own = [ca(2).anchor().clone(), ca(1).anchor().clone()];
+    scene.put_bundle(&config_map_ref(DATA), &own, None);
+    scene.finish_rollouts();
+    let last = scene.settle();
+    assert_eq!(last.status.phase, Some(Phase::Ready), "{:#?}", last.status);
+    assert_eq!((scene.signer(&gateway()), scene.signer(&agent())), (0, 0));
+    assert_eq!(
+        scene.anchors(&config_map_ref(DATA)),
+        [0, 1],
+        "the anchor of others survives, the retired one is gone"
+    );
+    assert_eq!(scene.anchors(&config_map_ref(HOME)), [0]);
+}
+
+#[test]
+fn an_anchor_whose_config_map_cannot_be_read_stays() {
+    let spec = json!({"trust": {"additionalAnchors": [{"configMapRef": {"name": "next", "key": "ca.crt"}}]}});
+    let mut scene = Scene::new(spec).with_workloads();
+    let key = ("next".to_owned(), "ca.crt".to_owned());
+    let found = Read::Found(vec![ca(1).anchor().clone()]);
+    scene.anchor_config_maps.insert(key.clone(), found);
+    scene.settle();
+    assert_eq!(scene.anchors(&config_map_ref(DATA)), [0, 1]);
+    for unreadable in [Read::Unknown("the API server is away".into()), Read::Absent] {
+        scene.anchor_config_maps.insert(key.clone(), unreadable);
+        let planned = scene.turn();
+        assert_eq!(planned.steps, []);
+        assert_eq!(
+            condition(&planned, "TrustDistributed").1,
+            "AnchorUnreadable"
+        );
+    }
+    scene.issuance.spec.trust.additional_anchors.clear();
+    scene.now = scene.settle().next_check;
+    scene.settle();
+    assert_eq!(
+        scene.anchors(&config_map_ref(DATA)),
+        [0],
+        "nobody wants it any more"
+    );
+}
+
+#[test]
+fn a_dropped_anchor_is_told_once() {
+    let mut scene = Scene::new(json!({})).with_workloads();
+    scene.settle();
+    scene.issuer = Issuer::Ready(ca(1));
+    let mut told = 0;
+    for _ in 0..40 {
+        let planned = scene.turn();
+        scene.finish_rollouts();
+        let dropped =
+            |event: &&(bool, external_ca_core::Problem)| event.1.reason == Reason::AnchorDropped;
+        told += planned.events.iter().filter(dropped).count();
+    }
+    assert_eq!((told, scene.anchors(&config_map_ref(DATA))), (1, vec![1]));
+}
