@@ -131,6 +131,7 @@ impl Mutant {
                             reuse_key: false,
                             why: Problem::new(Reason::SignerChanged, "mutant"),
                             marks: BTreeMap::new(),
+                            trusted_by: Vec::new(),
                         }));
                 }
             }

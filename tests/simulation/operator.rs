@@ -6,11 +6,12 @@ use external_ca_api::{ExternalCAIssuanceStatus, MANAGER, REPLACES_ANNOTATION};
 use external_ca_core::facts::decode_loaded;
 use external_ca_core::observed::{Issuer, MaterialKind, MaterialRef, Observed, PlaneRef, Read};
 use external_ca_core::plan::{Plan, Round, Step, Wiring, plan};
+use external_ca_core::trust::Place;
 use external_ca_core::x509::{Certificate, PrivateKey, parse_bundle};
 use fastrand::Rng;
 use jiff::{SignedDuration, Timestamp};
 
-use crate::cluster::{Cluster, Content, content, trust_secret};
+use crate::cluster::{Cluster, Content, Object, content, trust_secret};
 use crate::issuer::sign;
 use crate::mutants::Mutant;
 use crate::pki::{ca, name, names};
@@ -291,6 +292,10 @@ impl Operator {
                     turn.steps.clear();
                     return Ok(());
                 }
+                if !self.are_as_seen(&world.cluster, turn, step) {
+                    turn.doubt = Some(step.round());
+                    return Ok(());
+                }
                 let late = |issued: &Issued| world.cluster.now > issued.sent + CALL;
                 let issued = turn.issued.take().filter(|issued| !late(issued));
                 world
@@ -359,6 +364,19 @@ impl Operator {
         ca(cluster.authority).certificate() == seen.certificate()
     }
 
+    /// Whether the leaves that a drop rests on are stored as they were seen.
+    fn are_as_seen(&mut self, cluster: &Cluster, turn: &Turn, step: &Step) -> bool {
+        let (Step::WriteBundle { rests_on, .. } | Step::WirePlane { rests_on, .. }) = step else {
+            return true;
+        };
+        let version = |read: &Object| read.found().map(|found| found.resource_version.clone());
+        rests_on.iter().all(|leaf| {
+            self.view.see_material(cluster, leaf);
+            let seen = turn.observed.material.get(leaf).and_then(version);
+            seen.is_some() && cluster.material.get(leaf).and_then(version) == seen
+        })
+    }
+
     /// The live Secret is compared with the snapshot, and a certificate signed. What follows may take a while.
     fn look(
         &mut self,
@@ -367,7 +385,14 @@ impl Operator {
         step: &Step,
         answer: Answer,
     ) -> Option<Issued> {
-        let (Step::IssueLeaf { profile, .. }, Issuer::Ready(seen)) = (step, &turn.observed.issuer)
+        let (
+            Step::IssueLeaf {
+                profile,
+                trusted_by,
+                ..
+            },
+            Issuer::Ready(seen),
+        ) = (step, &turn.observed.issuer)
         else {
             return None;
         };
@@ -388,6 +413,15 @@ impl Operator {
         }
         if !self.still_signs(&world.cluster, turn) {
             return None;
+        }
+        for place in trusted_by {
+            match place {
+                Place::Material(bundle) => self.view.see_material(&world.cluster, bundle),
+                Place::ClientCa(plane) => self.view.see_plane(&world.cluster, plane),
+            }
+            if !is_trusted_by(&world.cluster, place, seen.anchor()) {
+                return None;
+            }
         }
         let number = world.cluster.next_serial();
         let trusting = world.mutant == Some(Mutant::TrustsIssuer);
@@ -433,6 +467,7 @@ fn write(cluster: &mut Cluster, step: &Step, issued: Option<&Issued>, unconditio
             plane,
             resource_version,
             client_ca,
+            ..
         } => {
             let version = cluster
                 .planes
@@ -485,6 +520,20 @@ fn write(cluster: &mut Cluster, step: &Step, issued: Option<&Issued>, unconditio
         Step::GenerateCa { .. } | Step::Consume(_) => {}
     }
     true
+}
+
+/// Whether what verifies a certificate trusts its CA, by what is stored now.
+fn is_trusted_by(cluster: &Cluster, place: &Place, anchor: &Certificate) -> bool {
+    match place {
+        Place::Material(bundle) => {
+            let stored = cluster.material.get(bundle).map(content);
+            stored.is_some_and(|stored| stored.anchors.contains(anchor))
+        }
+        Place::ClientCa(plane) => {
+            let plane = cluster.planes.get(plane);
+            plane.is_some_and(|plane| plane.value.is_none() || plane.anchors.contains(anchor))
+        }
+    }
 }
 
 /// Whether a server-side apply goes through: of what was seen, as long as it is unchanged; of what was not there, unless

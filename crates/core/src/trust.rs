@@ -453,27 +453,19 @@ impl Trust<'_> {
         (!others.is_empty()).then(|| others.join(","))
     }
 
-    /// Guard 1: whom a leaf signed by the issuer's CA must wait for. Empty: sign.
-    ///
-    /// A leaf that already chains to the CA may be renewed at any time: nothing gets worse. One that does not exist may be
-    /// issued at once where its verifiers never trusted anything else. An expired one convinces nobody.
-    pub fn must_load_first(&self, leaf: &DesiredLeaf, retiring: &[Certificate]) -> Waiting {
-        if self.immediate {
-            return Waiting::default();
-        }
-        let anchor = self.ca.anchor();
-        let chain = self.chain(leaf);
-        if let Some(first) = chain.and_then(<[_]>::first) {
-            let renewed = first.signed_by(self.ca.certificate())
-                && chain.is_some_and(|chain| {
-                    self.holds(chain, std::slice::from_ref(anchor), leaf.profile.usages)
-                });
-            if renewed || first.not_after() <= self.now {
-                return Waiting::default();
-            }
-        }
-        let rotating = self.is_rotating(retiring);
-        let mut waiting = Waiting::default();
+    /// Whether what is stored is signed by the CA.
+    fn is_signed(&self, leaf: &DesiredLeaf) -> bool {
+        let anchor = std::slice::from_ref(self.ca.anchor());
+        self.chain(leaf).is_some_and(|chain| {
+            let by_issuer = chain
+                .first()
+                .is_some_and(|first| first.signed_by(self.ca.certificate()));
+            by_issuer && self.holds(chain, anchor, leaf.profile.usages)
+        })
+    }
+
+    /// What verifies a leaf.
+    fn verifiers(&self, leaf: &DesiredLeaf) -> Vec<Place> {
         let places: Vec<Place> = match leaf.role {
             Role::Agent => leaf
                 .planes
@@ -484,10 +476,48 @@ impl Trust<'_> {
                 .collect(),
             Role::Gateway | Role::Further => self.places().collect(),
         };
-        for place in places
-            .into_iter()
-            .filter(|place| self.verifies(place, leaf))
-        {
+        let places = places.into_iter();
+        places.filter(|place| self.verifies(place, leaf)).collect()
+    }
+
+    /// What must still hold the CA when a leaf is signed, for what was seen of it may be old: another operator that leads
+    /// may have taken the CA out. Where there is only one CA, nobody does.
+    pub fn trusted_by(&self, leaf: &DesiredLeaf, retiring: &[Certificate]) -> Vec<Place> {
+        match self.immediate || !self.is_rotating(retiring) || self.is_signed(leaf) {
+            true => Vec::new(),
+            false => self.verifiers(leaf),
+        }
+    }
+
+    /// What must be as it was seen when an anchor leaves a place: the leaves that the place verifies.
+    pub fn rests_on(&self, place: &Place, wanted: &[Certificate]) -> Vec<MaterialRef> {
+        let mut stored = self.stored(place).unwrap_or_default().iter();
+        match self.immediate || stored.all(|anchor| wanted.contains(anchor)) {
+            true => Vec::new(),
+            false => {
+                let leaves = self.leaves(place).into_iter();
+                leaves.map(DesiredLeaf::material).collect()
+            }
+        }
+    }
+
+    /// Guard 1: whom a leaf signed by the issuer's CA must wait for. Empty: sign.
+    ///
+    /// A leaf that already chains to the CA may be renewed at any time: nothing gets worse. One that does not exist may be
+    /// issued at once where its verifiers never trusted anything else. An expired one convinces nobody.
+    pub fn must_load_first(&self, leaf: &DesiredLeaf, retiring: &[Certificate]) -> Waiting {
+        if self.immediate {
+            return Waiting::default();
+        }
+        let anchor = self.ca.anchor();
+        let chain = self.chain(leaf);
+        let first = chain.and_then(<[_]>::first);
+        if self.is_signed(leaf) || first.is_some_and(|first| first.not_after() <= self.now) {
+            return Waiting::default();
+        }
+        let rotating = self.is_rotating(retiring);
+        let mut waiting = Waiting::default();
+        for place in self.verifiers(leaf) {
             let Some(stored) = self.stored(&place) else {
                 if rotating || chain.is_some() {
                     waiting.places.push(place);

@@ -15,6 +15,7 @@ use external_ca_core::observed::{
     Read, WorkloadKind, WorkloadRef,
 };
 use external_ca_core::plan::{Round, Step, Wiring};
+use external_ca_core::trust::Place;
 use external_ca_core::x509::{
     self, Certificate, CertificateAuthority, KeyAlgorithm, LeafProfile, PrivateKey, encode_bundle,
 };
@@ -194,7 +195,11 @@ async fn run(
             resource_version,
             anchors,
             marks,
+            rests_on,
         } => {
+            if !are_as_seen(context, observed, rests_on).await {
+                return Err(Error::Changed);
+            }
             let version = resource_version.as_deref();
             write_bundle(context, issuance, target, version, (anchors, marks))
                 .await
@@ -204,20 +209,27 @@ async fn run(
             plane,
             resource_version,
             client_ca,
-        } => wire(context, plane, resource_version, client_ca)
-            .await
-            .map(Some),
+            rests_on,
+        } => {
+            if !are_as_seen(context, observed, rests_on).await {
+                return Err(Error::Changed);
+            }
+            wire(context, plane, resource_version, client_ca)
+                .await
+                .map(Some)
+        }
         Step::IssueLeaf {
             target,
             profile,
             reuse_key,
             why,
             marks,
+            trusted_by,
         } => {
             let ObservedIssuer::Ready(authority) = &observed.issuer else {
                 return Ok(None);
             };
-            let leaf = (target, profile, *reuse_key, marks);
+            let leaf = (target, profile, *reuse_key, marks, trusted_by.as_slice());
             issue(context, observed, authority, leaf, now).await?;
             context.metrics.issued.inc();
             Ok(Some(Problem::new(
@@ -429,10 +441,19 @@ async fn wire(
         return Err(Error::Changed);
     };
     let api = planes::api(&served, context.client.clone(), plane);
-    if let Wiring::Reference { secret, holds, .. } = client_ca
-        && !still_holds(context, secret, holds).await
+    if let Wiring::Reference {
+        secret,
+        holds: needed,
+        ..
+    } = client_ca
     {
-        return Err(Error::Changed);
+        let bundle = MaterialRef {
+            kind: MaterialKind::Secret,
+            object: secret.clone(),
+        };
+        if !holds(context, &bundle, needed).await {
+            return Err(Error::Changed);
+        }
     }
     let client_ca = match client_ca {
         Wiring::Value(pem) => json!({"value": pem}),
@@ -455,7 +476,13 @@ async fn issue(
     context: &Context,
     observed: &Observed,
     authority: &Arc<CertificateAuthority>,
-    (target, profile, reuse_key, marks): (&ObjectRef, &LeafProfile, bool, &Marks),
+    (target, profile, reuse_key, marks, trusted_by): (
+        &ObjectRef,
+        &LeafProfile,
+        bool,
+        &Marks,
+        &[Place],
+    ),
     now: Timestamp,
 ) -> Result<(), Error> {
     let api: Api<Secret> = Api::namespaced(context.client.clone(), &target.namespace);
@@ -477,6 +504,11 @@ async fn issue(
     };
     if !still_signs(context, observed, now).await {
         return Err(Error::Changed);
+    }
+    for place in trusted_by {
+        if !is_trusted_by(context, place, authority.anchor()).await {
+            return Err(Error::Changed);
+        }
     }
     let csr = x509::request(&key, profile)?;
     let request = SigningRequest {
@@ -529,16 +561,44 @@ async fn still_signs(context: &Context, observed: &Observed, now: Timestamp) -> 
     stored.is_ok_and(|stored| stored.certificate() == authority.certificate())
 }
 
-/// Whether a bundle holds what whoever is made to read it needs.
-async fn still_holds(context: &Context, secret: &ObjectRef, anchors: &[Certificate]) -> bool {
-    let bundle = MaterialRef {
-        kind: MaterialKind::Secret,
-        object: secret.clone(),
-    };
+/// Whether a bundle holds these anchors.
+async fn holds(context: &Context, bundle: &MaterialRef, anchors: &[Certificate]) -> bool {
     context.watches.read(bundle.clone()).await;
-    let read = context.store.facts().seen.material.get(&bundle).cloned();
+    let read = context.store.facts().seen.material.get(bundle).cloned();
     let stored = read.as_ref().and_then(|read| read.found());
     stored.is_some_and(|stored| anchors.iter().all(|anchor| stored.anchors.contains(anchor)))
+}
+
+/// Whether what verifies a certificate trusts its CA, by what is stored now.
+async fn is_trusted_by(context: &Context, place: &Place, anchor: &Certificate) -> bool {
+    match place {
+        Place::Material(bundle) => holds(context, bundle, std::slice::from_ref(anchor)).await,
+        Place::ClientCa(plane) => {
+            if !context.watches.read_plane(plane).await {
+                return false;
+            }
+            let seen = context.store.facts().seen.planes.get(plane).cloned();
+            // What a reference leads to is a place of its own.
+            seen.is_some_and(|seen| seen.value.is_none() || seen.anchors.contains(anchor))
+        }
+    }
+}
+
+/// Whether leaves are stored as they were seen.
+async fn are_as_seen(context: &Context, observed: &Observed, leaves: &[MaterialRef]) -> bool {
+    for leaf in leaves {
+        context.watches.read(leaf.clone()).await;
+        let read = context.store.facts().seen.material.get(leaf).cloned();
+        let (seen, stored) = (observed.material.get(leaf), read.as_ref());
+        let version = |read: Option<&Arc<Read<Material>>>| {
+            let found = read.and_then(|read| read.found());
+            found.map(|found| found.resource_version.clone())
+        };
+        if version(stored).is_none() || version(stored) != version(seen) {
+            return false;
+        }
+    }
+    true
 }
 
 fn matches_snapshot(observed: &Observed, target: &ObjectRef, live: Option<&Secret>) -> bool {

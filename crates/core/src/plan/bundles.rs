@@ -87,6 +87,7 @@ impl Draft<'_> {
             self.steps.push(Step::WriteBundle {
                 target: target.clone(),
                 resource_version: found.map(|found| found.resource_version.clone()),
+                rests_on: trust.rests_on(&Place::Material(target.clone()), &wanted),
                 anchors: wanted,
                 marks: lost
                     .filter(|_| found.is_none())

@@ -102,6 +102,7 @@ impl Draft<'_> {
                             reuse_key: checks::reuses_key(policy, &context),
                             why,
                             marks,
+                            trusted_by: trust.trusted_by(leaf, retiring),
                         });
                         (CertificateState::Pending, Some(reason))
                     }

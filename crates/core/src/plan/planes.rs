@@ -8,7 +8,7 @@ use super::bundles::same;
 use super::draft::{Area, Draft};
 use super::step::{Step, Wiring};
 use crate::desired::plane_type;
-use crate::observed::{MaterialKind, Plane, WorkloadRef};
+use crate::observed::{MaterialKind, MaterialRef, Plane, WorkloadRef};
 use crate::reason::{Problem, Reason};
 use crate::trust::{Place, Trust};
 use crate::x509::{Certificate, encode_bundle};
@@ -20,7 +20,7 @@ impl Draft<'_> {
             let result = self.wire(trust, plane, mode, retiring);
             let (wired, reason) = match result {
                 Ok(None) => (true, None),
-                Ok(Some(client_ca)) => {
+                Ok(Some((client_ca, rests_on))) => {
                     let message = format!("writing the clientCA of {}", plane.plane);
                     self.waiting
                         .push((Area::Planes, Problem::new(Reason::Progressing, message)));
@@ -28,6 +28,7 @@ impl Draft<'_> {
                         plane: plane.plane.clone(),
                         resource_version: plane.resource_version.clone(),
                         client_ca,
+                        rests_on,
                     });
                     (false, Some(Reason::Progressing))
                 }
@@ -60,7 +61,7 @@ impl Draft<'_> {
         plane: &Plane,
         mode: ClientCa,
         retiring: &[Certificate],
-    ) -> Result<Option<Wiring>, Problem> {
+    ) -> Result<Option<(Wiring, Vec<MaterialRef>)>, Problem> {
         let name = &plane.plane;
         let anchor = trust.ca.anchor();
         if trust.refers_to_trust_secret(plane) {
@@ -143,11 +144,12 @@ impl Draft<'_> {
                         format!("{name} waits for {}", trust.trust_secret),
                     ));
                 }
-                Wiring::Reference {
+                let wiring = Wiring::Reference {
                     field,
                     secret: trust.trust_secret.object.clone(),
                     holds,
-                }
+                };
+                (wiring, Vec::new())
             }
             _ => {
                 let Some(wanted) = trust.wanted(&Place::ClientCa(name.clone()), retiring) else {
@@ -159,7 +161,8 @@ impl Draft<'_> {
                 if same(&plane.anchors, &wanted) {
                     return Ok(None);
                 }
-                Wiring::Value(encode_bundle(&wanted))
+                let rests_on = trust.rests_on(&Place::ClientCa(name.clone()), &wanted);
+                (Wiring::Value(encode_bundle(&wanted)), rests_on)
             }
         };
         let was_wired = self.previous().is_some_and(|status| {

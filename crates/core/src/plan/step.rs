@@ -29,6 +29,8 @@ pub enum Step {
         anchors: Vec<Certificate>,
         /// Annotations of the object: what it may replace.
         marks: BTreeMap<&'static str, String>,
+        /// Only if these leaves are still as they were seen: an anchor is dropped.
+        rests_on: Vec<MaterialRef>,
     },
     /// Write a plane's clientCA.
     WirePlane {
@@ -38,6 +40,8 @@ pub enum Step {
         resource_version: String,
         /// What it is to say.
         client_ca: Wiring,
+        /// Only if these leaves are still as they were seen: an anchor is dropped.
+        rests_on: Vec<MaterialRef>,
     },
     /// Make a key, have it signed, verify the chain and write both.
     IssueLeaf {
@@ -51,6 +55,8 @@ pub enum Step {
         why: Problem,
         /// Annotations of the Secret: the request for a renewal that it grants, and what it replaces.
         marks: BTreeMap<&'static str, String>,
+        /// Only if these still trust the CA.
+        trusted_by: Vec<Place>,
     },
     /// Restart a workload by naming what it will load in its pod template.
     Restart {
