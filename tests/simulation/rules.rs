@@ -30,6 +30,7 @@ impl Judge {
         let failing = self.0.failing(cluster, Some(observed));
         let strangers = strangers(cluster, observed);
         let objects: Vec<_> = cluster.material.keys().cloned().collect();
+        let trusted = trusted(cluster, step);
         if !write(cluster) {
             return Ok(false);
         }
@@ -38,7 +39,7 @@ impl Judge {
             let immediate = cluster.cut_off || strategy == RotationStrategy::Immediate;
             match immediate {
                 false => return Err(format!("{} broke: {broken}", step.object())),
-                true if !has_said_so(cluster, observed) => {
+                true if !has_said_so(cluster, step, &trusted) => {
                     return Err(format!("{} cut off, unsaid: {broken}", step.object()));
                 }
                 true => {}
@@ -61,10 +62,30 @@ impl Judge {
     }
 }
 
-/// Guard 8: whatever the plan took for announced has stood in the stored status.
-fn has_said_so(cluster: &Cluster, observed: &Observed) -> bool {
-    let mut said = observed.issuance.status.iter().flat_map(retiring);
-    !cluster.announced.is_empty() && said.all(|anchor| cluster.announced.contains(anchor))
+/// What stands where a step writes.
+fn trusted(cluster: &Cluster, step: &Step) -> BTreeSet<String> {
+    let anchors = match step {
+        Step::WriteBundle { target, .. } => {
+            let stored = cluster.material.get(target).map(content);
+            stored.map(|stored| stored.anchors.as_slice())
+        }
+        Step::WirePlane { plane, .. } => {
+            let plane = cluster.planes.get(plane);
+            plane.and_then(|plane| cluster.client_ca(plane))
+        }
+        _ => None,
+    };
+    let anchors = anchors.unwrap_or_default().iter();
+    anchors
+        .map(|anchor| anchor.fingerprint().to_string())
+        .collect()
+}
+
+/// Guard 8: that an anchor is on its way out has stood in the stored status before it was dropped.
+fn has_said_so(cluster: &Cluster, step: &Step, before: &BTreeSet<String>) -> bool {
+    let after = trusted(cluster, step);
+    let mut dropped = before.difference(&after);
+    !cluster.announced.is_empty() && dropped.all(|anchor| cluster.announced.contains(anchor))
 }
 
 /// Guard 4: where a stranger's anchor stands. Where people have just changed what a reference leads to, nobody can tell.

@@ -13,8 +13,8 @@ use crate::overlap::Unseen;
 use crate::rollout::Holders;
 use crate::x509::{CaChain, Certificate, Fingerprint, Usages, verify};
 
-/// How long a call may be on its way: longer than the operator waits for an answer, and than the API server works on one.
-const UNDER_WAY: SignedDuration = SignedDuration::from_secs(60);
+/// How long a call may be on its way: longer than the operator waits for an answer (20 s).
+const UNDER_WAY: SignedDuration = SignedDuration::from_secs(30);
 
 /// Where verifiers read their bundle.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -334,9 +334,11 @@ impl Trust<'_> {
     /// leads: it fails where the Secret has changed since.
     fn under_way(&self, leaf: &DesiredLeaf, anchor: &Certificate) -> Option<String> {
         let until = self.signed_until(anchor);
+        // The API server tells times in whole seconds.
         let since = self.retiring_since.get(&anchor.fingerprint());
+        let since = since.map(|since| since.as_second());
         let stored = self.observed.material.get(&leaf.material())?.found()?;
-        let changed = since.is_some() && stored.changed > since.copied();
+        let changed = since.is_some() && stored.changed.map(Timestamp::as_second) >= since;
         (!changed && until > self.now)
             .then(|| format!("writes that may be under way (until {until:.0})"))
     }
@@ -528,10 +530,11 @@ impl Trust<'_> {
                 waiting.places.push(place);
                 continue;
             }
+            let is_first = self.is_first(&place);
             let only_this_ca = !self.replaces(&place)
-                && self.is_first(&place)
+                && (is_first || self.other_anchors().is_none())
                 && stored.iter().all(|other| {
-                    let beforehand = self.additional.contains(other);
+                    let beforehand = self.additional.contains(other) && is_first;
                     other == anchor || beforehand && !retiring.contains(other)
                 });
             if chain.is_none() && only_this_ca {

@@ -171,7 +171,7 @@ fn putting_the_old_ca_back_returns_to_the_old_state() {
     let (_, reason, message) = condition(&waits, "TrustDistributed");
     assert_eq!(reason, "WaitingForPeers");
     assert!(message.contains("under way (until "), "{message}");
-    assert!(scene.now.duration_until(waits.next_check) <= SignedDuration::from_secs(60));
+    assert!(scene.now.duration_until(waits.next_check) <= SignedDuration::from_secs(30));
     scene.now = waits.next_check;
     let last = scene.settle();
     assert_eq!(last.status.phase, Some(Phase::Ready), "{:#?}", last.status);
