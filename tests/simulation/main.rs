@@ -27,7 +27,11 @@ use story::Story;
 /// How many seeds a mutant may survive.
 const TEETH: u64 = 500;
 /// Seeds that once failed.
-const REGRESSIONS: &[u64] = &[16, 56, 150, 196, 213, 417, 621, 1288, 4083, 4112];
+const REGRESSIONS: &[u64] = &[
+    16, 56, 150, 196, 213, 218, 417, 621, 1288, 2315, 4083, 4112, 8509, 9340, 9816, 12426, 14291,
+    14788, 16208, 22234, 26732, 26800, 35265, 38483, 55282, 56213, 60754, 61636, 81359, 84582,
+    90655, 92309,
+];
 
 /// Tells the story of a seed again, as shortly as it still fails.
 fn explain(seed: u64, failure: &str) -> String {

@@ -12,7 +12,7 @@ use external_ca_core::reason::{Problem, Reason};
 use external_ca_core::x509::{Certificate, encode_bundle};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
-use crate::pki::{CAS, ca};
+use crate::pki::{CAS, ca, start};
 
 /// What is left out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -186,7 +186,7 @@ fn announced(anchor: &Certificate) -> AnchorStatus {
         fingerprint: anchor.fingerprint().to_string(),
         state: AnchorState::Retiring,
         not_after: Time(anchor.not_after()),
-        since: None,
+        since: Some(Time(start())),
         waiting_for: Vec::new(),
     }
 }

@@ -5,6 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use external_ca_api::RotationStrategy;
 use jiff::{SignedDuration, Timestamp};
 
 use crate::desired::{Desired, DesiredLeaf, Role};
@@ -333,6 +334,9 @@ impl Trust<'_> {
     /// Guard 2 for a write that was sent before the CA was replaced, by an operator that has died since or believes that it
     /// leads: it fails where the Secret has changed since.
     fn under_way(&self, leaf: &DesiredLeaf, anchor: &Certificate) -> Option<String> {
+        if self.observed.issuance.spec.rotation.strategy == RotationStrategy::Immediate {
+            return None;
+        }
         let until = self.signed_until(anchor);
         // The API server tells times in whole seconds.
         let since = self.retiring_since.get(&anchor.fingerprint());
