@@ -487,8 +487,12 @@ fn rename(status: &mut ExternalCAIssuanceStatus, from: &Certificate, to: &Certif
         .issuer
         .iter_mut()
         .map(|issuer| &mut issuer.fingerprint);
-    let anchors = status.trust.iter_mut().flat_map(|trust| &mut trust.anchors);
-    for found in issuer.chain(anchors.map(|anchor| &mut anchor.fingerprint)) {
+    let trust = status.trust.iter_mut().flat_map(|trust| {
+        let anchors = trust.anchors.iter_mut();
+        let anchors = anchors.map(|anchor| &mut anchor.fingerprint);
+        anchors.chain(&mut trust.former)
+    });
+    for found in issuer.chain(trust) {
         if *found == old.to_string() {
             *found = new.to_string();
         }

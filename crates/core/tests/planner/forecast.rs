@@ -226,6 +226,17 @@ fn what_needs_a_person_ends_the_forecast_and_is_said() {
 }
 
 #[test]
+fn a_ca_that_comes_back_is_no_longer_a_former_one() {
+    let mut scene = settled(json!({}));
+    scene.issuer = Issuer::Ready(ca(1));
+    scene.settle();
+    scene.issuer = keyless(&ca(0));
+    let forecast = forecast(&scene.observed(), scene.now).unwrap();
+    let former = forecast.end.trust.unwrap().former;
+    assert_eq!(former, [ca(1).anchor().fingerprint().to_string()]);
+}
+
+#[test]
 fn a_window_is_waited_for() {
     let mut scene = settled(json!({"rollout": {"windows": [
         {"schedule": "0 2 * * SAT", "duration": "2h", "timeZone": "UTC"},
