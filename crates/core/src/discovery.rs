@@ -42,6 +42,23 @@ pub fn plane_kind(name: &str) -> Option<PlaneKind> {
     KINDS.into_iter().find(|kind| format!("{kind:?}") == name)
 }
 
+/// Asks until a question is answered; `get` returns what the API server serves at a path.
+pub async fn ask<T, E, F: Future<Output = Result<Option<Value>, E>>>(
+    answers: &mut Answers,
+    question: impl Fn(&Answers) -> Result<T, Ask>,
+    get: impl Fn(String) -> F,
+) -> Result<T, E> {
+    loop {
+        match question(answers) {
+            Ok(found) => return Ok(found),
+            Err(Ask(path)) => {
+                let answer = get(path.clone()).await?;
+                answers.insert(path, answer);
+            }
+        }
+    }
+}
+
 fn answer(answers: &Answers, path: String) -> Result<Option<&Value>, Ask> {
     match answers.get(&path) {
         Some(answer) => Ok(answer.as_ref()),

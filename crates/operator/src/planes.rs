@@ -53,18 +53,10 @@ async fn ask<T>(
     answers: &mut Answers,
     question: impl Fn(&Answers) -> Result<T, Ask>,
 ) -> Result<T, kube::Error> {
-    loop {
-        match question(answers) {
-            Ok(found) => return Ok(found),
-            Err(Ask(path)) => {
-                let answer = get(client, &path).await?;
-                answers.insert(path, answer);
-            }
-        }
-    }
+    discovery::ask(answers, question, |path| get(client, path)).await
 }
 
-async fn get(client: &Client, path: &str) -> Result<Option<Value>, kube::Error> {
+async fn get(client: &Client, path: String) -> Result<Option<Value>, kube::Error> {
     let request = http::Request::get(path)
         .body(Vec::new())
         .map_err(kube::Error::HttpError)?;
