@@ -72,8 +72,7 @@ pub async fn run(size: usize) -> Result<Rotated> {
     world.put_ca(&Ca::replacement(1)).await?;
     planes::await_status(&world, "rotated", |status| {
         let issuer = status.issuer.as_ref().map(|issuer| &issuer.fingerprint);
-        let anchors = status.trust.as_ref().map(|trust| trust.anchors.len());
-        planes::is_ready(status) && issuer != old.as_ref() && anchors == Some(1)
+        planes::is_ready(status) && issuer != old.as_ref() && status.anchors().len() == 1
     })
     .await?;
     let wall = started.elapsed();

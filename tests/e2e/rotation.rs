@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use external_ca_api::{AnchorState, Phase};
+use external_ca_api::Phase;
 use external_ca_tests::Result;
 use external_ca_tests::kubelet::{Stats, rolled_out};
 use external_ca_tests::openchoreo::CONTROL_PLANE;
@@ -27,9 +27,8 @@ async fn stuck(stage: &Stage, old: &Ca, new: &Ca) {
             let issuance = stage.world.issuances().get(ISSUANCE).await;
             let status = issuance.map_err(|error| error.to_string())?.status;
             let status = status.unwrap_or_default();
-            let retiring = status.trust.iter().flat_map(|trust| &trust.anchors);
-            let waits = retiring
-                .filter(|anchor| anchor.state == AnchorState::Retiring)
+            let waits = status
+                .retiring()
                 .any(|anchor| !anchor.waiting_for.is_empty());
             let slow = |workload: &&_| is_in(workload, SLOW);
             let named = status.rollouts.iter().find(slow).is_some();

@@ -87,8 +87,7 @@ impl Scene {
     /// One CA is trusted, which signed all, and all is loaded.
     async fn settled(&self) {
         self.status("rest", |status| {
-            let anchors = status.trust.iter().flat_map(|trust| &trust.anchors);
-            anchors.count() == 1 && status.rollouts.is_empty() && is_ready(status)
+            status.anchors().len() == 1 && status.rollouts.is_empty() && is_ready(status)
         })
         .await;
     }

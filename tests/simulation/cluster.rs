@@ -3,9 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use external_ca_api::{
-    AnchorState, ExternalCAIssuance, ExternalCAIssuanceStatus, MANAGER, PlaneKind,
-};
+use external_ca_api::{ExternalCAIssuance, ExternalCAIssuanceStatus, MANAGER, PlaneKind};
 use external_ca_core::desired::desired;
 use external_ca_core::facts::hash;
 use external_ca_core::observed::{
@@ -116,9 +114,7 @@ pub struct Cluster {
 
 /// The anchors that a status says to be on their way out.
 pub fn retiring(status: &ExternalCAIssuanceStatus) -> impl Iterator<Item = &String> {
-    let anchors = status.trust.iter().flat_map(|trust| &trust.anchors);
-    let retiring = anchors.filter(|anchor| anchor.state == AnchorState::Retiring);
-    retiring.map(|anchor| &anchor.fingerprint)
+    status.retiring().map(|anchor| &anchor.fingerprint)
 }
 
 impl Cluster {

@@ -249,7 +249,7 @@ impl Operator {
         }
         cluster.put_status(status.clone());
         cluster.say(|| {
-            let anchors = status.trust.iter().flat_map(|trust| &trust.anchors);
+            let anchors = status.anchors().iter();
             let anchors: Vec<String> = anchors
                 .map(|anchor| format!("{:?} {}", anchor.state, name(&anchor.fingerprint)))
                 .collect();
@@ -366,11 +366,8 @@ impl Operator {
 
     /// Whether the leaves that a drop rests on are stored as they were seen.
     fn are_as_seen(&mut self, cluster: &Cluster, turn: &Turn, step: &Step) -> bool {
-        let (Step::WriteBundle { rests_on, .. } | Step::WirePlane { rests_on, .. }) = step else {
-            return true;
-        };
         let version = |read: &Object| read.found().map(|found| found.resource_version.clone());
-        rests_on.iter().all(|leaf| {
+        step.rests_on().iter().all(|leaf| {
             self.view.see_material(cluster, leaf);
             let seen = turn.observed.material.get(leaf).and_then(version);
             seen.is_some() && cluster.material.get(leaf).and_then(version) == seen

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use external_ca_api::{AnchorState, Phase};
+use external_ca_api::Phase;
 use external_ca_core::observed::Leaf;
 use external_ca_core::x509::{Certificate, Usages, verify};
 use fastrand::Rng;
@@ -48,11 +48,7 @@ pub fn come_to_rest(
             continue;
         }
         quiet += 1;
-        let anchors = planned.status.trust.unwrap_or_default().anchors;
-        if anchors
-            .iter()
-            .any(|anchor| anchor.state == AnchorState::Retiring)
-        {
+        if planned.status.retiring().next().is_some() {
             return Err("Ready, and an old anchor is still on its way out".into());
         }
         if quiet > QUIET {

@@ -68,6 +68,19 @@ pub struct ExternalCAIssuanceStatus {
     pub next_renewal: Option<Time>,
 }
 
+impl ExternalCAIssuanceStatus {
+    /// The anchors of the bundle; none where nothing was said of them.
+    pub fn anchors(&self) -> &[AnchorStatus] {
+        self.trust.as_ref().map_or(&[], |trust| &trust.anchors)
+    }
+
+    /// Those on their way out.
+    pub fn retiring(&self) -> impl Iterator<Item = &AnchorStatus> {
+        let anchors = self.anchors().iter();
+        anchors.filter(|anchor| anchor.state == AnchorState::Retiring)
+    }
+}
+
 /// One word for where the issuance stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub enum Phase {

@@ -265,11 +265,14 @@ impl Trust<'_> {
         found
     }
 
+    fn is_by_issuer(&self, chain: &[Certificate]) -> bool {
+        let first = chain.first();
+        first.is_some_and(|first| first.signed_by(self.ca.certificate()))
+    }
+
     fn needs(&self, chain: &[Certificate], leaf: &DesiredLeaf, anchor: &Certificate) -> bool {
-        let by_issuer = chain
-            .first()
-            .is_some_and(|first| first.signed_by(self.ca.certificate()));
-        !by_issuer && self.holds(chain, std::slice::from_ref(anchor), leaf.profile.usages)
+        !self.is_by_issuer(chain)
+            && self.holds(chain, std::slice::from_ref(anchor), leaf.profile.usages)
     }
 
     fn is_wanted(&self, anchor: &Certificate) -> bool {
@@ -338,11 +341,11 @@ impl Trust<'_> {
             return None;
         }
         let until = self.signed_until(anchor);
-        // The API server tells times in whole seconds.
         let since = self.retiring_since.get(&anchor.fingerprint());
-        let since = since.map(|since| since.as_second());
         let stored = self.observed.material.get(&leaf.material())?.found()?;
-        let changed = since.is_some() && stored.changed.map(Timestamp::as_second) >= since;
+        // The API server tells times in whole seconds.
+        let changed = since.zip(stored.changed);
+        let changed = changed.is_some_and(|(since, at)| at.as_second() >= since.as_second());
         (!changed && until > self.now)
             .then(|| format!("writes that may be under way (until {until:.0})"))
     }
@@ -440,33 +443,21 @@ impl Trust<'_> {
             .chain(self.additional)
             .map(Certificate::fingerprint)
             .collect();
-        let lost: Vec<String> = self
-            .known
-            .difference(&wanted)
-            .map(Fingerprint::short)
-            .collect();
-        (!lost.is_empty()).then(|| lost.join(","))
+        shorts(self.known.difference(&wanted))
     }
 
     /// Anchors other than the issuer's that a bundle may have held before it was deleted.
     pub fn other_anchors(&self) -> Option<String> {
         let ours = self.ca.anchor().fingerprint();
         let all = self.known.union(self.former);
-        let others: Vec<String> = all
-            .filter(|other| **other != ours)
-            .map(Fingerprint::short)
-            .collect();
-        (!others.is_empty()).then(|| others.join(","))
+        shorts(all.filter(|other| **other != ours))
     }
 
     /// Whether what is stored is signed by the CA.
     fn is_signed(&self, leaf: &DesiredLeaf) -> bool {
         let anchor = std::slice::from_ref(self.ca.anchor());
         self.chain(leaf).is_some_and(|chain| {
-            let by_issuer = chain
-                .first()
-                .is_some_and(|first| first.signed_by(self.ca.certificate()));
-            by_issuer && self.holds(chain, anchor, leaf.profile.usages)
+            self.is_by_issuer(chain) && self.holds(chain, anchor, leaf.profile.usages)
         })
     }
 
@@ -522,6 +513,7 @@ impl Trust<'_> {
             return Waiting::default();
         }
         let rotating = self.is_rotating(retiring);
+        let never_another = self.other_anchors().is_none();
         let mut waiting = Waiting::default();
         for place in self.verifiers(leaf) {
             let Some(stored) = self.stored(&place) else {
@@ -536,7 +528,7 @@ impl Trust<'_> {
             }
             let is_first = self.is_first(&place);
             let only_this_ca = !self.replaces(&place)
-                && (is_first || self.other_anchors().is_none())
+                && (is_first || never_another)
                 && stored.iter().all(|other| {
                     let beforehand = self.additional.contains(other) && is_first;
                     other == anchor || beforehand && !retiring.contains(other)
@@ -562,4 +554,10 @@ impl Trust<'_> {
         }
         waiting
     }
+}
+
+/// How annotations name anchors; none where there are none.
+fn shorts<'a>(anchors: impl Iterator<Item = &'a Fingerprint>) -> Option<String> {
+    let names: Vec<String> = anchors.map(Fingerprint::short).collect();
+    (!names.is_empty()).then(|| names.join(","))
 }

@@ -57,6 +57,16 @@ pub struct Outcome {
     pub version: Option<String>,
 }
 
+/// What came of a step.
+enum Done {
+    /// What there is to say of it.
+    Said(Problem),
+    /// An annotation was taken off the issuance, which has this version now.
+    Consumed(Option<String>),
+    /// There was nothing to do.
+    Nothing,
+}
+
 /// Carries out the steps in order, each kind side by side: bundles, planes, certificates, and the rest one by one.
 pub async fn apply(
     context: &Context,
@@ -125,17 +135,7 @@ pub async fn apply(
         {
             continue;
         }
-        let result = match &step {
-            Step::Consume(annotation) => {
-                let consumed = consume(context, &observed.issuance, annotation).await;
-                consumed.map(|version| {
-                    outcome.version = version;
-                    None
-                })
-            }
-            _ => run(context, observed, &step, now).await,
-        };
-        outcome.add(result, step);
+        outcome.add(run(context, observed, &step, now).await, step);
     }
     outcome
 }
@@ -159,12 +159,16 @@ async fn look_again(context: &Context, step: &Step, outcome: &mut Outcome) {
 }
 
 impl Outcome {
-    fn add(&mut self, result: Result<Option<Problem>, Error>, step: Step) {
+    fn add(&mut self, result: Result<Done, Error>, step: Step) {
         self.unfinished = true;
         match result {
             Ok(done) => {
                 self.written.push(step.object());
-                self.done.extend(done);
+                match done {
+                    Done::Said(problem) => self.done.push(problem),
+                    Done::Consumed(version) => self.version = version,
+                    Done::Nothing => {}
+                }
             }
             Err(Error::Changed) => {}
             Err(error) => self.failed.push((step, error)),
@@ -177,8 +181,11 @@ async fn run(
     observed: &Observed,
     step: &Step,
     now: Timestamp,
-) -> Result<Option<Problem>, Error> {
+) -> Result<Done, Error> {
     let issuance = &observed.issuance;
+    if !are_as_seen(context, observed, step.rests_on()).await {
+        return Err(Error::Changed);
+    }
     match step {
         Step::GenerateCa {
             target,
@@ -188,36 +195,28 @@ async fn run(
             let version = resource_version.as_deref();
             generate_ca(context, issuance, target, (version, marks), now)
                 .await
-                .map(Some)
+                .map(Done::Said)
         }
         Step::WriteBundle {
             target,
             resource_version,
             anchors,
             marks,
-            rests_on,
+            ..
         } => {
-            if !are_as_seen(context, observed, rests_on).await {
-                return Err(Error::Changed);
-            }
             let version = resource_version.as_deref();
             write_bundle(context, issuance, target, version, (anchors, marks))
                 .await
-                .map(Some)
+                .map(Done::Said)
         }
         Step::WirePlane {
             plane,
             resource_version,
             client_ca,
-            rests_on,
-        } => {
-            if !are_as_seen(context, observed, rests_on).await {
-                return Err(Error::Changed);
-            }
-            wire(context, plane, resource_version, client_ca)
-                .await
-                .map(Some)
-        }
+            ..
+        } => wire(context, plane, resource_version, client_ca)
+            .await
+            .map(Done::Said),
         Step::IssueLeaf {
             target,
             profile,
@@ -227,12 +226,12 @@ async fn run(
             trusted_by,
         } => {
             let ObservedIssuer::Ready(authority) = &observed.issuer else {
-                return Ok(None);
+                return Ok(Done::Nothing);
             };
             let leaf = (target, profile, *reuse_key, marks, trusted_by.as_slice());
             issue(context, observed, authority, leaf, now).await?;
             context.metrics.issued.inc();
-            Ok(Some(Problem::new(
+            Ok(Done::Said(Problem::new(
                 Reason::Issued,
                 format!("issued Secret {target} ({})", why.reason),
             )))
@@ -245,12 +244,14 @@ async fn run(
             let restarted = restart(context, workload, resource_version, material_hash).await?;
             context.metrics.restarts.inc();
             say_restarted(context, issuance, &restarted).await;
-            Ok(Some(Problem::new(
+            Ok(Done::Said(Problem::new(
                 Reason::Restarted,
                 format!("restarted {workload}: the material it mounts has changed"),
             )))
         }
-        Step::Consume(_) => Ok(None),
+        Step::Consume(annotation) => consume(context, issuance, annotation)
+            .await
+            .map(Done::Consumed),
     }
 }
 
@@ -384,9 +385,8 @@ async fn write_bundle(
 ) -> Result<Problem, Error> {
     if resource_version.is_none() {
         // What a late watch has not told of: another operator that leads has the same field manager, so no conflict says it.
-        context.watches.read(target.clone()).await;
-        let read = context.store.facts().seen.material.get(target).cloned();
-        if !read.is_some_and(|read| matches!(read.as_ref(), Read::Absent)) {
+        let read = read_again(context, target).await;
+        if !read.is_some_and(|read| *read == Read::Absent) {
             return Err(Error::Changed);
         }
     }
@@ -561,10 +561,15 @@ async fn still_signs(context: &Context, observed: &Observed, now: Timestamp) -> 
     stored.is_ok_and(|stored| stored.certificate() == authority.certificate())
 }
 
+/// What is stored now.
+async fn read_again(context: &Context, target: &MaterialRef) -> Option<Arc<Read<Material>>> {
+    context.watches.read(target.clone()).await;
+    context.store.facts().seen.material.get(target).cloned()
+}
+
 /// Whether a bundle holds these anchors.
 async fn holds(context: &Context, bundle: &MaterialRef, anchors: &[Certificate]) -> bool {
-    context.watches.read(bundle.clone()).await;
-    let read = context.store.facts().seen.material.get(bundle).cloned();
+    let read = read_again(context, bundle).await;
     let stored = read.as_ref().and_then(|read| read.found());
     stored.is_some_and(|stored| anchors.iter().all(|anchor| stored.anchors.contains(anchor)))
 }
@@ -587,14 +592,13 @@ async fn is_trusted_by(context: &Context, place: &Place, anchor: &Certificate) -
 /// Whether leaves are stored as they were seen.
 async fn are_as_seen(context: &Context, observed: &Observed, leaves: &[MaterialRef]) -> bool {
     for leaf in leaves {
-        context.watches.read(leaf.clone()).await;
-        let read = context.store.facts().seen.material.get(leaf).cloned();
-        let (seen, stored) = (observed.material.get(leaf), read.as_ref());
-        let version = |read: Option<&Arc<Read<Material>>>| {
-            let found = read.and_then(|read| read.found());
-            found.map(|found| found.resource_version.clone())
+        let read = read_again(context, leaf).await;
+        let stored = read.as_ref().and_then(|read| read.found());
+        let seen = observed.material.get(leaf).and_then(|read| read.found());
+        let same = |(stored, seen): (&Material, &Material)| {
+            stored.resource_version == seen.resource_version
         };
-        if version(stored).is_none() || version(stored) != version(seen) {
+        if !stored.zip(seen).is_some_and(same) {
             return false;
         }
     }

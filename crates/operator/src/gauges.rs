@@ -147,8 +147,7 @@ const FAMILIES: [Family; 13] = [
             ]
             .into_iter()
             .try_for_each(|state| {
-                let trust = said.status.trust.iter();
-                let anchors = trust.flat_map(|trust| &trust.anchors);
+                let anchors = said.status.anchors().iter();
                 let labels = [("state", anchor_word(state))];
                 out.add(&labels, count(anchors, |anchor| anchor.state == state))
             })
@@ -158,8 +157,7 @@ const FAMILIES: [Family; 13] = [
         name: "anchor_not_after_timestamp_seconds",
         help: "End of a trusted CA's validity, Unix time; the fingerprint's first 16 hex digits",
         samples: |said, out| {
-            let mut anchors = said.status.trust.iter().flat_map(|trust| &trust.anchors);
-            anchors.try_for_each(|anchor| {
+            said.status.anchors().iter().try_for_each(|anchor| {
                 let short = anchor.fingerprint.get(..16).unwrap_or_default();
                 let labels = [("fingerprint", short), ("state", anchor_word(anchor.state))];
                 out.time(&labels, Some(anchor.not_after.0))
@@ -170,8 +168,7 @@ const FAMILIES: [Family; 13] = [
         name: "rotation_since_timestamp_seconds",
         help: "Since when verifiers are moving to another CA, Unix time; absent where they are not",
         samples: |said, out| {
-            let mut anchors = said.status.trust.iter().flat_map(|trust| &trust.anchors);
-            let rotating = anchors.any(|anchor| anchor.state == AnchorState::Retiring);
+            let rotating = said.status.retiring().next().is_some();
             let since = condition(&said.status, "TrustDistributed", "False");
             out.time(&[], since.filter(|_| rotating))
         },

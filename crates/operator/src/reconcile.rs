@@ -89,7 +89,7 @@ pub async fn reconcile(
         && is_older(own, &cached)
     {
         // Somebody else has written it since: what was last said may be behind.
-        (memory.said, memory.status) = (None, None);
+        (memory.said, memory.status, memory.version) = (None, None, None);
     }
     let mut stored = memory
         .status
@@ -227,8 +227,10 @@ async fn write_status(
         field_manager: Some(MANAGER.into()),
         ..PatchParams::default()
     };
+    let version = memory.version.clone();
+    let version = version.or_else(|| issuance.resource_version());
     let patch = Patch::Merge(json!({
-        "metadata": {"resourceVersion": newest(issuance.resource_version(), memory.version.clone())},
+        "metadata": {"resourceVersion": version},
         "status": replacement(stored, status),
     }));
     memory.written = Some(Instant::now());
@@ -256,13 +258,6 @@ async fn write_status(
             tracing::warn!(issuance = identity(issuance), reason = %Reason::WriteFailed, "status: {error}");
             Written::Failed(error.retry_after())
         }
-    }
-}
-
-fn newest(cached: Option<String>, own: Option<String>) -> Option<String> {
-    match (cached, own) {
-        (Some(cached), Some(own)) if is_older(&cached, &own) => Some(own),
-        (cached, own) => cached.or(own),
     }
 }
 

@@ -65,22 +65,20 @@ impl Draft<'_> {
     pub(super) fn anchors(&mut self, trust: &Trust<'_>, retiring: &[Certificate]) {
         let immediate =
             self.observed.issuance.spec.rotation.strategy == RotationStrategy::Immediate;
-        let said = self.previous().and_then(|status| status.trust.clone());
-        let said = said.unwrap_or_default().anchors;
+        let said = self.previous();
+        let said = said.map_or_else(Vec::new, |status| status.anchors().to_vec());
         let now = self.now;
         let entry = |anchor: &Certificate, state, waiting_for| {
             let fingerprint = anchor.fingerprint().to_string();
             let before = said
                 .iter()
                 .find(|old| old.fingerprint == fingerprint && old.state == state);
-            // Of a clock that was ahead.
-            let since = before.and_then(|old| old.since.clone());
-            let since = since.filter(|since| since.0 <= now);
+            let since = before.and_then(|old| since(old, now)).unwrap_or(now);
             AnchorStatus {
                 subject: anchor.subject().to_owned(),
                 state,
                 not_after: Time(anchor.not_after()),
-                since: since.or(Some(Time(now))),
+                since: Some(Time(since)),
                 waiting_for,
                 fingerprint,
             }
@@ -129,7 +127,7 @@ impl Draft<'_> {
             anchors.push(entry(anchor, AnchorState::Retiring, waiting));
         }
         anchors.extend(self.unseen_anchors(trust, &anchors));
-        let former = self.former_anchors(&anchors);
+        let former = self.remembered(&anchors);
         self.status.trust = Some(TrustStatus { anchors, former });
     }
 
@@ -146,9 +144,9 @@ impl Draft<'_> {
             .map(ToString::to_string)
             .take(10)
             .collect();
-        let previous = self.previous().and_then(|status| status.trust.as_ref());
-        let previous = previous.map_or(&[][..], |trust| &trust.anchors);
-        let unseen = previous.iter().filter(|old| {
+        let previous = self.previous().into_iter();
+        let previous = previous.flat_map(ExternalCAIssuanceStatus::anchors);
+        let unseen = previous.filter(|old| {
             !unread.is_empty() && seen.iter().all(|new| new.fingerprint != old.fingerprint)
         });
         let keep = |old: &AnchorStatus| AnchorStatus {
@@ -160,7 +158,7 @@ impl Draft<'_> {
     }
 
     /// Guard 5: whatever was once handed out may come back, by a late write or an old manifest.
-    fn former_anchors(&self, anchors: &[AnchorStatus]) -> Vec<String> {
+    fn remembered(&self, anchors: &[AnchorStatus]) -> Vec<String> {
         let previous = self.previous().and_then(|status| status.trust.as_ref());
         let previous = previous.into_iter().flat_map(|trust| {
             let named = trust.anchors.iter().map(|anchor| &anchor.fingerprint);
@@ -173,10 +171,17 @@ impl Draft<'_> {
     }
 }
 
+/// Since when an anchor is in its state, as far as it was said; not by a clock that was ahead.
+fn since(anchor: &AnchorStatus, now: Timestamp) -> Option<Timestamp> {
+    let since = anchor.since.as_ref().map(|since| since.0);
+    since.filter(|since| *since <= now)
+}
+
 pub(super) fn known_anchors(status: Option<&ExternalCAIssuanceStatus>) -> BTreeSet<Fingerprint> {
-    let trust = status.and_then(|status| status.trust.as_ref());
-    let anchors = trust.map_or(&[][..], |trust| &trust.anchors);
-    fingerprints(anchors.iter().map(|anchor| &anchor.fingerprint))
+    let anchors = status
+        .into_iter()
+        .flat_map(ExternalCAIssuanceStatus::anchors);
+    fingerprints(anchors.map(|anchor| &anchor.fingerprint))
 }
 
 pub(super) fn former_anchors(status: Option<&ExternalCAIssuanceStatus>) -> BTreeSet<Fingerprint> {
@@ -186,17 +191,16 @@ pub(super) fn former_anchors(status: Option<&ExternalCAIssuanceStatus>) -> BTree
 
 pub(super) fn retiring_since(
     status: Option<&ExternalCAIssuanceStatus>,
+    now: Timestamp,
 ) -> BTreeMap<Fingerprint, Timestamp> {
-    let trust = status.and_then(|status| status.trust.as_ref());
-    let anchors = trust.map_or(&[][..], |trust| &trust.anchors);
-    let retiring = anchors
-        .iter()
-        .filter(|anchor| anchor.state == AnchorState::Retiring);
-    let since = retiring.filter_map(|anchor| {
+    let retiring = status
+        .into_iter()
+        .flat_map(ExternalCAIssuanceStatus::retiring);
+    let said = retiring.filter_map(|anchor| {
         let fingerprint = Fingerprint::parse(&anchor.fingerprint)?;
-        Some((fingerprint, anchor.since.as_ref()?.0))
+        Some((fingerprint, since(anchor, now)?))
     });
-    since.collect()
+    said.collect()
 }
 
 fn fingerprints<'a>(texts: impl Iterator<Item = &'a String>) -> BTreeSet<Fingerprint> {

@@ -134,8 +134,7 @@ impl Draft<'_> {
         };
         let known = known_anchors(self.previous());
         let former = former_anchors(self.previous());
-        let mut retiring_since = retiring_since(self.previous());
-        retiring_since.retain(|_, since| *since <= self.now);
+        let retiring_since = retiring_since(self.previous(), self.now);
         let (verified, nobody) = (Verified::new(&desired), Holders::default());
         let trust = Trust {
             observed: self.observed,

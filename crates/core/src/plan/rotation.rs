@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use external_ca_api::{AnchorState, ExternalCAIssuanceStatus, RotationStatus};
+use external_ca_api::{ExternalCAIssuanceStatus, RotationStatus};
 
 use super::draft::Draft;
 use crate::reason::{Problem, Reason};
@@ -14,11 +14,9 @@ impl Draft<'_> {
     /// Whether status has said of each of these that it is on its way out, and of any at all: where nothing is, nobody was
     /// told that he will be cut off.
     pub(super) fn announced(&self, retiring: &[Certificate]) -> bool {
-        let said = self.previous().and_then(|status| status.trust.as_ref());
-        let said = said.map_or(&[][..], |trust| &trust.anchors);
+        let said = self.previous().into_iter();
         let said: BTreeSet<&str> = said
-            .iter()
-            .filter(|old| old.state == AnchorState::Retiring)
+            .flat_map(ExternalCAIssuanceStatus::retiring)
             .map(|old| old.fingerprint.as_str())
             .collect();
         !said.is_empty()
@@ -29,8 +27,7 @@ impl Draft<'_> {
 
     /// How far the move to another CA has come.
     pub(super) fn progress(&mut self, consumers: &[Consumer<'_>]) {
-        let trust = self.status.trust.iter().flat_map(|trust| &trust.anchors);
-        let retiring = trust.filter(|anchor| anchor.state == AnchorState::Retiring);
+        let retiring = self.status.retiring();
         let Some(since) = retiring.filter_map(|anchor| anchor.since.clone()).min() else {
             return;
         };
@@ -55,14 +52,10 @@ impl Draft<'_> {
 
     /// Anchors that were on their way out and have left every trust place.
     pub(super) fn dropped(&self) -> Vec<(bool, Problem)> {
-        let anchors = |status: Option<&ExternalCAIssuanceStatus>| {
-            let trust = status.and_then(|status| status.trust.clone());
-            trust.map_or_else(Vec::new, |trust| trust.anchors)
-        };
-        let left = anchors(Some(&self.status));
-        anchors(self.previous())
+        let left = self.status.anchors();
+        self.previous()
             .into_iter()
-            .filter(|old| old.state == AnchorState::Retiring)
+            .flat_map(ExternalCAIssuanceStatus::retiring)
             .filter(|old| left.iter().all(|new| new.fingerprint != old.fingerprint))
             .map(|old| {
                 let message = format!(
@@ -75,13 +68,6 @@ impl Draft<'_> {
     }
 
     pub(super) fn is_rotating(&self) -> bool {
-        let anchors = self
-            .status
-            .trust
-            .as_ref()
-            .map_or(&[][..], |trust| &trust.anchors);
-        anchors
-            .iter()
-            .any(|anchor| anchor.state == AnchorState::Retiring)
+        self.status.retiring().next().is_some()
     }
 }

@@ -85,6 +85,14 @@ impl Step {
         }
     }
 
+    /// Leaves that must be as they were seen.
+    pub fn rests_on(&self) -> &[MaterialRef] {
+        match self {
+            Self::WriteBundle { rests_on, .. } | Self::WirePlane { rests_on, .. } => rests_on,
+            _ => &[],
+        }
+    }
+
     /// When its turn is: rounds are carried out one after the other, the steps of one side by side, except those of the
     /// last.
     pub fn round(&self) -> Round {

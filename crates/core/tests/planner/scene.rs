@@ -243,6 +243,12 @@ impl Scene {
         }
     }
 
+    /// Since when an object is there, or will be.
+    fn created(&self, target: &MaterialRef) -> Timestamp {
+        let old = self.material.get(target);
+        old.and_then(|old| old.created).unwrap_or(self.now)
+    }
+
     pub fn put_bundle(
         &mut self,
         target: &MaterialRef,
@@ -250,11 +256,7 @@ impl Scene {
         manager: Option<&str>,
     ) {
         let pem = encode_bundle(anchors);
-        let created = self
-            .material
-            .get(target)
-            .and_then(|old| old.created)
-            .unwrap_or(self.now);
+        let created = self.created(target);
         self.material.insert(
             target.clone(),
             Material {
@@ -281,11 +283,7 @@ impl Scene {
         let csr = request(leaf_key(), profile).unwrap();
         let chain =
             sign_request(authority, csr.der(), profile, [self.serial; 16], self.now).unwrap();
-        let created = self
-            .material
-            .get(target)
-            .and_then(|old| old.created)
-            .unwrap_or(self.now);
+        let created = self.created(target);
         self.material.insert(
             target.clone(),
             Material {

@@ -14,13 +14,7 @@ pub fn news(old: &ExternalCAIssuanceStatus, new: &ExternalCAIssuanceStatus) -> V
 }
 
 fn anchors(old: &ExternalCAIssuanceStatus, new: &ExternalCAIssuanceStatus) -> Vec<String> {
-    let all = |status: &ExternalCAIssuanceStatus| -> Vec<AnchorStatus> {
-        status
-            .trust
-            .as_ref()
-            .map_or_else(Vec::new, |trust| trust.anchors.clone())
-    };
-    let (before, after) = (all(old), all(new));
+    let (before, after) = (old.anchors(), new.anchors());
     let name = |anchor: &AnchorStatus| {
         let short: String = anchor.fingerprint.chars().take(16).collect();
         format!("{} ({short})", anchor.subject)
@@ -32,7 +26,7 @@ fn anchors(old: &ExternalCAIssuanceStatus, new: &ExternalCAIssuanceStatus) -> Ve
             .cloned()
     };
     let changed = after.iter().filter_map(|anchor| {
-        let state = match find(&before, anchor) {
+        let state = match find(before, anchor) {
             Some(known) if known.state == anchor.state => return None,
             _ => anchor.state,
         };
@@ -40,7 +34,7 @@ fn anchors(old: &ExternalCAIssuanceStatus, new: &ExternalCAIssuanceStatus) -> Ve
     });
     let gone = before
         .iter()
-        .filter(|anchor| find(&after, anchor).is_none())
+        .filter(|anchor| find(after, anchor).is_none())
         .map(|anchor| format!("{} is no longer trusted", name(anchor)));
     changed.chain(gone).collect()
 }

@@ -105,8 +105,7 @@ impl View {
     }
 
     fn anchors(&self, status: &ExternalCAIssuanceStatus) -> Node {
-        let trust = status.trust.as_ref();
-        let anchors = trust.map_or(&[][..], |trust| &trust.anchors);
+        let anchors = status.anchors();
         let row = |anchor: &AnchorStatus| {
             [
                 format!("{:?}", anchor.state),
