@@ -2,12 +2,14 @@
 
 mod adopt;
 mod alerts;
+mod broken;
 mod check;
 mod drift;
 mod generate;
 mod guide;
 mod kill;
 mod kill_rotation;
+mod logs;
 mod metrics;
 mod ownership;
 mod partition;

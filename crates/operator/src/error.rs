@@ -3,8 +3,10 @@
 use std::future::Future;
 use std::time::Duration;
 
+use external_ca_core::lenient::Undecodable;
 use external_ca_core::x509::{IssuedError, KeyError, MintError};
 use external_ca_core::{Problem, Reason};
+use kube::runtime::watcher;
 
 /// No single API call may take longer: a reconcile must not hang on one.
 const CALL_TIMEOUT: Duration = Duration::from_secs(20);
@@ -21,6 +23,9 @@ pub enum Error {
     /// The object changed under our hands: look again.
     #[error("the object changed meanwhile")]
     Changed,
+    /// An object does not parse.
+    #[error("{0}")]
+    Undecodable(#[from] Undecodable),
     /// The issuer refused or failed.
     #[error("{0}")]
     Issuer(#[from] crate::issuers::IssuerError),
@@ -59,7 +64,35 @@ fn api_message(error: &kube::Error) -> String {
             }
             _ => status.message.clone(),
         },
+        error => describe(error),
+    }
+}
+
+/// An error of the client. Where an answer does not parse, the client's own text quotes it, and it may hold a key.
+pub fn describe(error: &kube::Error) -> String {
+    match error {
+        kube::Error::Api(status) => status.message.clone(),
+        kube::Error::SerdeError(error) => {
+            let kind = match error.classify() {
+                serde_json::error::Category::Data => "a field has a value that it cannot have",
+                serde_json::error::Category::Eof => "it ends too early",
+                _ => "it is no JSON",
+            };
+            format!("the API server's answer cannot be read: {kind}")
+        }
+        kube::Error::FromUtf8(_) => "the API server's answer cannot be read: it is no UTF-8".into(),
         error => format!("the API server cannot be reached: {error}"),
+    }
+}
+
+/// The same, where a watch fails.
+pub fn describe_watch(error: &watcher::Error) -> String {
+    match error {
+        watcher::Error::InitialListFailed(error)
+        | watcher::Error::WatchStartFailed(error)
+        | watcher::Error::WatchFailed(error) => describe(error),
+        watcher::Error::WatchError(status) => status.message.clone(),
+        watcher::Error::NoResourceVersion => "the list has no resourceVersion".into(),
     }
 }
 
@@ -68,9 +101,12 @@ impl Error {
     pub fn problem(&self, object: impl std::fmt::Display) -> Problem {
         let reason = match self {
             Self::Issuer(_) | Self::Issued(_) | Self::Mint(_) => Reason::IssuerFailed,
-            Self::Api(_) | Self::Timeout | Self::Changed | Self::Key(_) | Self::Internal(_) => {
-                Reason::WriteFailed
-            }
+            Self::Api(_)
+            | Self::Timeout
+            | Self::Changed
+            | Self::Undecodable(_)
+            | Self::Key(_)
+            | Self::Internal(_) => Reason::WriteFailed,
         };
         Problem::new(reason, format!("{object}: {self}"))
     }
@@ -78,7 +114,7 @@ impl Error {
     /// Whether the write may have happened all the same, or the snapshot that it rests on is old.
     pub fn leaves_doubt(&self) -> bool {
         match self {
-            Self::Changed | Self::Timeout => true,
+            Self::Changed | Self::Timeout | Self::Undecodable(_) => true,
             Self::Api(error) => match error.as_ref() {
                 kube::Error::Api(status) => status.code >= 500,
                 _ => true,

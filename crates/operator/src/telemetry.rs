@@ -8,21 +8,39 @@ use prometheus_client::metrics::{
     counter::Counter, family::Family, gauge::Gauge, histogram::Histogram, info::Info,
 };
 use prometheus_client::registry::Registry;
-use tracing_subscriber::EnvFilter;
+use tracing::Metadata;
+use tracing_subscriber::filter::filter_fn;
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
+use tracing_subscriber::{EnvFilter, Layer, Registry as Spans, fmt};
 
 use crate::cli::LogFormat;
 use crate::gauges::Issuances;
 
-/// Starts logging to standard error.
+/// What may log: this program, and the keeper of its Lease. A client logs bodies that it cannot parse, and errors that
+/// quote them; keys stand in those.
+const MAY_LOG: [&str; 3] = [
+    "external_ca_operator",
+    "external_ca_core",
+    "kube_lease_manager",
+];
+
+/// Starts logging to standard error. `filter` chooses among what [`MAY_LOG`] leaves, and cannot widen it.
 pub fn init(format: LogFormat, filter: &str) {
     let filter = EnvFilter::try_new(filter).unwrap_or_else(|_| EnvFilter::new("info"));
-    let builder = tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(std::io::stderr);
-    match format {
-        LogFormat::Json => builder.json().flatten_event(true).init(),
-        LogFormat::Text => builder.init(),
-    }
+    let layer = fmt::layer().with_writer(std::io::stderr);
+    let layer: Box<dyn Layer<Spans> + Send + Sync> = match format {
+        LogFormat::Json => layer.json().flatten_event(true).boxed(),
+        LogFormat::Text => layer.boxed(),
+    };
+    let layer = layer.with_filter(filter).with_filter(filter_fn(may_log));
+    tracing_subscriber::registry().with(layer).init();
+}
+
+fn may_log(event: &Metadata<'_>) -> bool {
+    let target = event.target();
+    let root = target.split("::").next().unwrap_or(target);
+    MAY_LOG.contains(&root)
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]

@@ -24,6 +24,8 @@ pub enum Fault {
     },
     /// Forwards it later.
     Delay(Duration),
+    /// Has the API server do it, and changes the text of its answer; watches pass.
+    Tamper(fn(String) -> String),
 }
 
 impl Fault {

@@ -16,7 +16,7 @@ use bytes::Bytes;
 use http_body_util::combinators::BoxBody;
 use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
-use hyper::header::{CONNECTION, HOST, RETRY_AFTER};
+use hyper::header::{CONNECTION, CONTENT_LENGTH, HOST, RETRY_AFTER};
 use hyper::service::service_fn;
 use hyper::{Request, Response, Uri};
 use hyper_util::client::legacy::Client as HttpClient;
@@ -278,7 +278,7 @@ impl Shared {
             hold(point, &info).await?;
         }
         match fault {
-            Fault::Pass | Fault::DropAfter => {}
+            Fault::Pass | Fault::DropAfter | Fault::Tamper(_) => {}
             Fault::DropBefore => return Err("dropped before".into()),
             Fault::Delay(time) => tokio::time::sleep(time).await,
             Fault::Status {
@@ -293,7 +293,13 @@ impl Shared {
         head.headers.remove(HOST);
         head.headers.remove(CONNECTION);
         let answer = (self.upstream)(Request::from_parts(head, Full::new(body))).await?;
-        let answer = if after.is_some() || matches!(fault, Fault::DropAfter) {
+        let answer = if let (Fault::Tamper(change), false) = (&fault, info.verb == Verb::Watch) {
+            let (mut head, body) = answer.into_parts();
+            let body = body.collect().await?.to_bytes();
+            head.headers.remove(CONTENT_LENGTH);
+            let body = change(String::from_utf8(body.to_vec())?);
+            Response::from_parts(head, full(body.into()))
+        } else if after.is_some() || matches!(fault, Fault::DropAfter) {
             // The API server has done all of it only when all of its answer is here.
             let (head, body) = answer.into_parts();
             let body = body.collect().await?.to_bytes();
