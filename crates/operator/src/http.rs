@@ -1,14 +1,21 @@
 //! /metrics, /healthz and /readyz.
 
+use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use axum::extract::State;
 use axum::http::{StatusCode, header};
 use axum::response::IntoResponse;
 use axum::{Router, routing::get};
+use hyper::server::conn::http1;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::service::TowerToHyperService;
 use prometheus_client::encoding::text::encode;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::task::AbortHandle;
 
 use crate::telemetry::Metrics;
 
@@ -21,6 +28,14 @@ pub struct Health {
     pub metrics: Arc<Metrics>,
 }
 
+/// Requests are small, and their senders are strangers: so much of a head is read, in so much time.
+const HEAD: usize = 8 * 1024;
+const HEAD_TIME: Duration = Duration::from_secs(5);
+/// No connection lives longer.
+const LIFE: Duration = Duration::from_secs(30);
+/// So many are open at once; the oldest makes way for the next, so that a probe is answered whoever holds the others.
+const CONNECTIONS: usize = 128;
+
 /// Serves until the process ends.
 pub async fn serve(address: SocketAddr, health: Health) -> std::io::Result<()> {
     let router = Router::new()
@@ -28,7 +43,45 @@ pub async fn serve(address: SocketAddr, health: Health) -> std::io::Result<()> {
         .route("/readyz", get(ready))
         .route("/metrics", get(metrics))
         .with_state(health);
-    axum::serve(tokio::net::TcpListener::bind(address).await?, router).await
+    accept(TcpListener::bind(address).await?, router).await
+}
+
+async fn accept(listener: TcpListener, router: Router) -> std::io::Result<()> {
+    let mut open: VecDeque<AbortHandle> = VecDeque::new();
+    loop {
+        let accepted = listener.accept().await;
+        open.retain(|connection| !connection.is_finished());
+        if (accepted.is_err() || open.len() >= CONNECTIONS)
+            && let Some(oldest) = open.pop_front()
+        {
+            oldest.abort();
+        }
+        match accepted {
+            Ok((stream, _)) => {
+                open.push_back(tokio::spawn(answer(stream, router.clone())).abort_handle());
+            }
+            // No descriptor is left, or the client has gone again.
+            Err(error) => {
+                tracing::debug!(%error, "accept");
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+        }
+    }
+}
+
+/// One request a connection: whoever asks every 30 s needs none in between.
+async fn answer(stream: TcpStream, router: Router) {
+    let connection = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEAD_TIME)
+        .max_buf_size(HEAD)
+        .keep_alive(false)
+        .serve_connection(TokioIo::new(stream), TowerToHyperService::new(router));
+    match tokio::time::timeout(LIFE, connection).await {
+        Ok(Ok(())) => {}
+        Ok(Err(error)) => tracing::debug!(%error, "connection"),
+        Err(_) => tracing::debug!("a connection took too long"),
+    }
 }
 
 async fn ready(State(health): State<Health>) -> impl IntoResponse {
@@ -54,5 +107,55 @@ async fn metrics(State(health): State<Health>) -> impl IntoResponse {
             [(header::CONTENT_TYPE, "text/plain")],
             String::new(),
         ),
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+    async fn ask(address: SocketAddr, head: &str) -> String {
+        let mut stream = TcpStream::connect(address).await.unwrap();
+        // It may be refused while it is still being sent.
+        let _ = stream.write_all(head.as_bytes()).await;
+        let mut answer = Vec::new();
+        let _ = stream.read_to_end(&mut answer).await;
+        String::from_utf8_lossy(&answer).into_owned()
+    }
+
+    #[tokio::test]
+    async fn who_holds_connections_open_keeps_no_probe_away() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let router = Router::new().route("/healthz", get(|| async { "ok" }));
+        let server = tokio::spawn(accept(listener, router));
+        let mut held = Vec::new();
+        for number in 0..600 {
+            let mut stream = TcpStream::connect(address).await.unwrap();
+            if number % 2 == 0 {
+                let head = "GET /healthz HTTP/1.1\r\nhost: a\r\nx: ";
+                let _ = stream.write_all(head.as_bytes()).await;
+            }
+            held.push(stream);
+        }
+        let probe = "GET /healthz HTTP/1.1\r\nhost: a\r\n\r\n";
+        assert!(ask(address, probe).await.ends_with("\r\n\r\nok"));
+        // The first have made way.
+        let mut byte = [0];
+        let end = held.first_mut().unwrap().read(&mut byte).await;
+        assert!(matches!(end, Ok(0) | Err(_)), "{end:?}");
+
+        let long = format!(
+            "GET /healthz HTTP/1.1\r\nx: {}\r\n\r\n",
+            "a".repeat(380_000)
+        );
+        let answer = ask(address, &long).await;
+        assert!(
+            answer.is_empty() || answer.starts_with("HTTP/1.1 431"),
+            "{answer}"
+        );
+        server.abort();
     }
 }
