@@ -6,7 +6,8 @@ use std::sync::{Arc, OnceLock};
 use external_ca_api::{ExternalCAIssuance, ExternalCAIssuanceStatus};
 use external_ca_core::desired::{desired, trust_secret};
 use external_ca_core::observed::{
-    Claims, Issuer, MaterialRef, ObjectRef, Observed, Plane, PlaneRef, Read, Workload, WorkloadRef,
+    Claims, Issuer, MaterialRef, ObjectRef, Observed, Plane, PlaneRef, Read, Unread, Workload,
+    WorkloadRef,
 };
 use external_ca_core::{Problem, Reason};
 use jiff::Timestamp;
@@ -148,8 +149,8 @@ impl View {
             (key, read)
         });
         let material = material.collect();
-        let mut unreadable: Vec<String> = self.unreadable.iter().cloned().collect();
-        unreadable.extend(fails().then(|| "the list of Deployments".into()));
+        let mut unreadable: Vec<Unread> = self.unreadable.iter().map(Unread::workloads).collect();
+        unreadable.extend(fails().then(|| Unread::workloads("the list of Deployments")));
         Observed {
             served: Arc::clone(served()),
             plane_namespaces: Arc::new(["default".to_owned()].into()),

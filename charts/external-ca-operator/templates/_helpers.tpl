@@ -97,6 +97,17 @@ installation, and OpenChoreo has the build plane or the workflow plane, never bo
 [clusterdataplanes, clusterbuildplanes, clusterworkflowplanes, clusterobservabilityplanes]
 {{- end -}}
 
+{{/* The names of the planes' CustomResourceDefinitions. */}}
+{{- define "external-ca-operator.planeDefinitions" -}}
+{{- $namespaced := include "external-ca-operator.planes" . | fromYamlArray }}
+{{- $cluster := include "external-ca-operator.clusterPlanes" . | fromYamlArray }}
+{{- range $group := include "external-ca-operator.planeGroups" . | fromYamlArray }}
+{{- range $plural := concat $namespaced $cluster }}
+- {{ $plural }}.{{ $group }}
+{{- end }}
+{{- end }}
+{{- end -}}
+
 {{/* Writes what planes trust: their spec.clusterAgent.clientCA. */}}
 {{- define "external-ca-operator.planesRule" -}}
 - apiGroups: {{ include "external-ca-operator.planeGroups" . }}

@@ -275,6 +275,7 @@ pub struct Contested {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub written: Option<Time>,
     /// How often it was put back. From 2 on the operator leaves the field alone.
+    #[schemars(range(max = 1000))]
     pub count: u32,
     /// When the operator last repaired it.
     pub last_time: Time,

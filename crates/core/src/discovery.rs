@@ -66,42 +66,69 @@ fn answer(answers: &Answers, path: String) -> Result<Option<&Value>, Ask> {
     }
 }
 
-/// The plane kinds that are served; the first group that serves a kind wins.
+/// The plane kinds that are served, each at the best version that serves it; the first group that serves a kind wins.
 pub fn kinds(answers: &Answers) -> Result<Vec<ServedKind>, Ask> {
     let mut served: Vec<ServedKind> = Vec::new();
     for group in GROUPS {
         let description = answer(answers, format!("/apis/{group}"))?;
-        let Some(version) = description
-            .and_then(|description| description.pointer("/preferredVersion/version"))
-            .and_then(Value::as_str)
-        else {
-            continue;
-        };
-        let list = answer(answers, format!("/apis/{group}/{version}"))?;
-        for resource in list
-            .and_then(|list| list.get("resources"))
-            .and_then(Value::as_array)
-            .into_iter()
-            .flatten()
-        {
-            let text = |field: &str| {
-                let value = resource.get(field).and_then(Value::as_str);
-                value.unwrap_or_default()
-            };
-            let (name, plural) = (text("kind"), text("name"));
-            let Some(kind) = plane_kind(name).filter(|_| !plural.contains('/')) else {
-                continue;
-            };
-            if !served.iter().any(|other| other.kind == kind) {
-                let gvk = GroupVersionKind::gvk(group, version, name);
-                served.push(ServedKind {
-                    kind,
-                    resource: ApiResource::from_gvk_with_plural(&gvk, plural),
-                });
+        for version in description.map_or_else(Vec::new, versions) {
+            let list = answer(answers, format!("/apis/{group}/{version}"))?;
+            for resource in list
+                .and_then(|list| list.get("resources"))
+                .and_then(Value::as_array)
+                .into_iter()
+                .flatten()
+            {
+                let (name, plural) = (text(resource, "kind"), text(resource, "name"));
+                let Some(kind) = plane_kind(name).filter(|_| !plural.contains('/')) else {
+                    continue;
+                };
+                if !served.iter().any(|other| other.kind == kind) {
+                    let gvk = GroupVersionKind::gvk(group, version, name);
+                    served.push(ServedKind {
+                        kind,
+                        resource: ApiResource::from_gvk_with_plural(&gvk, plural),
+                    });
+                }
             }
         }
     }
     Ok(served)
+}
+
+/// The versions of a group, the preferred one first; the API server lists the others by their rank.
+fn versions(group: &Value) -> Vec<&str> {
+    let preferred = group.pointer("/preferredVersion/version");
+    let listed = group.get("versions").and_then(Value::as_array);
+    let listed = listed.into_iter().flatten();
+    let mut found: Vec<&str> = Vec::new();
+    for version in preferred
+        .into_iter()
+        .chain(listed.filter_map(|entry| entry.get("version")))
+        .filter_map(Value::as_str)
+    {
+        if !found.contains(&version) {
+            found.push(version);
+        }
+    }
+    found
+}
+
+fn text<'a>(resource: &'a Value, field: &str) -> &'a str {
+    let value = resource.get(field).and_then(Value::as_str);
+    value.unwrap_or_default()
+}
+
+/// The kinds that are not served, with the names that their CustomResourceDefinitions have. While one of those exists, the
+/// objects of the kind do, too, though they cannot be read.
+pub fn unserved(kinds: &[ServedKind]) -> impl Iterator<Item = (PlaneKind, [String; 2])> {
+    KINDS
+        .into_iter()
+        .filter(|kind| kinds.iter().all(|served| served.kind != *kind))
+        .map(|kind| {
+            let plural = format!("{kind:?}s").to_ascii_lowercase();
+            (kind, GROUPS.map(|group| format!("{plural}.{group}")))
+        })
 }
 
 /// Which schemas of these kinds are published, by hash.
@@ -149,4 +176,86 @@ pub fn reference_fields(
         }
     }
     Ok(fields)
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn group(preferred: &str, versions: &[&str]) -> Option<Value> {
+        let versions = versions.iter().map(|version| json!({"version": version}));
+        let versions: Vec<Value> = versions.collect();
+        Some(json!({"versions": versions, "preferredVersion": {"version": preferred}}))
+    }
+
+    fn list(kinds: &[&str]) -> Option<Value> {
+        let resources = kinds
+            .iter()
+            .map(|kind| json!({"kind": kind, "name": format!("{}s", kind.to_ascii_lowercase())}));
+        Some(json!({"resources": resources.collect::<Vec<_>>()}))
+    }
+
+    fn found(answers: &[(&str, Option<Value>)]) -> Vec<(PlaneKind, String)> {
+        let answers = answers.iter().cloned();
+        let answers: Answers = answers
+            .map(|(path, answer)| (path.to_owned(), answer))
+            .collect();
+        let kinds = kinds(&answers).unwrap().into_iter();
+        kinds
+            .map(|served| (served.kind, served.resource.api_version))
+            .collect()
+    }
+
+    #[test]
+    fn each_kind_is_found_at_the_best_version_that_serves_it() {
+        let answers = [
+            (
+                "/apis/openchoreo.dev",
+                group("v1beta1", &["v1beta1", "v1alpha1"]),
+            ),
+            (
+                "/apis/openchoreo.dev/v1beta1",
+                list(&["ObservabilityPlane", "Project"]),
+            ),
+            (
+                "/apis/openchoreo.dev/v1alpha1",
+                list(&["ObservabilityPlane", "DataPlane"]),
+            ),
+            ("/apis/core.openchoreo.dev", None),
+        ];
+        let expected = [
+            (
+                PlaneKind::ObservabilityPlane,
+                "openchoreo.dev/v1beta1".to_owned(),
+            ),
+            (PlaneKind::DataPlane, "openchoreo.dev/v1alpha1".to_owned()),
+        ];
+        assert_eq!(found(&answers), expected);
+    }
+
+    #[test]
+    fn what_is_not_served_may_have_a_definition() {
+        let served = [ServedKind {
+            kind: PlaneKind::DataPlane,
+            resource: ApiResource::from_gvk(&GroupVersionKind::gvk(
+                "openchoreo.dev",
+                "v1",
+                "DataPlane",
+            )),
+        }];
+        let names: Vec<_> = unserved(&served).collect();
+        assert_eq!(names.len(), 7);
+        assert!(names.iter().all(|(kind, _)| *kind != PlaneKind::DataPlane));
+        let (_, cluster) = names
+            .iter()
+            .find(|(kind, _)| *kind == PlaneKind::ClusterDataPlane)
+            .unwrap();
+        let expected = [
+            "clusterdataplanes.openchoreo.dev",
+            "clusterdataplanes.core.openchoreo.dev",
+        ];
+        assert_eq!(*cluster, expected);
+    }
 }

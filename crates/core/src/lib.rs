@@ -11,6 +11,7 @@ pub mod discovery;
 pub mod explain;
 pub mod facts;
 pub mod forecast;
+pub mod lenient;
 pub mod observed;
 pub mod overlap;
 pub mod plan;

@@ -12,7 +12,7 @@ use crate::checks::ca_reason;
 use crate::desired::{ca_secret, desired, identity, namespace, trust_secret};
 use crate::observed::{
     Claims, GeneratedCa, Issuer, Leaf, Material, MaterialKind, MaterialRef, ObjectRef, Observed,
-    Plane, PlaneRef, Read, Workload, WorkloadKind, WorkloadRef,
+    Plane, PlaneRef, Read, Unread, Workload, WorkloadKind, WorkloadRef,
 };
 use crate::reason::{Problem, Reason};
 use crate::x509::{CaChain, CaError, Certificate, CertificateAuthority};
@@ -63,6 +63,10 @@ pub struct Seen {
     pub workloads: BTreeMap<WorkloadRef, Arc<Workload>>,
     /// Lists that have not been read, by name, and why.
     pub unreadable: BTreeMap<String, String>,
+    /// Workloads that do not parse, and why.
+    pub broken_workloads: BTreeMap<WorkloadRef, String>,
+    /// Planes that do not parse, and why.
+    pub broken_planes: BTreeMap<PlaneRef, String>,
 }
 
 /// Where the operator is told to work.
@@ -72,6 +76,15 @@ pub struct Scope {
     pub served: Arc<BTreeSet<String>>,
     /// Further namespaces whose planes may be wired.
     pub plane_namespaces: Arc<BTreeSet<String>>,
+}
+
+impl Scope {
+    /// Whether a plane's resource may be written.
+    pub fn holds(&self, plane: &PlaneRef) -> bool {
+        plane.namespace.as_ref().is_none_or(|namespace| {
+            self.served.contains(namespace) || self.plane_namespaces.contains(namespace)
+        })
+    }
 }
 
 /// What must be read before an issuance can be planned.
@@ -142,6 +155,34 @@ pub fn workloads_of(kind: WorkloadKind, namespace: &str) -> String {
 }
 
 impl Seen {
+    /// What could not be read of what an issuance needs.
+    fn unread(&self, needs: &Needs, scope: &Scope) -> Vec<Unread> {
+        let relevant: BTreeSet<String> = needs
+            .lists
+            .iter()
+            .map(|(kind, namespace)| workloads_of(*kind, namespace))
+            .collect();
+        let lists = self.unreadable.iter().filter_map(|(list, why)| {
+            match (relevant.contains(list), list.contains("of the namespace")) {
+                (true, _) => Some(Unread::workloads(why.clone())),
+                (false, true) => None,
+                (false, false) => Some(Unread::planes(why.clone())),
+            }
+        });
+        let workloads = self.broken_workloads.iter().filter(|(workload, _)| {
+            let object = &workload.object;
+            needs
+                .lists
+                .contains(&(workload.kind, object.namespace.clone()))
+        });
+        let planes = self.broken_planes.iter();
+        let planes = planes.filter(|(plane, _)| scope.holds(plane));
+        lists
+            .chain(workloads.map(|(object, why)| Unread::workloads(format!("{object}: {why}"))))
+            .chain(planes.map(|(object, why)| Unread::planes(format!("{object}: {why}"))))
+            .collect()
+    }
+
     /// The snapshot of an issuance, once all that it needs was seen. `others` are all issuances.
     pub fn observed(
         &self,
@@ -153,17 +194,6 @@ impl Seen {
     ) -> Observed {
         let home = namespace(issuance);
         let authority = ca_secret(issuance);
-        let relevant: BTreeSet<String> = needs
-            .lists
-            .iter()
-            .map(|(kind, namespace)| workloads_of(*kind, namespace))
-            .collect();
-        let unreadable = self
-            .unreadable
-            .iter()
-            .filter(|(list, _)| relevant.contains(*list) || !list.contains("of the namespace"))
-            .map(|(_, why)| why.clone())
-            .collect();
         let issuer = match needs.authority {
             Some(_) => issuer(self.authorities.get(&authority), &authority, now),
             None => {
@@ -201,7 +231,7 @@ impl Seen {
                 .collect(),
             planes: needs.planes.clone(),
             workloads: self.workloads.values().cloned().collect(),
-            unreadable,
+            unreadable: self.unread(needs, scope),
             claims: claims(issuance, others, &needs.planes, scope),
         }
     }

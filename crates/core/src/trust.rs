@@ -290,7 +290,8 @@ impl Trust<'_> {
             .filter(|other| *other != anchor)
             .cloned()
             .collect();
-        let mut waiting: Vec<String> = self.observed.unreadable.to_vec();
+        let unread = self.observed.unreadable.iter();
+        let mut waiting: Vec<String> = unread.map(ToString::to_string).collect();
         waiting.extend(self.unknown_anchors.iter().cloned());
         for leaf in self.leaves(place) {
             match self.chain(leaf) {
@@ -544,9 +545,8 @@ impl Trust<'_> {
             }
         }
         if (chain.is_some() || rotating) && leaf.role != Role::Agent {
-            waiting
-                .loads
-                .extend(self.observed.unreadable.iter().cloned());
+            let unread = self.observed.unreadable.iter();
+            waiting.loads.extend(unread.map(ToString::to_string));
             let verifiers = self.unseen.iter();
             let verifiers = verifiers.filter(|peer| peer.target != leaf.target);
             let unseen = self.overlapping(verifiers, |peer| peer.trusts_until);

@@ -10,6 +10,7 @@ use external_ca_api::{
 };
 use external_ca_core::desired::{ca_secret, generated_ca_profile, identity};
 use external_ca_core::facts;
+use external_ca_core::lenient::Lenient;
 use external_ca_core::observed::{
     Issuer as ObservedIssuer, Material, MaterialKind, MaterialRef, ObjectRef, Observed, PlaneRef,
     Read, WorkloadKind, WorkloadRef,
@@ -34,6 +35,7 @@ use crate::error::{Error, bounded};
 use crate::issuers::{Issuer, SigningRequest};
 use crate::planes;
 use crate::reconcile::Context;
+use crate::watches::Kept;
 
 /// After this long no further certificate is begun: the status is written and the rest planned anew.
 const SLICE: Duration = Duration::from_secs(2);
@@ -261,7 +263,7 @@ async fn consume(
     issuance: &ExternalCAIssuance,
     annotation: &str,
 ) -> Result<Option<String>, Error> {
-    let api: Api<ExternalCAIssuance> = Api::namespaced(
+    let api: Api<Lenient<ExternalCAIssuance>> = Api::namespaced(
         context.client.clone(),
         &issuance.namespace().unwrap_or_default(),
     );
@@ -314,13 +316,9 @@ async fn generate_ca(
     (version, marks): (Option<&str>, &Marks),
     now: Timestamp,
 ) -> Result<Problem, Error> {
-    let api: Api<Secret> = Api::namespaced(context.client.clone(), &target.namespace);
-    let live = bounded(api.get_opt(&target.name)).await?;
+    let live: Option<Secret> = context.watches.look(target).await?;
     let live_version = live.as_ref().and_then(|secret| secret.resource_version());
     if live_version.as_deref() != version {
-        context
-            .store
-            .secret(target, live.as_ref().map_or(Read::Absent, Read::Found));
         return Err(Error::Changed);
     }
     let key = generate(context, KeyAlgorithm::Rsa(4096)).await?;
@@ -333,13 +331,7 @@ async fn generate_ca(
         certificate.to_pem().into_bytes(),
         &key,
     );
-    let written = bounded(api.patch(
-        &target.name,
-        &apply_params(version.is_some()),
-        &Patch::Apply(secret),
-    ))
-    .await?;
-    context.store.secret(target, Read::Found(&written));
+    apply_object::<Secret>(context, target, version.is_some(), secret).await?;
     Ok(Problem::new(
         Reason::Issued,
         format!("made the CA Secret {target}"),
@@ -384,9 +376,19 @@ async fn write_bundle(
     (anchors, marks): (&[Certificate], &Marks),
 ) -> Result<Problem, Error> {
     if resource_version.is_none() {
-        // What a late watch has not told of: another operator that leads has the same field manager, so no conflict says it.
-        let read = read_again(context, target).await;
-        if !read.is_some_and(|read| *read == Read::Absent) {
+        // A watch may be late, and another operator that leads has the same field manager, so that no conflict tells of it:
+        // only the API server's own answer says that there is nothing to lose.
+        let exists = match target.kind {
+            MaterialKind::ConfigMap => {
+                let live = context.watches.look::<ConfigMap>(&target.object);
+                live.await?.is_some()
+            }
+            MaterialKind::Secret => {
+                let live = context.watches.look::<Secret>(&target.object);
+                live.await?.is_some()
+            }
+        };
+        if exists {
             return Err(Error::Changed);
         }
     }
@@ -407,21 +409,15 @@ async fn write_bundle(
             "data": {"ca.crt": bundle},
         })
     };
-    let params = apply_params(resource_version.is_some());
+    let existed = resource_version.is_some();
     match target.kind {
         MaterialKind::ConfigMap => {
-            let api: Api<ConfigMap> = Api::namespaced(context.client.clone(), namespace);
-            let patch = Patch::Apply(object("ConfigMap", json!(pem)));
-            let written = bounded(api.patch(name, &params, &patch)).await?;
-            context
-                .store
-                .config_map(&target.object, Read::Found(&written));
+            let object = object("ConfigMap", json!(pem));
+            apply_object::<ConfigMap>(context, &target.object, existed, object).await?;
         }
         MaterialKind::Secret => {
-            let api: Api<Secret> = Api::namespaced(context.client.clone(), namespace);
-            let patch = Patch::Apply(object("Secret", json!(ByteString(pem.into_bytes()))));
-            let written = bounded(api.patch(name, &params, &patch)).await?;
-            context.store.secret(&target.object, Read::Found(&written));
+            let object = object("Secret", json!(ByteString(pem.into_bytes())));
+            apply_object::<Secret>(context, &target.object, existed, object).await?;
         }
     }
     let subjects: Vec<&str> = anchors.iter().map(Certificate::subject).collect();
@@ -468,6 +464,7 @@ async fn wire(
         "spec": {"clusterAgent": {"clientCA": client_ca}},
     });
     let written = bounded(api.patch(&plane.name, &merge(), &Patch::Merge(patch))).await?;
+    let written = written.into_decoded()?;
     context.watches.plane_answered(plane.kind, &written);
     Ok(Problem::new(Reason::PlaneWired, format!("wired {plane}")))
 }
@@ -485,13 +482,9 @@ async fn issue(
     ),
     now: Timestamp,
 ) -> Result<(), Error> {
-    let api: Api<Secret> = Api::namespaced(context.client.clone(), &target.namespace);
     // The snapshot may be old, and "it does not exist" a guess: a key that was written is never replaced unseen.
-    let live = bounded(api.get_opt(&target.name)).await?;
+    let live: Option<Secret> = context.watches.look(target).await?;
     if !matches_snapshot(observed, target, live.as_ref()) {
-        context
-            .store
-            .secret(target, live.as_ref().map_or(Read::Absent, Read::Found));
         return Err(Error::Changed);
     }
     let stored = live
@@ -527,7 +520,7 @@ async fn issue(
     x509::check_issued(&chain, &key, profile, authority, now)?;
 
     let version = live.as_ref().and_then(|secret| secret.resource_version());
-    let params = apply_params(version.is_some());
+    let existed = version.is_some();
     let secret = tls_secret(
         &observed.issuance,
         target,
@@ -536,8 +529,24 @@ async fn issue(
         encode_bundle(&chain).into_bytes(),
         &key,
     );
-    let written = bounded(api.patch(&target.name, &params, &Patch::Apply(secret))).await?;
-    context.store.secret(target, Read::Found(&written));
+    apply_object::<Secret>(context, target, existed, secret).await
+}
+
+/// Applies an object, and notes what came of it.
+async fn apply_object<K: Kept>(
+    context: &Context,
+    target: &ObjectRef,
+    existed: bool,
+    object: Value,
+) -> Result<(), Error> {
+    let api: Api<Lenient<K>> = Api::namespaced(context.client.clone(), &target.namespace);
+    let (params, patch) = (apply_params(existed), Patch::Apply(object));
+    let written = bounded(api.patch(&target.name, &params, &patch)).await?;
+    K::see(
+        &context.store,
+        target,
+        Read::Found(&written.into_decoded()?),
+    );
     Ok(())
 }
 
@@ -638,18 +647,21 @@ async fn restart(
     let client = context.client.clone();
     let (seen, reference) = match workload.kind {
         WorkloadKind::Deployment => {
-            let api: Api<Deployment> = Api::namespaced(client, namespace);
+            let api: Api<Lenient<Deployment>> = Api::namespaced(client, namespace);
             let answer = bounded(api.patch(name, &merge(), &patch)).await?;
+            let answer = answer.into_decoded()?;
             (facts::deployment(&answer), answer.object_ref(&()))
         }
         WorkloadKind::StatefulSet => {
-            let api: Api<StatefulSet> = Api::namespaced(client, namespace);
+            let api: Api<Lenient<StatefulSet>> = Api::namespaced(client, namespace);
             let answer = bounded(api.patch(name, &merge(), &patch)).await?;
+            let answer = answer.into_decoded()?;
             (facts::stateful_set(&answer), answer.object_ref(&()))
         }
         WorkloadKind::DaemonSet => {
-            let api: Api<DaemonSet> = Api::namespaced(client, namespace);
+            let api: Api<Lenient<DaemonSet>> = Api::namespaced(client, namespace);
             let answer = bounded(api.patch(name, &merge(), &patch)).await?;
+            let answer = answer.into_decoded()?;
             (facts::daemon_set(&answer), answer.object_ref(&()))
         }
     };

@@ -5,9 +5,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use external_ca_api::{ExternalCAIssuance, MANAGER};
+use external_ca_core::lenient::Lenient;
 use external_ca_core::snapshot::Scope;
 use futures::{StreamExt, TryStreamExt, future};
-use kube::runtime::controller::Config;
+use kube::runtime::controller::{self, Config};
 use kube::runtime::events::{Recorder, Reporter};
 use kube::runtime::reflector::{self, reflector};
 use kube::runtime::watcher::{self, Event, watcher};
@@ -15,11 +16,13 @@ use kube::runtime::{Controller, Predicate, WatchStreamExt, predicates};
 use kube::{Api, Client};
 use tokio::sync::Semaphore;
 
+use crate::broken;
 use crate::cli::RunArgs;
+use crate::error::describe_watch;
 use crate::reconcile::{Context, on_error, reconcile};
 use crate::store::Store;
 use crate::telemetry::Metrics;
-use crate::watches::Watches;
+use crate::watches::{self, Watches};
 
 /// Runs until the process is told to stop.
 pub async fn run(
@@ -53,6 +56,7 @@ pub async fn run(
         ),
         keygen: Semaphore::new(parallel),
         parallel,
+        broken: Default::default(),
         memory: Default::default(),
     });
 
@@ -63,29 +67,29 @@ pub async fn run(
     tokio::spawn(Arc::clone(&watches).recover());
 
     let gone = Arc::clone(&context);
-    let issuances = reflector(
-        writer,
-        watcher(
-            Api::<ExternalCAIssuance>::all(client),
-            watcher::Config::default(),
-        )
-        .default_backoff(),
+    let (told, known) = (Arc::clone(&context), reader.clone());
+    let events = watcher(
+        Api::<Lenient<ExternalCAIssuance>>::all(client),
+        watches::config(),
     )
-    .inspect(move |event| match event {
-        Ok(Event::Delete(issuance)) => {
-            gone.forget(issuance);
-            // A Secret that it claimed may now be another's.
-            gone.store.ring();
-        }
-        Ok(_) => ready.store(true, Ordering::Relaxed),
-        Err(watcher::Error::InitialListFailed(_)) => ready.store(false, Ordering::Relaxed),
-        Err(_) => {}
-    })
-    .applied_objects()
-    .predicate_filter(
-        predicates::generation.combine(predicates::annotations),
-        Default::default(),
-    );
+    .default_backoff()
+    .try_filter_map(move |event| future::ready(Ok(broken::decoded(event, &told, &known))));
+    let issuances = reflector(writer, events)
+        .inspect(move |event| match event {
+            Ok(Event::Delete(issuance)) => {
+                gone.forget(issuance);
+                // A Secret that it claimed may now be another's.
+                gone.store.ring();
+            }
+            Ok(_) => ready.store(true, Ordering::Relaxed),
+            Err(watcher::Error::InitialListFailed(_)) => ready.store(false, Ordering::Relaxed),
+            Err(_) => {}
+        })
+        .applied_objects()
+        .predicate_filter(
+            predicates::generation.combine(predicates::annotations),
+            Default::default(),
+        );
 
     Controller::for_stream(issuances, reader)
         .with_config(
@@ -98,7 +102,12 @@ pub async fn run(
         }))
         .graceful_shutdown_on(stop)
         .run(reconcile, on_error, context)
-        .map_err(|error| tracing::debug!(%error, "controller"))
+        .map_err(|error| match error {
+            controller::Error::QueueError(error) => {
+                tracing::debug!(error = describe_watch(&error), "controller");
+            }
+            error => tracing::debug!(%error, "controller"),
+        })
         .for_each(|_| future::ready(()))
         .await;
 }

@@ -1,8 +1,10 @@
 //! `external-ca-operator`: the only IO. See `external-ca-core` for the decisions.
 
 mod apply;
+mod broken;
 mod cli;
 mod controller;
+mod discover;
 mod error;
 mod gauges;
 mod http;
@@ -23,6 +25,7 @@ use std::time::Duration;
 
 use clap::Parser;
 use external_ca_api::ExternalCAIssuance;
+use external_ca_core::lenient::Lenient;
 use kube::api::ListParams;
 use kube::{Api, Client, Config, CustomResourceExt};
 use tokio::signal::unix::{SignalKind, signal};
@@ -128,9 +131,9 @@ async fn run(args: RunArgs) -> Result<(), Fatal> {
 
 /// Ready means that the API server serves our resource.
 async fn wait_for_crd(client: &Client, ready: &AtomicBool) {
-    let api: Api<ExternalCAIssuance> = Api::all(client.clone());
+    let api: Api<Lenient<ExternalCAIssuance>> = Api::all(client.clone());
     let mut pause = Duration::from_millis(200);
-    while let Err(error) = bounded(api.list_metadata(&ListParams::default().limit(1))).await {
+    while let Err(error) = bounded(api.list(&ListParams::default().limit(1))).await {
         tracing::warn!("waiting for the CustomResourceDefinition: {error}");
         tokio::time::sleep(pause).await;
         pause = (pause * 2).min(Duration::from_secs(10));

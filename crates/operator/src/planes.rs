@@ -4,13 +4,14 @@ use std::collections::{BTreeSet, HashMap};
 
 use external_ca_api::PlaneKind;
 use external_ca_core::discovery::{self, Answers, Ask, ServedKind};
+use external_ca_core::lenient::Lenient;
 use external_ca_core::observed::PlaneRef;
 use kube::core::DynamicObject;
 use kube::{Api, Client};
 use serde_json::Value;
 
 /// Where a plane of this kind is read and written.
-pub fn api(served: &ServedKind, client: Client, plane: &PlaneRef) -> Api<DynamicObject> {
+pub fn api(served: &ServedKind, client: Client, plane: &PlaneRef) -> Api<Lenient<DynamicObject>> {
     match &plane.namespace {
         Some(namespace) => Api::namespaced_with(client, namespace, &served.resource),
         None => Api::all_with(client, &served.resource),
@@ -22,19 +23,53 @@ pub fn api(served: &ServedKind, client: Client, plane: &PlaneRef) -> Api<Dynamic
 pub struct State {
     /// Those that are served.
     pub kinds: Vec<ServedKind>,
+    /// Those that are not, though their CustomResourceDefinition exists or cannot be read, and why.
+    pub hidden: Vec<(PlaneKind, String)>,
     /// Which of their schemas are published, by hash.
     schemas: BTreeSet<String>,
 }
 
 /// The plane kinds that are served now, and the state of their schemas.
-pub async fn state(client: &Client) -> Result<State, kube::Error> {
+pub async fn state(client: &Client, known: Option<&State>) -> Result<State, kube::Error> {
     let mut answers = Answers::new();
     let kinds = ask(client, &mut answers, discovery::kinds).await?;
     let schemas = ask(client, &mut answers, |answers| {
         discovery::schemas(answers, &kinds)
     })
     .await?;
-    Ok(State { kinds, schemas })
+    // At rest nothing is asked that is known.
+    let unchanged = known.is_some_and(|known| known.hidden.is_empty() && known.kinds == kinds);
+    let hidden = match unchanged {
+        true => Vec::new(),
+        false => hidden(client, &kinds).await,
+    };
+    Ok(State {
+        kinds,
+        hidden,
+        schemas,
+    })
+}
+
+async fn hidden(client: &Client, kinds: &[ServedKind]) -> Vec<(PlaneKind, String)> {
+    let mut hidden = Vec::new();
+    for (kind, definitions) in discovery::unserved(kinds) {
+        for name in definitions {
+            let path = format!("/apis/apiextensions.k8s.io/v1/customresourcedefinitions/{name}");
+            let why = match get(client, path).await {
+                Ok(None) => continue,
+                Ok(Some(_)) => "though it exists; let it serve a version",
+                Err(kube::Error::Api(status)) if status.code == 403 => {
+                    "and may not be read; grant the operator get on it (the chart's ClusterRole does)"
+                }
+                Err(_) => "and cannot be read at present",
+            };
+            let why = format!(
+                "the {kind:?}s cannot be read: the CustomResourceDefinition {name} serves none, {why}"
+            );
+            hidden.push((kind, why));
+        }
+    }
+    hidden
 }
 
 /// How each kind spells a reference to a Secret in clientCA.

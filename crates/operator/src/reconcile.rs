@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use external_ca_api::{ExternalCAIssuance, ExternalCAIssuanceStatus, MANAGER, RENEW_ANNOTATION};
 use external_ca_core::desired::identity;
+use external_ca_core::lenient::Lenient;
 use external_ca_core::observed::PlaneRef;
 use external_ca_core::plan::{Plan, Step, plan, with_failures};
 use external_ca_core::snapshot::Scope;
@@ -20,6 +21,7 @@ use serde_json::{Map, Value, json};
 use tokio::sync::Semaphore;
 
 use crate::apply::{Outcome, apply};
+use crate::broken::Broken;
 use crate::error::{Error, bounded};
 use crate::observe::observe;
 use crate::pace::{Pace, backoff};
@@ -49,6 +51,8 @@ pub struct Context {
     pub keygen: Semaphore,
     /// The number of cores.
     pub parallel: usize,
+    /// Issuances that do not parse.
+    pub broken: Broken,
     /// What is remembered of each issuance, by UID.
     pub memory: Mutex<HashMap<String, Memory>>,
 }
@@ -75,6 +79,9 @@ pub async fn reconcile(
 ) -> Result<Action, std::convert::Infallible> {
     let started = Instant::now();
     let uid = issuance.uid().unwrap_or_default();
+    if context.broken.is(&issuance) {
+        return Ok(Action::await_change());
+    }
     let mut memory = context.memory().get(&uid).cloned().unwrap_or_default();
     for plane in std::mem::take(&mut memory.in_doubt) {
         if !context.watches.read_plane(&plane).await {
@@ -219,7 +226,7 @@ async fn write_status(
     {
         return Written::Later(wait);
     }
-    let api: Api<ExternalCAIssuance> = Api::namespaced(
+    let api: Api<Lenient<ExternalCAIssuance>> = Api::namespaced(
         context.client.clone(),
         &issuance.namespace().unwrap_or_default(),
     );
@@ -235,30 +242,32 @@ async fn write_status(
     }));
     memory.written = Some(Instant::now());
     let name = issuance.name_any();
-    let answer = match bounded(api.patch_status(&name, &params, &patch)).await {
-        Err(Error::Changed) => bounded(api.get(&name))
-            .await
-            .map(|live| (live, Written::Changed)),
-        answer => answer.map(|written| (written, Written::Yes)),
-    };
-    match answer {
-        Ok((live, Written::Changed)) => {
-            memory.version = live.resource_version();
-            memory.status = live.status.map(Arc::new);
-            memory.said.clone_from(&memory.status);
-            Written::Changed
+    match bounded(api.patch_status(&name, &params, &patch)).await {
+        Err(Error::Changed) => {
+            let live = bounded(api.get(&name)).await;
+            match live.and_then(|live| Ok(live.into_decoded()?)) {
+                Ok(live) => {
+                    memory.version = live.resource_version();
+                    memory.status = live.status.map(Arc::new);
+                    memory.said.clone_from(&memory.status);
+                    Written::Changed
+                }
+                Err(error) => not_written(context, issuance, &error),
+            }
         }
-        Ok((live, written)) => {
-            memory.version = live.resource_version();
+        Ok(written) => {
+            memory.version = written.resource_version();
             memory.status = Some(Arc::new(status.clone()));
-            written
+            Written::Yes
         }
-        Err(error) => {
-            context.metrics.failed(Reason::WriteFailed);
-            tracing::warn!(issuance = identity(issuance), reason = %Reason::WriteFailed, "status: {error}");
-            Written::Failed(error.retry_after())
-        }
+        Err(error) => not_written(context, issuance, &error),
     }
+}
+
+fn not_written(context: &Context, issuance: &ExternalCAIssuance, error: &Error) -> Written {
+    context.metrics.failed(Reason::WriteFailed);
+    tracing::warn!(issuance = identity(issuance), reason = %Reason::WriteFailed, "status: {error}");
+    Written::Failed(error.retry_after())
 }
 
 /// A merge patch keeps what it does not name, so fields that are gone are named as null.

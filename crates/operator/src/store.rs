@@ -81,6 +81,39 @@ impl Store {
             .collect()
     }
 
+    /// The version of an object that is known to exist.
+    pub fn known(&self, key: &MaterialRef) -> Option<String> {
+        let facts = self.facts();
+        let found = facts.seen.material.get(key)?.found()?;
+        Some(found.resource_version.clone())
+    }
+
+    /// A watch tells that an object was deleted: the version is that of the deletion.
+    pub fn deleted(&self, key: &MaterialRef, version: Option<&str>) {
+        let version: Option<u64> = version.and_then(|version| version.parse().ok());
+        self.update(|facts| {
+            let known = facts.versions.get(key).copied();
+            if let Some(version) = version {
+                if known.is_some_and(|known| version < known) {
+                    // It was made anew since.
+                    return false;
+                }
+                facts.versions.insert(key.clone(), version);
+            }
+            facts.put_absent(key)
+        });
+    }
+
+    /// An object was looked for and does not exist. `before` is what was known when the look began: what was found
+    /// meanwhile may be newer.
+    pub fn absent(&self, key: &MaterialRef, before: Option<&str>) {
+        self.update(|facts| {
+            let found = facts.seen.material.get(key).and_then(|read| read.found());
+            let now = found.map(|found| found.resource_version.as_str());
+            (now.is_none() || now == before) && facts.put_absent(key)
+        });
+    }
+
     /// A Secret was seen, or seen to be absent, or could not be read.
     pub fn secret(&self, target: &ObjectRef, read: Read<&Secret>) {
         let key = MaterialRef {
@@ -133,11 +166,31 @@ impl Store {
         });
     }
 
-    /// The watch has seen a plane, or that it is gone.
-    pub fn plane(&self, plane: Result<Plane, PlaneRef>) {
-        self.update(|facts| match plane {
-            Ok(plane) => facts.put_plane(plane),
-            Err(gone) => facts.seen.planes.remove(&gone).is_some(),
+    /// The watch has seen a plane.
+    pub fn plane(&self, plane: Plane) {
+        self.update(|facts| {
+            let was_broken = facts.seen.broken_planes.remove(&plane.plane).is_some();
+            facts.put_plane(plane) | was_broken
+        });
+    }
+
+    /// A plane is gone since this version, or was looked for and not found.
+    pub fn plane_gone(&self, plane: &PlaneRef, version: Option<&str>) {
+        self.update(|facts| {
+            let known = facts.seen.planes.get(plane);
+            if known.is_some_and(|known| is_late(version, &known.resource_version)) {
+                return false;
+            }
+            let was_broken = facts.seen.broken_planes.remove(plane).is_some();
+            facts.seen.planes.remove(plane).is_some() | was_broken
+        });
+    }
+
+    /// A plane does not parse: what it holds is not known.
+    pub fn plane_broken(&self, plane: PlaneRef, why: String) {
+        self.update(|facts| {
+            facts.seen.planes.remove(&plane);
+            facts.seen.broken_planes.insert(plane, why).is_none()
         });
     }
 
@@ -160,15 +213,38 @@ impl Store {
         });
     }
 
-    /// The watch has seen a workload, or that it is gone.
-    pub fn workload(&self, workload: Result<Workload, WorkloadRef>) {
-        self.update(|facts| match workload {
+    /// The watch has seen a workload.
+    pub fn workload(&self, workload: Workload) {
+        self.update(|facts| {
+            let reference = &workload.workload;
+            let was_broken = facts.seen.broken_workloads.remove(reference).is_some();
             // Most workloads mount nothing of ours; those that mount nothing at all are not kept.
-            Ok(workload) if workload.mounts.is_empty() => {
-                facts.seen.workloads.remove(&workload.workload).is_some()
+            let changed = match workload.mounts.is_empty() {
+                true => facts.seen.workloads.remove(reference).is_some(),
+                false => facts.put_workload(workload),
+            };
+            changed | was_broken
+        });
+    }
+
+    /// A workload is gone since this version.
+    pub fn workload_gone(&self, workload: &WorkloadRef, version: Option<&str>) {
+        self.update(|facts| {
+            let known = facts.seen.workloads.get(workload);
+            if known.is_some_and(|known| is_late(version, &known.resource_version)) {
+                return false;
             }
-            Ok(workload) => facts.put_workload(workload),
-            Err(gone) => facts.seen.workloads.remove(&gone).is_some(),
+            let was_broken = facts.seen.broken_workloads.remove(workload).is_some();
+            facts.seen.workloads.remove(workload).is_some() | was_broken
+        });
+    }
+
+    /// A workload does not parse: what it mounts is not known.
+    pub fn workload_broken(&self, workload: WorkloadRef, why: String) {
+        self.update(|facts| {
+            facts.seen.workloads.remove(&workload);
+            let known = facts.seen.broken_workloads.insert(workload, why);
+            known.is_none()
         });
     }
 
@@ -185,6 +261,15 @@ impl Store {
             prune(facts);
             let was_unreadable = facts.seen.unreadable.remove(list).is_some();
             facts.unsynced.remove(list) | was_unreadable
+        });
+    }
+
+    /// These lists are no longer looked for.
+    pub fn no_longer(&self, wanted: impl Fn(&str) -> bool) {
+        self.update(|facts| {
+            let before = facts.seen.unreadable.len();
+            facts.seen.unreadable.retain(|list, _| !wanted(list));
+            facts.seen.unreadable.len() != before
         });
     }
 
@@ -235,22 +320,48 @@ impl Facts {
         changed
     }
 
-    /// Notes the version that was read; true where it, or a newer one, was seen before. What was deleted keeps the last
-    /// one: an answer that comes late must not bring it back.
+    /// Notes the version that was read; true where a newer one was seen before, or this one stands there. What was deleted
+    /// keeps the version of its deletion: an answer that comes late must not bring it back.
     fn is_late<T: ResourceExt>(&mut self, key: &MaterialRef, read: &Read<&T>) -> bool {
         if self.is_known(key, read) {
             return true;
         }
-        match (version(read), read) {
-            (Some(version), _) => drop(self.versions.insert(key.clone(), version)),
-            (None, Read::Absent) => {}
-            (None, _) => drop(self.versions.remove(key)),
+        if let Some(version) = version(read) {
+            self.versions.insert(key.clone(), version);
         }
         false
     }
 
     fn is_known<T: ResourceExt>(&self, key: &MaterialRef, read: &Read<&T>) -> bool {
-        version(read).is_some_and(|new| self.versions.get(key).is_some_and(|known| new <= *known))
+        let Some((new, known)) = version(read).zip(self.versions.get(key)) else {
+            return false;
+        };
+        let stands = || {
+            let read = self.seen.material.get(key);
+            read.is_some_and(|read| read.found().is_some())
+        };
+        new < *known || new == *known && stands()
+    }
+
+    fn put_absent(&mut self, key: &MaterialRef) -> bool {
+        let mut changed = self.put(key.clone(), Read::Absent);
+        match key.kind {
+            MaterialKind::Secret => {
+                if let Some(known) = self.seen.authorities.get_mut(&key.object) {
+                    changed |= *known != Read::Absent;
+                    *known = Read::Absent;
+                }
+            }
+            MaterialKind::ConfigMap => {
+                for ((object, _), known) in &mut self.seen.anchors {
+                    if *object == key.object {
+                        changed |= *known != Read::Absent;
+                        *known = Read::Absent;
+                    }
+                }
+            }
+        }
+        changed
     }
 
     /// An object must be read again before anything is concluded from it.
@@ -290,6 +401,11 @@ impl Facts {
 /// Resource versions of one object can be compared (KEP-5504).
 pub fn is_older(new: &str, known: &str) -> bool {
     matches!((new.parse::<u64>(), known.parse::<u64>()), (Ok(new), Ok(known)) if new < known)
+}
+
+/// Whether a deletion came before what is known. One without a version says what stands now.
+fn is_late(deletion: Option<&str>, known: &str) -> bool {
+    deletion.is_some_and(|deletion| is_older(deletion, known))
 }
 
 fn version<T: ResourceExt>(read: &Read<&T>) -> Option<u64> {
@@ -356,44 +472,91 @@ mod tests {
                 .get(&reference)
                 .map(|workload| workload.resource_version.clone())
         };
-        store.workload(Ok(deployment("9", 1, 1)));
-        store.workload(Ok(deployment("12", 2, 2)));
+        store.workload(deployment("9", 1, 1));
+        store.workload(deployment("12", 2, 2));
         store.workload_answered(deployment("10", 2, 1));
         assert_eq!(version(&store).as_deref(), Some("12"));
-        store.workload(Err(reference.clone()));
-        store.workload_answered(deployment("13", 2, 1));
+        store.workload_gone(&reference, Some("13"));
+        store.workload_answered(deployment("12", 2, 1));
         assert_eq!(version(&store), None);
     }
 
+    /// What a store is told of a ConfigMap: a version that exists (of a watch, a read, or an answer), or that it is gone.
+    #[derive(Clone, Copy, Debug)]
+    enum Told {
+        Found(&'static str),
+        Deleted(&'static str),
+        NotFound,
+        Unknown,
+    }
+
     #[test]
-    fn an_answer_does_not_bring_back_what_was_deleted() {
+    fn what_is_told_late_changes_nothing() {
+        use Told::{Deleted, Found, NotFound, Unknown};
+        let cases: [(&[Told], Option<&str>); 10] = [
+            (&[Found("9"), Deleted("10")], None),
+            // An answer does not bring back what was deleted since.
+            (&[Found("9"), Deleted("10"), Found("9")], None),
+            (&[Found("9"), Deleted("10"), Found("12")], Some("12")),
+            // Deleted and made anew by ourselves: the watch tells of the deletion after our answer.
+            (&[Found("9"), Found("12"), Deleted("10")], Some("12")),
+            (
+                &[Found("9"), Found("12"), Deleted("10"), Found("12")],
+                Some("12"),
+            ),
+            (&[Found("9"), Found("12"), Deleted("13"), Found("12")], None),
+            // A read that found nothing was answered before the object was made.
+            (&[Found("12"), NotFound, Found("12")], Some("12")),
+            (&[NotFound, Found("12"), Deleted("11")], Some("12")),
+            (&[Found("12"), Unknown, Found("12")], Some("12")),
+            (&[Found("12"), Unknown, Deleted("11"), Found("11")], None),
+        ];
+        for (told, expected) in cases {
+            let (store, _rings) = Store::new();
+            let key = MaterialRef {
+                kind: MaterialKind::ConfigMap,
+                object: ObjectRef::new("openchoreo-data-plane", "cluster-gateway-ca"),
+            };
+            for one in told {
+                match one {
+                    Found(version) => {
+                        let object = json!({"metadata": {"resourceVersion": version}});
+                        let object: ConfigMap = serde_json::from_value(object).unwrap();
+                        store.config_map(&key.object, Read::Found(&object));
+                    }
+                    Deleted(version) => store.deleted(&key, Some(version)),
+                    NotFound => store.absent(&key, store.known(&key).as_deref()),
+                    Unknown => store.config_map(&key.object, Read::Unknown("timed out".into())),
+                }
+            }
+            assert_eq!(store.known(&key).as_deref(), expected, "{told:?}");
+        }
+    }
+
+    #[test]
+    fn a_late_deletion_takes_no_plane_and_no_workload_away() {
         let (store, _rings) = Store::new();
-        let target = ObjectRef::new("openchoreo-data-plane", "cluster-gateway-ca");
-        let map = |version: &str| -> ConfigMap {
-            serde_json::from_value(json!({"metadata": {"resourceVersion": version}})).unwrap()
-        };
-        let key = MaterialRef {
-            kind: MaterialKind::ConfigMap,
-            object: target.clone(),
-        };
-        let exists = || store.facts().seen.material[&key].found().is_some();
-        store.config_map(&target, Read::Found(&map("9")));
-        store.config_map(&target, Read::Absent);
-        store.config_map(&target, Read::Found(&map("9")));
-        assert!(!exists());
-        store.config_map(&target, Read::Found(&map("12")));
-        assert!(exists());
-        store.config_map(&target, Read::Unknown("timed out".into()));
-        store.config_map(&target, Read::Found(&map("12")));
-        assert!(exists());
+        store.plane(plane("12", json!({})));
+        let reference = plane("1", json!({})).plane;
+        store.plane_gone(&reference, Some("10"));
+        assert!(store.facts().seen.planes.contains_key(&reference));
+        store.plane_gone(&reference, Some("13"));
+        assert!(!store.facts().seen.planes.contains_key(&reference));
+
+        store.workload(deployment("12", 1, 1));
+        let reference = deployment("1", 1, 1).workload;
+        store.workload_gone(&reference, Some("10"));
+        assert!(store.facts().seen.workloads.contains_key(&reference));
+        store.workload_gone(&reference, Some("13"));
+        assert!(!store.facts().seen.workloads.contains_key(&reference));
     }
 
     #[test]
     fn nor_does_the_watch_undo_what_an_answer_has_told() {
         let (store, _rings) = Store::new();
-        store.plane(Ok(plane("9", json!({"planeID": "a"}))));
+        store.plane(plane("9", json!({"planeID": "a"})));
         store.plane_answered(plane("11", json!({"planeID": "b"})));
-        store.plane(Ok(plane("10", json!({"planeID": "a"}))));
+        store.plane(plane("10", json!({"planeID": "a"})));
         let reference = plane("1", json!({})).plane;
         assert_eq!(store.facts().seen.planes[&reference].resource_version, "11");
     }

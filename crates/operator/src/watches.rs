@@ -1,32 +1,29 @@
 //! What is watched: objects by name, workloads by namespace, planes by kind. Nothing is listed that is not ours.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap};
 use std::fmt::Debug;
-use std::future::Future;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use external_ca_api::PlaneKind;
 use external_ca_core::discovery::ServedKind;
 use external_ca_core::facts;
+use external_ca_core::lenient::Lenient;
 use external_ca_core::observed::{
-    MaterialKind, MaterialRef, ObjectRef, Plane, PlaneRef, Read, WorkloadKind, WorkloadRef,
+    MaterialKind, MaterialRef, ObjectRef, Read, WorkloadKind, WorkloadRef,
 };
 use external_ca_core::snapshot::workloads_of;
 use futures::{StreamExt, TryStreamExt};
 use k8s_openapi::NamespaceResourceScope;
 use k8s_openapi::api::apps::v1::{DaemonSet, Deployment, StatefulSet};
 use k8s_openapi::api::core::v1::{ConfigMap, Secret};
-use kube::core::DynamicObject;
 use kube::runtime::WatchStreamExt;
 use kube::runtime::watcher::{self, Event, watcher};
 use kube::{Api, Client, Resource, ResourceExt};
 use serde::de::DeserializeOwned;
 use tokio::task::AbortHandle;
 
-use crate::error::{Error, bounded};
+use crate::error::{Error, bounded, describe, describe_watch};
 use crate::pace::backoff;
-use crate::planes;
 use crate::store::Store;
 
 /// A watch is a connection. Past so many, objects are read again one by one instead.
@@ -37,15 +34,15 @@ const REREAD: Duration = Duration::from_secs(30 * 60);
 const LONGEST_DOUBT: Duration = Duration::from_secs(30);
 /// How many first reads are under way at once.
 const READERS: usize = 16;
-/// How often the API server is asked which plane kinds it serves.
-const DISCOVERY: Duration = Duration::from_secs(30);
-/// The first pauses after a change are shorter.
-const FIRST_DISCOVERY: Duration = Duration::from_millis(500);
+/// So many objects a page of a list has.
+const PAGE: u32 = 50;
 
 /// Everything that is watched or read again.
 pub struct Watches {
-    client: Client,
-    store: Arc<Store>,
+    pub(crate) client: Client,
+    pub(crate) store: Arc<Store>,
+    /// The plane kinds that are served.
+    pub(crate) kinds: Mutex<Vec<ServedKind>>,
     state: Mutex<State>,
 }
 
@@ -54,7 +51,6 @@ struct State {
     /// What each issuance needs, most important first.
     needs: HashMap<String, Vec<MaterialRef>>,
     watched: HashMap<MaterialRef, AbortHandle>,
-    kinds: Vec<ServedKind>,
     reread: BTreeSet<MaterialRef>,
 }
 
@@ -64,6 +60,7 @@ impl Watches {
         Arc::new(Self {
             client,
             store,
+            kinds: Mutex::default(),
             state: Mutex::default(),
         })
     }
@@ -129,8 +126,14 @@ impl Watches {
                 .watched
                 .entry(material)
                 .or_insert_with_key(|material| {
-                    let (client, store) = (self.client.clone(), Arc::clone(&self.store));
-                    tokio::spawn(watch_named(client, store, material.clone())).abort_handle()
+                    let (this, target) = (Arc::clone(self), material.object.clone());
+                    let task = match material.kind {
+                        MaterialKind::Secret => tokio::spawn(this.watch_named::<Secret>(target)),
+                        MaterialKind::ConfigMap => {
+                            tokio::spawn(this.watch_named::<ConfigMap>(target))
+                        }
+                    };
+                    task.abort_handle()
                 });
         }
         let new: Vec<MaterialRef> = read.difference(&state.reread).cloned().collect();
@@ -160,20 +163,26 @@ impl Watches {
     async fn try_read(&self, material: &MaterialRef) -> Result<(), Error> {
         let target = &material.object;
         match material.kind {
-            MaterialKind::Secret => {
-                let api: Api<Secret> = Api::namespaced(self.client.clone(), &target.namespace);
-                let found = bounded(api.get_opt(&target.name)).await?;
-                let read = found.as_ref().map_or(Read::Absent, Read::Found);
-                self.store.secret(target, read);
-            }
-            MaterialKind::ConfigMap => {
-                let api: Api<ConfigMap> = Api::namespaced(self.client.clone(), &target.namespace);
-                let found = bounded(api.get_opt(&target.name)).await?;
-                let read = found.as_ref().map_or(Read::Absent, Read::Found);
-                self.store.config_map(target, read);
-            }
+            MaterialKind::Secret => self.look::<Secret>(target).await.map(drop),
+            MaterialKind::ConfigMap => self.look::<ConfigMap>(target).await.map(drop),
         }
-        Ok(())
+    }
+
+    /// Asks the API server for an object, and notes the answer.
+    pub async fn look<K: Kept>(&self, target: &ObjectRef) -> Result<Option<K>, Error> {
+        let key = MaterialRef {
+            kind: K::KIND,
+            object: target.clone(),
+        };
+        let before = self.store.known(&key);
+        let api: Api<Lenient<K>> = Api::namespaced(self.client.clone(), &target.namespace);
+        let Some(found) = bounded(api.get_opt(&target.name)).await? else {
+            self.store.absent(&key, before.as_deref());
+            return Ok(None);
+        };
+        let found = found.into_decoded()?;
+        K::see(&self.store, target, Read::Found(&found));
+        Ok(Some(found))
     }
 
     /// Reads what could not be read again and again, at growing intervals. A watch does not do that: where nothing has
@@ -256,10 +265,10 @@ impl Watches {
         let list = workloads_of(kind, namespace);
         self.store.facts().unsynced.insert(list.clone());
         let namespace = namespace.to_owned();
-        let api: Api<K> = Api::namespaced(self.client.clone(), &namespace);
+        let api: Api<Lenient<K>> = Api::namespaced(self.client.clone(), &namespace);
         let reference = {
             let namespace = namespace.clone();
-            move |object: &K| WorkloadRef {
+            move |object: &Lenient<K>| WorkloadRef {
                 kind,
                 object: ObjectRef::new(&namespace, object.name_any()),
             }
@@ -267,169 +276,83 @@ impl Watches {
         let store = Arc::clone(&self.store);
         let apply = {
             let (store, reference) = (Arc::clone(&store), reference.clone());
-            move |object: &K| store.workload(facts(object).ok_or_else(|| reference(object)))
+            move |object: &Lenient<K>| match object.decoded().map(facts) {
+                Ok(Some(workload)) => store.workload(workload),
+                Ok(None) => store.workload_gone(&reference(object), None),
+                Err(error) => store.workload_broken(reference(object), error.to_string()),
+            }
         };
         let delete = {
             let (store, reference) = (Arc::clone(&store), reference.clone());
-            move |object: &K| store.workload(Err(reference(object)))
+            move |object: &Lenient<K>| {
+                let version = object.resource_version();
+                store.workload_gone(&reference(object), version.as_deref());
+            }
         };
         let prune = move |store: &Store, list: &str, seen: &BTreeSet<WorkloadRef>| {
+            let keep = |known: &WorkloadRef| {
+                known.kind != kind || known.object.namespace != namespace || seen.contains(known)
+            };
             store.synced(list, |facts| {
-                facts.seen.workloads.retain(|known, _| {
-                    known.kind != kind
-                        || known.object.namespace != namespace
-                        || seen.contains(known)
-                });
+                facts.seen.workloads.retain(|known, _| keep(known));
+                facts.seen.broken_workloads.retain(|known, _| keep(known));
             });
         };
         tokio::spawn(watch_list(
             api, list, store, reference, apply, delete, prune,
         ));
     }
+}
 
-    /// Keeps asking which plane kinds are served, and watches them: a kind that appears later needs no restart.
-    pub async fn discover(self: Arc<Self>) {
-        const LIST: &str = "the plane kinds";
-        let mut running: BTreeMap<String, (ServedKind, AbortHandle)> = BTreeMap::new();
-        let mut known = None;
-        let mut pause = DISCOVERY;
-        loop {
-            pause = (pause * 2).min(DISCOVERY);
-            match planes::state(&self.client).await {
-                Ok(state) if known.as_ref() == Some(&state) => {}
-                Ok(state) => match planes::reference_fields(&self.client, &state.kinds).await {
-                    Ok(fields) => {
-                        let served = &state.kinds;
-                        tracing::info!(kinds = ?served.iter().map(|kind| kind.kind).collect::<Vec<_>>(), "plane kinds served");
-                        self.store.spellings(fields);
-                        running.retain(|_, (kind, task)| {
-                            let keep = served.contains(kind);
-                            if !keep {
-                                task.abort();
-                                let gone = kind.kind;
-                                self.store.synced(&planes_of(kind), |facts| {
-                                    facts.seen.planes.retain(|plane, _| plane.kind != gone)
-                                });
-                            }
-                            keep
-                        });
-                        for kind in served {
-                            running
-                                .entry(planes_of(kind))
-                                .or_insert_with(|| (kind.clone(), self.planes(kind)));
-                        }
-                        self.state
-                            .lock()
-                            .unwrap_or_else(PoisonError::into_inner)
-                            .kinds = served.clone();
-                        known = Some(state);
-                        // Schemas are published a little later than the kinds they describe.
-                        pause = FIRST_DISCOVERY;
-                        self.store.synced(LIST, |_| {});
-                    }
-                    Err(error) => self.store.unreadable(LIST, error.to_string()),
-                },
-                Err(error) => self.store.unreadable(LIST, error.to_string()),
-            }
-            tokio::time::sleep(pause).await;
-        }
-    }
+/// Secrets and ConfigMaps: what is known of them is kept.
+pub trait Kept:
+    Resource<DynamicType = (), Scope = NamespaceResourceScope>
+    + Clone
+    + Debug
+    + DeserializeOwned
+    + Send
+    + Sync
+    + 'static
+{
+    /// Which of the two.
+    const KIND: MaterialKind;
 
-    /// A plane kind as it is served now.
-    pub fn served(&self, kind: PlaneKind) -> Option<ServedKind> {
-        let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        state
-            .kinds
-            .iter()
-            .find(|served| served.kind == kind)
-            .cloned()
-    }
+    /// Notes what was seen of one.
+    fn see(store: &Store, target: &ObjectRef, read: Read<&Self>);
+}
 
-    /// Reads a plane; false where that fails.
-    pub async fn read_plane(&self, plane: &PlaneRef) -> bool {
-        let Some(served) = self.served(plane.kind) else {
-            return true;
-        };
-        let api = planes::api(&served, self.client.clone(), plane);
-        match bounded(api.get_opt(&plane.name)).await {
-            Ok(Some(found)) => self.plane_answered(plane.kind, &found),
-            Ok(None) => self.store.plane(Err(plane.clone())),
-            Err(_) => return false,
-        }
-        true
-    }
+impl Kept for Secret {
+    const KIND: MaterialKind = MaterialKind::Secret;
 
-    /// A plane as the API server returned it.
-    pub fn plane_answered(&self, kind: PlaneKind, object: &DynamicObject) {
-        if let Some(plane) = plane_facts(&self.store, kind, object) {
-            self.store.plane_answered(plane);
-        }
-    }
-
-    fn planes(&self, served: &ServedKind) -> AbortHandle {
-        let list = planes_of(served);
-        self.store.facts().unsynced.insert(list.clone());
-        let api: Api<DynamicObject> = Api::all_with(self.client.clone(), &served.resource);
-        let kind = served.kind;
-        let store = Arc::clone(&self.store);
-        let apply = {
-            let store = Arc::clone(&store);
-            move |object: &DynamicObject| {
-                let plane = plane_facts(&store, kind, object);
-                store.plane(plane.ok_or_else(|| plane_reference(kind, object)));
-            }
-        };
-        let reference = move |object: &DynamicObject| plane_reference(kind, object);
-        let delete = {
-            let store = Arc::clone(&store);
-            move |object: &DynamicObject| store.plane(Err(reference(object)))
-        };
-        let prune = move |store: &Store, list: &str, seen: &BTreeSet<PlaneRef>| {
-            store.synced(list, |facts| {
-                facts
-                    .seen
-                    .planes
-                    .retain(|known, _| known.kind != kind || seen.contains(known))
-            });
-        };
-        tokio::spawn(watch_list(
-            api, list, store, reference, apply, delete, prune,
-        ))
-        .abort_handle()
+    fn see(store: &Store, target: &ObjectRef, read: Read<&Self>) {
+        store.secret(target, read);
     }
 }
 
-fn planes_of(kind: &ServedKind) -> String {
-    format!(
-        "the {}s ({})",
-        kind.resource.kind, kind.resource.api_version
-    )
-}
+impl Kept for ConfigMap {
+    const KIND: MaterialKind = MaterialKind::ConfigMap;
 
-fn plane_reference(kind: PlaneKind, object: &DynamicObject) -> PlaneRef {
-    PlaneRef {
-        kind,
-        namespace: object.namespace(),
-        name: object.name_any(),
+    fn see(store: &Store, target: &ObjectRef, read: Read<&Self>) {
+        store.config_map(target, read);
     }
 }
 
-fn plane_facts(store: &Store, kind: PlaneKind, object: &DynamicObject) -> Option<Plane> {
-    let field = store.facts().reference_fields.get(&kind).copied();
-    facts::plane(kind, &object.metadata, &object.data, field)
+/// Pages are small: one is held at once, whatever its objects weigh.
+pub fn config() -> watcher::Config {
+    watcher::Config::default().page_size(PAGE)
 }
 
 fn unreadable(what: &str, error: &watcher::Error) -> Option<String> {
     match error {
-        watcher::Error::InitialListFailed(kube::Error::Api(status)) => {
-            Some(format!("{what} cannot be read: {}", status.message))
+        watcher::Error::InitialListFailed(error) => {
+            Some(format!("{what} cannot be read: {}", describe(error)))
         }
-        watcher::Error::InitialListFailed(error) => Some(format!("{what} cannot be read: {error}")),
         _ => None,
     }
 }
 
-async fn watch_list<K, R>(
+/// Watches a list, object by object.
+pub async fn watch_list<K, R>(
     api: Api<K>,
     list: String,
     store: Arc<Store>,
@@ -442,9 +365,7 @@ async fn watch_list<K, R>(
     R: Ord + Send,
 {
     let mut seen: BTreeSet<R> = BTreeSet::new();
-    let mut events = watcher(api, watcher::Config::default())
-        .default_backoff()
-        .boxed();
+    let mut events = watcher(api, config()).default_backoff().boxed();
     loop {
         match events.try_next().await {
             Ok(Some(Event::Init)) => seen.clear(),
@@ -460,7 +381,7 @@ async fn watch_list<K, R>(
             Ok(Some(Event::Delete(object))) => delete(&object),
             Ok(None) => return,
             Err(error) => {
-                tracing::debug!(%error, list, "watch");
+                tracing::debug!(error = describe_watch(&error), list, "watch");
                 if let Some(why) = unreadable(&list, &error) {
                     store.unreadable(&list, why);
                 }
@@ -469,40 +390,22 @@ async fn watch_list<K, R>(
     }
 }
 
-async fn watch_named(client: Client, store: Arc<Store>, material: MaterialRef) {
-    let target = &material.object;
-    match material.kind {
-        MaterialKind::Secret => {
-            named(
-                Api::<Secret>::namespaced(client, &target.namespace),
-                &material,
-                |read| store.secret(target, read),
-            )
-            .await;
-        }
-        MaterialKind::ConfigMap => {
-            named(
-                Api::<ConfigMap>::namespaced(client, &target.namespace),
-                &material,
-                |read| store.config_map(target, read),
-            )
-            .await;
-        }
-    }
-}
-
-fn named<K>(
-    api: Api<K>,
-    material: &MaterialRef,
-    see: impl Fn(Read<&K>) + Send,
-) -> impl Future<Output = ()> + Send
-where
-    K: Resource + Clone + Debug + DeserializeOwned + Send + Sync + 'static,
-{
-    let config =
-        watcher::Config::default().fields(&format!("metadata.name={}", material.object.name));
-    let what = material.to_string();
-    async move {
+impl Watches {
+    /// Watches one object by its name.
+    async fn watch_named<K: Kept>(self: Arc<Self>, target: ObjectRef) {
+        let key = MaterialRef {
+            kind: K::KIND,
+            object: target.clone(),
+        };
+        let api: Api<Lenient<K>> = Api::namespaced(self.client.clone(), &target.namespace);
+        let config = config().fields(&format!("metadata.name={}", target.name));
+        let see = |object: &Lenient<K>| {
+            let read = match object.decoded() {
+                Ok(found) => Read::Found(found),
+                Err(error) => Read::Unknown(error.to_string()),
+            };
+            K::see(&self.store, &target, read);
+        };
         let mut seen = false;
         let mut events = watcher(api, config).default_backoff().boxed();
         loop {
@@ -510,18 +413,26 @@ where
                 Ok(Some(Event::Init)) => seen = false,
                 Ok(Some(Event::InitApply(object) | Event::Apply(object))) => {
                     seen = true;
-                    see(Read::Found(&object));
+                    see(&object);
                 }
-                Ok(Some(Event::InitDone)) if !seen => see(Read::Absent),
+                // The list may have been read before the object was made.
+                Ok(Some(Event::InitDone)) if !seen && self.store.known(&key).is_some() => {
+                    self.read(key.clone()).await;
+                }
+                Ok(Some(Event::InitDone)) if !seen => self.store.absent(&key, None),
                 Ok(Some(Event::InitDone)) => {}
-                Ok(Some(Event::Delete(_))) => see(Read::Absent),
+                Ok(Some(Event::Delete(object))) => {
+                    self.store
+                        .deleted(&key, object.resource_version().as_deref());
+                }
                 Ok(None) => return,
                 Err(error) => {
-                    tracing::debug!(%error, what, "watch");
-                    if let Some(why) = unreadable(&what, &error) {
-                        see(Read::Unknown(format!(
+                    tracing::debug!(error = describe_watch(&error), %key, "watch");
+                    if let Some(why) = unreadable(&key.to_string(), &error) {
+                        let why = format!(
                             "{why}; let the chart's values name it (secrets, trust), so that its Role allows it"
-                        )));
+                        );
+                        K::see(&self.store, &target, Read::Unknown(why));
                     }
                 }
             }

@@ -30,7 +30,7 @@ fn access(case: &mut Case<'_>) {
         case.add(access_denied(denied));
     }
     for list in &case.observed.unreadable {
-        let finding = Finding::warning(FindingWord::AccessDenied, list, list.as_str())
+        let finding = Finding::warning(FindingWord::AccessDenied, list, list.why.as_str())
             .cause("nothing is known of what it holds, so problems there do not show")
             .fix("grant your user get and list on it, or run the check with another --context or --as");
         case.add(finding);

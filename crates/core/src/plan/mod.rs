@@ -29,7 +29,7 @@ use draft::{Area, Draft, RETRY};
 use crate::desired::{desired, trust_secret};
 use crate::observed::{Issuer, MaterialKind, MaterialRef, ObjectRef, Observed};
 use crate::overlap::unseen;
-use crate::reason::Problem;
+use crate::reason::{Problem, Reason};
 use crate::rollout::{Holders, consumers};
 use crate::trust::{Trust, Verified};
 use crate::windows::Gate;
@@ -111,7 +111,14 @@ impl Draft<'_> {
             (None, Issuer::Refused(problem)) => self.refuse(problem.clone()),
             (None, _) => self.without_issuer(),
         }
-        if !self.observed.unreadable.is_empty() {
+        for unread in &self.observed.unreadable {
+            let area = match unread.planes {
+                true => Area::Planes,
+                false => Area::Rollouts,
+            };
+            let object = self.issuance();
+            let problem = Problem::new(Reason::Unreadable, unread.why.clone());
+            self.problem(area, object, problem);
             self.wake_in(RETRY);
         }
     }

@@ -8,7 +8,7 @@ use external_ca_core::diagnosis::{
     OperatorState, Severity, WorkloadDetail, connection, diagnose,
 };
 use external_ca_core::observed::{
-    Issuer, Leaf, Material, MaterialRef, ObjectRef, Plane, Read, RolloutState,
+    Issuer, Leaf, Material, MaterialRef, ObjectRef, Plane, Read, RolloutState, Unread,
 };
 use external_ca_core::x509::{
     CaProfile, CertificateAuthority, KeyAlgorithm, LeafProfile, Usages, generate, parse_bundle,
@@ -24,7 +24,7 @@ use super::scene::Scene;
 struct Patient {
     scene: Scene,
     extra: Extra,
-    unreadable: Vec<String>,
+    unreadable: Vec<Unread>,
 }
 
 impl Patient {

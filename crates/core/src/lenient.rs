@@ -1,0 +1,203 @@
+//! One object of an answer, decoded by itself: what does not parse hides no other, and its values stand in no message.
+
+use std::borrow::Cow;
+use std::fmt;
+
+use jiff::{Timestamp, civil};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use kube::Resource;
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Deserializer};
+use serde_json::{Map, Value};
+
+/// An object of a kind, or its metadata alone where the rest does not parse.
+#[derive(Clone)]
+pub struct Lenient<K> {
+    metadata: ObjectMeta,
+    object: Result<K, Undecodable>,
+}
+
+/// A field has a value that its kind does not know. The value is not told: it may be a key.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("its field {field} has a value that cannot be read; correct that field")]
+pub struct Undecodable {
+    /// Where it stands, as a path.
+    pub field: String,
+}
+
+impl<K> Lenient<K> {
+    /// The object, where it parses.
+    pub fn decoded(&self) -> Result<&K, &Undecodable> {
+        self.object.as_ref()
+    }
+
+    /// The object, where it parses.
+    pub fn into_decoded(self) -> Result<K, Undecodable> {
+        self.object
+    }
+}
+
+impl<K: DeserializeOwned> Lenient<K> {
+    /// Decodes an object.
+    pub fn of(mut value: Value) -> Self {
+        let mut object = decode(&value);
+        if object.is_err() {
+            clamp_times(&mut value);
+            object = decode(&value);
+        }
+        let metadata = value.get("metadata").cloned().unwrap_or_default();
+        Self {
+            metadata: decode(&metadata).unwrap_or_else(|_| identity(&metadata)),
+            object,
+        }
+    }
+}
+
+impl<'de, K: DeserializeOwned> Deserialize<'de> for Lenient<K> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Ok(Self::of(Value::deserialize(deserializer)?))
+    }
+}
+
+impl<K> fmt::Debug for Lenient<K> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (namespace, name) = (&self.metadata.namespace, &self.metadata.name);
+        let object = (namespace.as_deref(), name.as_deref());
+        f.debug_tuple("Lenient").field(&object).finish()
+    }
+}
+
+impl<K: Resource> Resource for Lenient<K> {
+    type DynamicType = K::DynamicType;
+    type Scope = K::Scope;
+
+    fn kind(of: &Self::DynamicType) -> Cow<'_, str> {
+        K::kind(of)
+    }
+
+    fn group(of: &Self::DynamicType) -> Cow<'_, str> {
+        K::group(of)
+    }
+
+    fn version(of: &Self::DynamicType) -> Cow<'_, str> {
+        K::version(of)
+    }
+
+    fn plural(of: &Self::DynamicType) -> Cow<'_, str> {
+        K::plural(of)
+    }
+
+    fn meta(&self) -> &ObjectMeta {
+        &self.metadata
+    }
+
+    fn meta_mut(&mut self) -> &mut ObjectMeta {
+        &mut self.metadata
+    }
+}
+
+/// Decodes a value; the error names the field.
+pub fn decode<K: DeserializeOwned>(value: &Value) -> Result<K, Undecodable> {
+    serde_path_to_error::deserialize(value).map_err(|error| Undecodable {
+        field: error.path().to_string(),
+    })
+}
+
+/// What tells which object it is.
+fn identity(metadata: &Value) -> ObjectMeta {
+    let known = ["name", "namespace", "uid", "resourceVersion"];
+    let known = known.into_iter().filter_map(|field| {
+        let text = metadata.get(field)?.as_str()?;
+        Some((field.to_owned(), Value::from(text)))
+    });
+    decode(&Value::Object(known.collect::<Map<_, _>>())).unwrap_or_default()
+}
+
+/// Kubernetes stores times until the end of the year 9999, jiff until a day before: those become the last that it holds.
+fn clamp_times(value: &mut Value) {
+    match value {
+        Value::String(text) if is_late(text) => *text = Timestamp::MAX.to_string(),
+        Value::Array(items) => items.iter_mut().for_each(clamp_times),
+        Value::Object(fields) => fields.values_mut().for_each(clamp_times),
+        _ => {}
+    }
+}
+
+fn is_late(text: &str) -> bool {
+    text.starts_with("9999-12-3")
+        && text.parse::<Timestamp>().is_err()
+        && text
+            .get(..19)
+            .is_some_and(|local| local.parse::<civil::DateTime>().is_ok())
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use external_ca_api::ExternalCAIssuance;
+    use k8s_openapi::api::apps::v1::Deployment;
+    use k8s_openapi::api::core::v1::Secret;
+    use serde_json::json;
+
+    #[test]
+    fn a_time_that_jiff_cannot_hold_is_the_last_that_it_can() {
+        let fields = json!({"managedFields": [{"manager": "x", "time": "9999-12-31T23:59:59Z"}], "name": "a"});
+        assert!(serde_json::from_value::<ObjectMeta>(fields.clone()).is_err());
+        let found = Lenient::<Secret>::of(json!({"metadata": fields}));
+        let found = found.into_decoded().unwrap();
+        let entries = found.metadata.managed_fields.unwrap();
+        let time = entries.first().unwrap().time.clone().unwrap();
+        assert_eq!(time.0.as_second(), Timestamp::MAX.as_second());
+        // Text that only looks like one stays as it is.
+        let data = json!({"stringData": {"when": "9999-12-31T23:59:59Z but not now"}});
+        let found = Lenient::<Secret>::of(data).into_decoded().unwrap();
+        let text = found.string_data.unwrap().remove("when").unwrap();
+        assert!(text.ends_with("but not now"));
+    }
+
+    #[test]
+    fn what_does_not_parse_is_named_and_its_value_is_not_told() {
+        let secret = json!({
+            "metadata": {"name": "a", "namespace": "n", "resourceVersion": "7", "labels": {"x": 1}},
+            "data": {"tls.crt": 5, "tls.key": "c2VjcmV0"},
+        });
+        let found = Lenient::<Secret>::of(secret);
+        let error = found.decoded().unwrap_err();
+        assert_eq!(error.field, "data.tls.crt");
+        assert_eq!(found.meta().name.as_deref(), Some("a"));
+        assert_eq!(found.meta().resource_version.as_deref(), Some("7"));
+        assert!(!format!("{found:?} {error} {error:?}").contains("c2VjcmV0"));
+
+        let wrong = json!({"metadata": {}, "data": "c2VjcmV0IQ=="});
+        let error = Lenient::<Secret>::of(wrong).into_decoded().unwrap_err();
+        assert_eq!(error.field, "data");
+        assert!(!error.to_string().contains("c2VjcmV0"));
+    }
+
+    #[test]
+    fn a_list_goes_on_without_its_broken_object() {
+        let list = json!({"items": [
+            {"metadata": {"name": "a"}, "status": {"replicas": 99_999_999_999_u64}},
+            {"metadata": {"name": "b"}},
+        ]});
+        let items = serde_json::from_value(list.get("items").cloned().unwrap());
+        let items: Vec<Lenient<Deployment>> = items.unwrap();
+        let broken: Vec<bool> = items.iter().map(|one| one.decoded().is_err()).collect();
+        assert_eq!(broken, [true, false]);
+    }
+
+    #[test]
+    fn an_issuance_with_an_odd_number_is_named() {
+        let contested = json!({"object": "x", "manager": "y", "count": 99_999_999_999_u64,
+            "lastTime": "2026-01-01T00:00:00Z"});
+        let issuance = json!({
+            "apiVersion": "pki.openchoreo.dev/v1alpha1", "kind": "ExternalCAIssuance",
+            "metadata": {"name": "a", "namespace": "n"},
+            "spec": {"issuer": {"caSecret": {"name": "ca"}}},
+            "status": {"contested": [contested]},
+        });
+        let error = Lenient::<ExternalCAIssuance>::of(issuance).into_decoded();
+        assert_eq!(error.unwrap_err().field, "status.contested[0].count");
+    }
+}
