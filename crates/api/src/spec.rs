@@ -114,7 +114,7 @@ pub struct CaSecret {
 #[serde(rename_all = "camelCase")]
 #[x_kube(
     validation = Rule::new("!(has(self.renewBefore) && has(self.renewBeforePercentage))").message("renewBefore and renewBeforePercentage exclude each other"),
-    validation = Rule::new("!has(self.renewBefore) || duration(self.renewBefore) < duration(self.duration)").message("renewBefore must be shorter than duration"),
+    validation = Rule::new("!has(self.renewBefore) || duration(self.renewBefore).getSeconds() * 10 <= duration(self.duration).getSeconds() * 9").message("renewBefore must be at most nine tenths of duration"),
     validation = Rule::new("duration(self.duration) >= duration('5m')").message("duration must be at least 5m")
 )]
 pub struct CertificateDefaults {
@@ -126,14 +126,15 @@ pub struct CertificateDefaults {
     #[serde(default = "one_year")]
     pub duration: Duration,
 
-    /// How long before its end a certificate is renewed, for example `2920h`; it must be shorter than the duration.
-    /// Default: a third of the duration. A small jitter comes on top, so that renewals spread.
+    /// How long before its end a certificate is renewed, for example `2920h`; at most nine tenths of the duration. Default:
+    /// a third of the duration. A small jitter comes on top, so that renewals spread. Whatever the numbers, a certificate
+    /// serves at least a tenth of its life before the next one is issued.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub renew_before: Option<Duration>,
 
     /// The same as a share of the duration, in percent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(range(min = 1, max = 99))]
+    #[schemars(range(min = 1, max = 90))]
     pub renew_before_percentage: Option<u8>,
 
     /// Subject fields besides the common name.

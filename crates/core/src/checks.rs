@@ -6,7 +6,7 @@ use jiff::{SignedDuration, Timestamp};
 use crate::desired::DesiredLeaf;
 use crate::observed::{Leaf, Material, Read};
 use crate::reason::{Problem, Reason};
-use crate::x509::{CaChain, CaError, Certificate, KeyAlgorithm, San, verify};
+use crate::x509::{BACKDATE, CaChain, CaError, Certificate, KeyAlgorithm, San, verify};
 
 /// What is known when a leaf is judged.
 pub struct LeafContext<'a> {
@@ -263,13 +263,14 @@ fn is_ours(context: &LeafContext<'_>) -> bool {
 fn names(context: &LeafContext<'_>) -> Option<Problem> {
     let certificate = certificate(context.stored)?;
     let profile = &context.leaf.profile;
-    let has = |san: &San| certificate.sans().contains(san);
+    let has = |san: &San| certificate.sans().iter().any(|stored| stored.matches(san));
+    let wanted = |stored: &San| profile.sans.iter().any(|san| stored.matches(san));
     let common_name = certificate.common_names() == [profile.common_name.clone()];
     let fits = if is_ours(context) {
         common_name
             && certificate.organizations() == profile.organizations
             && profile.sans.iter().all(has)
-            && certificate.sans().len() == profile.sans.len()
+            && certificate.sans().iter().all(wanted)
     } else {
         // A hand-made certificate may say more than is asked of it; a server is known by its SANs alone.
         profile.sans.iter().all(has) && (common_name || !profile.usages.client_auth)
@@ -395,30 +396,43 @@ fn foreign_identity(context: &LeafContext<'_>, why: &Problem) -> Option<Problem>
     )
 }
 
-/// When a certificate is renewed: `renew_before` of the wanted duration, in proportion to the time it really has, and up
-/// to a twentieth of that earlier, by its serial number, so that certificates of one batch spread.
+/// Whatever is asked for, a certificate serves so much of its life before the next one is issued: one part of this many.
+pub const LEAST_SERVICE: i32 = 10;
+
+/// When a certificate is renewed: `renew_before` of the wanted duration, in proportion to the time it really has, and a
+/// little earlier, by its serial number, so that certificates of one batch spread: by a twentieth of that time at most, and
+/// of the time that it serves. Never before it has served a tenth of its life.
 pub fn renewal_time(
     certificate: &Certificate,
     renew_before: SignedDuration,
     duration: SignedDuration,
 ) -> Timestamp {
-    let lifetime = certificate
-        .not_before()
-        .duration_until(certificate.not_after())
-        .min(duration);
-    let before = renew_before.mul_f64(lifetime.as_secs_f64() / duration.as_secs_f64().max(1.0));
-    let jitter = before.mul_f64(f64::from(spread(certificate)) / 65536.0 / 20.0);
-    let earliest = certificate
-        .not_before()
-        .saturating_add(lifetime / 100)
+    let (begin, end) = (served_since(certificate, duration), certificate.not_after());
+    let life = begin.duration_until(end);
+    let share = life.as_secs_f64() / duration.as_secs_f64().max(1.0);
+    let before = renew_before.mul_f64(share.clamp(0.0, 1.0)).min(life);
+    let served = life - before;
+    let jitter = before
+        .min(served)
+        .mul_f64(f64::from(spread(certificate)) / 65536.0 / 20.0);
+    let least = life / LEAST_SERVICE;
+    let time = begin
+        .saturating_add((served - jitter).max(least))
         .unwrap_or(Timestamp::MAX);
-    let time = certificate
-        .not_after()
-        .saturating_sub(before + jitter)
-        .unwrap_or(Timestamp::MIN)
-        .max(earliest);
     // The API keeps whole seconds.
     Timestamp::from_second(time.as_second()).unwrap_or(time)
+}
+
+/// When a certificate was issued: it is dated back, by five minutes where the operator made it.
+fn served_since(certificate: &Certificate, duration: SignedDuration) -> Timestamp {
+    let (begin, end) = (certificate.not_before(), certificate.not_after());
+    let issued = begin.saturating_add(BACKDATE).unwrap_or(begin);
+    let full = end.saturating_sub(duration).unwrap_or(begin);
+    // One that is as long as its backdating was not dated back so much.
+    match issued < end {
+        true => issued.max(full),
+        false => begin.max(full),
+    }
 }
 
 fn spread(certificate: &Certificate) -> u16 {

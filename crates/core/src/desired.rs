@@ -11,6 +11,7 @@ use external_ca_api::{
 use jiff::SignedDuration;
 use kube::core::{Selector, SelectorExt};
 
+use crate::checks::LEAST_SERVICE;
 use crate::observed::{MaterialKind, MaterialRef, ObjectRef, Plane, PlaneRef};
 use crate::reason::{Problem, Reason};
 use crate::x509::{CaProfile, KeyAlgorithm, LeafProfile, San, Usages};
@@ -260,28 +261,37 @@ pub fn key_algorithm(key: &PrivateKey) -> KeyAlgorithm {
     }
 }
 
-/// How long before its end a certificate of the full duration is renewed.
+/// How long before its end a certificate of the full duration is renewed: nine tenths of it at most, also where the schema
+/// that admitted the issuance knew no limit.
 pub fn renew_before(spec: &ExternalCAIssuanceSpec) -> SignedDuration {
     let defaults = &spec.certificate_defaults;
-    match (defaults.renew_before, defaults.renew_before_percentage) {
+    let duration = defaults.duration.0;
+    let before = match (defaults.renew_before, defaults.renew_before_percentage) {
         (Some(before), _) => before.0,
-        (None, Some(percent)) => defaults.duration.0 / 100 * i32::from(percent),
-        (None, None) => defaults.duration.0 / 3,
-    }
+        (None, Some(percent)) => duration / 100 * i32::from(percent),
+        (None, None) => duration / 3,
+    };
+    before.min(duration - duration / LEAST_SERVICE)
 }
 
+/// Each name once: a certificate that says one twice, or in two spellings, says no more.
 fn sans(dns: &[String], ips: &[String], uris: &[String]) -> Vec<San> {
     let ip = |text: &String| match text.parse::<IpAddr>() {
         Ok(address) => San::Ip(address),
         // Validation refuses it as a DNS name too, and names it.
         Err(_) => San::Dns(format!("invalid IP address {text}")),
     };
-    dns.iter()
-        .cloned()
-        .map(San::Dns)
+    let dns = dns.iter().map(|name| San::Dns(name.to_ascii_lowercase()));
+    let mut names: Vec<San> = Vec::new();
+    for name in dns
         .chain(ips.iter().map(ip))
         .chain(uris.iter().cloned().map(San::Uri))
-        .collect()
+    {
+        if !names.contains(&name) {
+            names.push(name);
+        }
+    }
+    names
 }
 
 fn gateway(issuance: &ExternalCAIssuance) -> DesiredLeaf {

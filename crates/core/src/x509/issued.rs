@@ -2,7 +2,7 @@
 
 use jiff::Timestamp;
 
-use super::{Certificate, CertificateAuthority, LeafProfile, PrivateKey, VerifyError, verify};
+use super::{Certificate, CertificateAuthority, LeafProfile, PrivateKey, San, VerifyError, verify};
 
 /// Why an issued chain is not used.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
@@ -13,6 +13,10 @@ pub enum IssuedError {
     /// It does not verify against the CA.
     #[error("the certificate that the issuer returned does not verify ({0})")]
     Chain(#[from] VerifyError),
+}
+
+fn has(all: &[San], one: &San) -> bool {
+    all.iter().any(|other| other.matches(one))
 }
 
 /// Compares what came back with what was asked (an issuer may clamp, drop or add), and verifies it against the CA.
@@ -38,8 +42,8 @@ pub fn check_issued(
             "its extended key usages differ",
         ),
         (
-            leaf.sans().len() == profile.sans.len()
-                && profile.sans.iter().all(|san| leaf.sans().contains(san)),
+            profile.sans.iter().all(|san| has(leaf.sans(), san))
+                && leaf.sans().iter().all(|san| has(&profile.sans, san)),
             "its SANs differ",
         ),
     ];

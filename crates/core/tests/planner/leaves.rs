@@ -3,11 +3,12 @@
 use std::collections::BTreeMap;
 
 use external_ca_api::RENEW_ANNOTATION;
+use external_ca_core::observed::Issuer;
 use external_ca_core::plan::{Plan, Step, plan};
 use jiff::{SignedDuration, Timestamp};
 use serde_json::json;
 
-use super::pieces::{agent, days, gateway, plane};
+use super::pieces::{agent, days, ending, gateway, plane};
 use super::scene::{Scene, condition};
 
 #[test]
@@ -119,4 +120,98 @@ fn a_request_for_renewal_is_granted_once_whatever_happens_to_it() {
     scene.issuance.metadata.annotations = Some(asked);
     let planned = scene.turn();
     assert_eq!(planned.steps, [Step::Consume(RENEW_ANNOTATION)]);
+}
+
+/// Issues until an hour of issuing has passed or the CA has ended, and returns how long each certificate served of its life.
+fn services(defaults: serde_json::Value, ends_in: Option<SignedDuration>) -> Vec<f64> {
+    let mut defaults = defaults;
+    defaults["privateKey"] = json!({"algorithm": "ECDSA"});
+    let mut scene = Scene::new(json!({"certificateDefaults": defaults}));
+    if let Some(ends_in) = ends_in {
+        scene.issuer = Issuer::Ready(ending(scene.now + ends_in));
+    }
+    let mut issued: Vec<(Timestamp, Timestamp)> = Vec::new();
+    scene.planes.clear();
+    scene.settle();
+    for _ in 0..60 {
+        let planned = scene.turn();
+        let at = scene.now;
+        scene.finish_rollouts();
+        if planned
+            .steps
+            .iter()
+            .any(|step| matches!(step, Step::IssueLeaf { .. }))
+        {
+            let end = scene.plan().status.certificates[0].not_after.clone();
+            issued.push((at, end.unwrap().0));
+            continue;
+        }
+        let next = scene.plan().status.next_renewal.map(|time| time.0);
+        match next.filter(|next| *next > scene.now) {
+            Some(next) => scene.now = next,
+            None => break,
+        }
+    }
+    assert!(issued.len() < 60);
+    let pairs = issued.windows(2);
+    pairs
+        .map(|pair| {
+            let [(begin, end), (next, _)] = pair else {
+                unreachable!()
+            };
+            begin.duration_until(*next).as_secs_f64() / begin.duration_until(*end).as_secs_f64()
+        })
+        .collect()
+}
+
+#[test]
+fn whatever_is_asked_for_a_certificate_serves_a_tenth_of_its_life() {
+    let hour = SignedDuration::from_hours(1);
+    for (defaults, ends_in) in [
+        (json!({"duration": "1h", "renewBefore": "59m59s"}), None),
+        (json!({"duration": "24h", "renewBefore": "23h"}), None),
+        (json!({"duration": "2h", "renewBefore": "1h58m"}), None),
+        (json!({"duration": "5m", "renewBefore": "4m59s"}), None),
+        (
+            json!({"duration": "8760h", "renewBeforePercentage": 99}),
+            None,
+        ),
+        (json!({"duration": "1h", "renewBefore": "50m"}), None),
+        (json!({"duration": "24h", "renewBefore": "23h"}), Some(hour)),
+        (
+            json!({"duration": "24h", "renewBefore": "8h"}),
+            Some(hour * 10),
+        ),
+        (
+            json!({"duration": "24h", "renewBefore": "8h"}),
+            Some(hour / 20),
+        ),
+    ] {
+        let services = services(defaults.clone(), ends_in);
+        assert!(
+            ends_in.is_some() || services.len() > 5,
+            "{defaults}: {services:?}"
+        );
+        // Whole seconds.
+        let short = services.iter().find(|service| **service < 0.099);
+        assert_eq!(
+            short, None,
+            "{defaults}, a CA that ends in {ends_in:?}: {services:?}"
+        );
+    }
+}
+
+#[test]
+fn a_name_that_is_asked_for_twice_stands_once() {
+    let names = json!({
+        "dnsNames": ["gw.example.com", "GW.example.com", "gw.example.com"],
+        "ipAddresses": ["2001:db8::1", "2001:0DB8:0:0:0:0:0:1", "192.0.2.1", "192.0.2.1"],
+    });
+    let mut scene = Scene::new(json!({"gateway": names}));
+    scene.settle();
+    assert_eq!(scene.plan().steps, []);
+    let expected = ["DNS:gw.example.com", "IP:2001:db8::1", "IP:192.0.2.1"];
+    let sans = scene.profile(&gateway()).sans;
+    let sans: Vec<String> = sans.iter().map(ToString::to_string).collect();
+    assert_eq!(sans, expected);
 }

@@ -92,6 +92,21 @@ pub fn constrained(now: Timestamp) -> Arc<CertificateAuthority> {
     Arc::new(authority.unwrap())
 }
 
+/// A CA that ends then.
+pub fn ending(end: Timestamp) -> Arc<CertificateAuthority> {
+    let key = generate(KeyAlgorithm::EcdsaP256).unwrap();
+    let profile = CaProfile {
+        common_name: "ends".into(),
+        organizations: Vec::new(),
+        path_length: None,
+        duration: start().duration_until(end),
+    };
+    let certificate = self_signed_ca(&key, &profile, [9; 16], start()).unwrap();
+    let (pem, key) = (certificate.to_pem(), key.to_pem());
+    let authority = CertificateAuthority::from_pem(pem.as_bytes(), key.as_bytes(), None, start());
+    Arc::new(authority.unwrap())
+}
+
 pub fn leaf_key() -> &'static PrivateKey {
     static KEY: OnceLock<PrivateKey> = OnceLock::new();
     KEY.get_or_init(|| generate(KeyAlgorithm::EcdsaP256).unwrap())
