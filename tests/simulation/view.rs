@@ -134,7 +134,7 @@ impl View {
         }
         let planes: Vec<Arc<Plane>> = self.planes.values().cloned().collect();
         let wanted = desired(&issuance, &planes);
-        let leaves = wanted.leaves.values().map(|leaf| leaf.material());
+        let leaves = wanted.all().map(|leaf| leaf.material());
         let material = std::iter::once(trust_secret(&issuance))
             .chain(wanted.trust_places.iter().cloned())
             .chain(leaves);

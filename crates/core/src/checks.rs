@@ -22,6 +22,8 @@ pub struct LeafContext<'a> {
     pub issuance: &'a str,
     /// The issuance that owns the Secret by being older.
     pub claimed_by: Option<&'a str>,
+    /// The issuance whose CA Secret it is.
+    pub authority_of: Option<&'a str>,
     /// Whether the operator serves the Secret's namespace.
     pub served: bool,
     /// Whether the issuance allows it to replace a Secret that holds another identity.
@@ -62,6 +64,8 @@ type Check = fn(&LeafContext<'_>) -> Option<Problem>;
 const BARRIERS: &[Check] = &[
     not_served,
     claimed,
+    authority,
+    holds_ca,
     unreadable,
     controlled,
     wrong_type,
@@ -114,6 +118,34 @@ fn claimed(context: &LeafContext<'_>) -> Option<Problem> {
         Reason::Conflict,
         format_args!(
             "the older issuance {owner} owns it; give one of the two another Secret or planes.selector"
+        ),
+    )
+}
+
+fn authority(context: &LeafContext<'_>) -> Option<Problem> {
+    let owner = context.authority_of?;
+    if is_ours(context) && certificate(context.stored).is_some_and(|stored| !stored.is_ca()) {
+        return None;
+    }
+    problem(
+        context,
+        Reason::Conflict,
+        format_args!("it is the CA Secret of the issuance {owner}; name another Secret"),
+    )
+}
+
+/// A CA's key is lost for good where a leaf takes its place.
+fn holds_ca(context: &LeafContext<'_>) -> Option<Problem> {
+    let stored = certificate(context.stored)?;
+    if !stored.is_ca() {
+        return None;
+    }
+    problem(
+        context,
+        Reason::NotOwned,
+        format_args!(
+            "it holds a CA's certificate (CA:TRUE, {}), which is never overwritten; delete it, or name another Secret",
+            stored.subject()
         ),
     )
 }
@@ -234,7 +266,6 @@ fn usage(context: &LeafContext<'_>) -> Option<Problem> {
     let certificate = certificate(context.stored)?;
     let (wanted, found) = (context.leaf.profile.usages, certificate.usages());
     let missing = match () {
-        () if certificate.is_ca() => "it is a CA's (CA:TRUE)",
         () if wanted.server_auth && !found.server_auth => {
             "it lacks the extended key usage serverAuth"
         }

@@ -38,6 +38,8 @@ pub struct DesiredLeaf {
     pub profile: LeafProfile,
     /// The planes whose agents present it.
     pub planes: BTreeSet<PlaneRef>,
+    /// It cannot be planned, by a conflict or an invalid spec. What is stored may be presented all the same.
+    pub blocked: bool,
 }
 
 impl DesiredLeaf {
@@ -55,6 +57,10 @@ impl DesiredLeaf {
 pub struct Desired {
     /// Leaves, by Secret.
     pub leaves: BTreeMap<ObjectRef, DesiredLeaf>,
+    /// Leaves that cannot be planned: only what is stored of them counts.
+    pub blocked: Vec<DesiredLeaf>,
+    /// Leaves that want the same Secret, until [`Desired::settle`] says which of them has it.
+    pub contested: BTreeMap<ObjectRef, Vec<DesiredLeaf>>,
     /// ConfigMaps and Secrets that hold the bundle.
     pub trust_places: BTreeSet<MaterialRef>,
     /// Planes that belong to the issuance, sorted.
@@ -109,16 +115,21 @@ pub fn desired(issuance: &ExternalCAIssuance, planes: &[Arc<Plane>]) -> Desired 
         if leaf.role == Role::Agent {
             namespaces.insert(leaf.target.namespace.clone());
         }
-        insert(&mut desired, &reserved, origin, leaf);
+        match defect(&reserved, &origin, &leaf) {
+            Some(problem) => {
+                desired.problems.push((Some(leaf.target.clone()), problem));
+                desired.block(leaf);
+            }
+            None => desired.want(leaf),
+        }
     }
-    let conflicts: Vec<ObjectRef> = desired
-        .problems
-        .iter()
-        .filter(|(_, problem)| problem.reason == Reason::Conflict)
-        .filter_map(|(target, _)| target.clone())
-        .collect();
-    for target in conflicts {
-        desired.leaves.remove(&target);
+    for (target, mut claimants) in std::mem::take(&mut desired.contested) {
+        match claimants.len() {
+            1 => desired
+                .leaves
+                .extend(claimants.pop().map(|leaf| (target, leaf))),
+            _ => drop(desired.contested.insert(target, claimants)),
+        }
     }
     let trust = &issuance.spec.trust;
     desired.trust_places = namespaces
@@ -145,54 +156,61 @@ pub fn trust_secret(issuance: &ExternalCAIssuance) -> MaterialRef {
     }
 }
 
-fn insert(desired: &mut Desired, reserved: &[ObjectRef], origin: String, leaf: DesiredLeaf) {
-    let target = leaf.target.clone();
+impl Desired {
+    /// Every leaf that is wanted, also those that cannot be planned.
+    pub fn all(&self) -> impl Iterator<Item = &DesiredLeaf> {
+        let contested = self.contested.values().flatten();
+        self.leaves.values().chain(&self.blocked).chain(contested)
+    }
+
+    /// Why a Secret's leaf cannot be planned.
+    pub fn problems_of(&self, target: &ObjectRef) -> Option<Reason> {
+        let mut problems = self.problems.iter();
+        let found = problems.find(|(object, _)| object.as_ref() == Some(target));
+        found.map(|(_, problem)| problem.reason)
+    }
+
+    pub(crate) fn block(&mut self, leaf: DesiredLeaf) {
+        self.blocked.push(DesiredLeaf {
+            blocked: true,
+            ..leaf
+        });
+    }
+
+    /// Agents with the same planeID may share a Secret.
+    fn want(&mut self, leaf: DesiredLeaf) {
+        let claimants = self.contested.entry(leaf.target.clone()).or_default();
+        let mut others = claimants.iter_mut();
+        match others.find(|other| other.role == Role::Agent && other.profile == leaf.profile) {
+            Some(other) => other.planes.extend(leaf.planes),
+            None => claimants.push(leaf),
+        }
+    }
+}
+
+fn defect(reserved: &[ObjectRef], origin: &str, leaf: &DesiredLeaf) -> Option<Problem> {
+    let target = &leaf.target;
     if let Err(error) = leaf.profile.validate() {
         let message = format!("{origin}: {error}; correct the issuance's spec");
-        desired
-            .problems
-            .push((Some(target), Problem::new(Reason::InvalidSpec, message)));
-        return;
+        return Some(Problem::new(Reason::InvalidSpec, message));
     }
     if !is_dns_name(&target.namespace, 63) || !is_dns_name(&target.name, 253) {
         let message = format!(
             "{origin}: \"{target}\" is not a valid namespace and Secret name; correct the issuance's spec"
         );
-        desired
-            .problems
-            .push((Some(target), Problem::new(Reason::InvalidSpec, message)));
-        return;
+        return Some(Problem::new(Reason::InvalidSpec, message));
     }
-    if reserved.contains(&target) {
+    if reserved.contains(target) {
         let message = format!(
             "{origin}: the Secret {target} holds the CA or the bundle; name another Secret"
         );
-        desired
-            .problems
-            .push((Some(target), Problem::new(Reason::Conflict, message)));
-        return;
+        return Some(Problem::new(Reason::Conflict, message));
     }
-    match desired.leaves.get_mut(&target) {
-        None => {
-            desired.leaves.insert(target, leaf);
-        }
-        Some(other) if other.role == Role::Agent && other.profile == leaf.profile => {
-            other.planes.extend(leaf.planes)
-        }
-        Some(other) => {
-            let message = format!(
-                "{} and {} both want the Secret {target}; give each a Secret or namespace of its own (spec.agents)",
-                describe(other),
-                describe(&leaf),
-            );
-            desired
-                .problems
-                .push((Some(target), Problem::new(Reason::Conflict, message)));
-        }
-    }
+    None
 }
 
-fn describe(leaf: &DesiredLeaf) -> String {
+/// A leaf as messages name it.
+pub(crate) fn describe(leaf: &DesiredLeaf) -> String {
     match leaf.role {
         Role::Gateway => "the gateway".into(),
         Role::Further => format!("the certificate \"{}\"", leaf.profile.common_name),
@@ -207,6 +225,14 @@ fn describe(leaf: &DesiredLeaf) -> String {
     }
 }
 
+/// Why `planes.selector` selects nothing: the schema of an older release admits an operator that there is not.
+pub fn selector_defect(issuance: &ExternalCAIssuance) -> Option<Problem> {
+    let selector = issuance.spec.planes.selector.clone()?;
+    let error = Selector::try_from(selector).err()?;
+    let message = format!("spec.planes.selector: {error}; correct the issuance's spec");
+    Some(Problem::new(Reason::InvalidSpec, message))
+}
+
 fn selected(issuance: &ExternalCAIssuance, planes: &[Arc<Plane>]) -> Vec<Arc<Plane>> {
     let selector = match issuance
         .spec
@@ -217,7 +243,7 @@ fn selected(issuance: &ExternalCAIssuance, planes: &[Arc<Plane>]) -> Vec<Arc<Pla
     {
         None => None,
         Some(Ok(selector)) => Some(selector),
-        // The API server accepts an operator word that it does not know; nothing can match it.
+        // See `selector_defect`.
         Some(Err(_)) => return Vec::new(),
     };
     let mut selected: Vec<Arc<Plane>> = planes
@@ -315,6 +341,7 @@ fn gateway(issuance: &ExternalCAIssuance) -> DesiredLeaf {
         role: Role::Gateway,
         profile: profile(issuance, gateway.common_name.clone(), sans, usages),
         planes: BTreeSet::new(),
+        blocked: false,
     }
 }
 
@@ -351,6 +378,7 @@ fn agents(issuance: &ExternalCAIssuance, planes: &[Arc<Plane>]) -> Vec<(String, 
                 role: Role::Agent,
                 profile: profile(issuance, plane.plane_id.clone(), names, usages),
                 planes: BTreeSet::from([plane.plane.clone()]),
+                blocked: false,
             };
             (format!("the agent of {}", plane.plane), leaf)
         })
@@ -422,6 +450,7 @@ fn further(issuance: &ExternalCAIssuance) -> Vec<(String, DesiredLeaf)> {
                 role: Role::Further,
                 profile: profile(issuance, common_name, sans, usages),
                 planes: BTreeSet::new(),
+                blocked: false,
             };
             (format!("spec.certificates[{}]", certificate.name), leaf)
         })

@@ -17,6 +17,7 @@ pub mod overlap;
 pub mod plan;
 pub mod reason;
 pub mod rollout;
+mod settle;
 pub mod snapshot;
 pub mod status;
 pub mod trust;

@@ -301,6 +301,8 @@ pub struct Claims {
     pub material: BTreeMap<MaterialRef, String>,
     /// Planes whose clientCA it writes.
     pub planes: BTreeMap<PlaneRef, String>,
+    /// CA Secrets: also those of younger issuances, where the Secret is in their own namespace and not in this one's.
+    pub authorities: BTreeMap<ObjectRef, String>,
 }
 
 /// A list or an object that could not be read: what it holds is not known.
@@ -357,4 +359,21 @@ pub struct Observed {
     pub unreadable: Vec<Unread>,
     /// What another, older issuance owns: its `<namespace>/<name>`.
     pub claims: Claims,
+}
+
+impl Observed {
+    /// Whether a plane's clientCA may be written.
+    pub fn may_write(&self, plane: &PlaneRef) -> bool {
+        may_write(&self.served, &self.plane_namespaces, plane)
+    }
+}
+
+/// Whether a plane lies where its clientCA may be written; cluster-scoped ones may.
+pub fn may_write(
+    served: &BTreeSet<String>,
+    plane_namespaces: &BTreeSet<String>,
+    plane: &PlaneRef,
+) -> bool {
+    let namespace = plane.namespace.as_ref();
+    namespace.is_none_or(|name| served.contains(name) || plane_namespaces.contains(name))
 }

@@ -61,7 +61,7 @@ pub fn unseen(
         }
         Role::Further => None,
     };
-    let leaves = desired.leaves.values();
+    let leaves = desired.leaves.values().chain(&desired.blocked);
     leaves
         .filter(|leaf| holders.of(&leaf.material()).is_empty())
         .filter_map(|leaf| {

@@ -70,7 +70,7 @@ words! {
     KeyPolicyChanged,
     /// Common name, organization or SANs are not the wanted ones.
     NamesChanged,
-    /// The certificate lacks a usage it needs: serverAuth or clientAuth, or it is a CA.
+    /// The certificate lacks a usage it needs: serverAuth or clientAuth.
     UsageWrong,
     /// Another CA than the issuer signed it.
     SignerChanged,

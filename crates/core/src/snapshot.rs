@@ -12,7 +12,7 @@ use crate::checks::ca_reason;
 use crate::desired::{ca_secret, desired, identity, namespace, trust_secret};
 use crate::observed::{
     Claims, GeneratedCa, Issuer, Leaf, Material, MaterialKind, MaterialRef, ObjectRef, Observed,
-    Plane, PlaneRef, Read, Unread, Workload, WorkloadKind, WorkloadRef,
+    Plane, PlaneRef, Read, Unread, Workload, WorkloadKind, WorkloadRef, may_write,
 };
 use crate::reason::{Problem, Reason};
 use crate::x509::{CaChain, CaError, Certificate, CertificateAuthority};
@@ -81,9 +81,7 @@ pub struct Scope {
 impl Scope {
     /// Whether a plane's resource may be written.
     pub fn holds(&self, plane: &PlaneRef) -> bool {
-        plane.namespace.as_ref().is_none_or(|namespace| {
-            self.served.contains(namespace) || self.plane_namespaces.contains(namespace)
-        })
+        may_write(&self.served, &self.plane_namespaces, plane)
     }
 }
 
@@ -115,13 +113,14 @@ impl Needs {
             .collect();
         let material = std::iter::once(trust_secret(issuance))
             .chain(wanted.trust_places.iter().cloned())
-            .chain(wanted.leaves.values().map(|leaf| leaf.material()))
-            .filter(|material| scope.served.contains(&material.object.namespace))
-            .collect();
+            .chain(wanted.all().map(|leaf| leaf.material()))
+            .filter(|material| scope.served.contains(&material.object.namespace));
+        let mut seen = BTreeSet::new();
+        let material = material.filter(|one| seen.insert(one.clone())).collect();
         let places = wanted.trust_places.iter();
         let lists = places
             .map(|place| &place.object.namespace)
-            .chain(wanted.leaves.keys().map(|target| &target.namespace))
+            .chain(wanted.all().map(|leaf| &leaf.target.namespace))
             .flat_map(|namespace| WorkloadKind::ALL.map(|kind| (kind, namespace.clone())))
             .collect();
         Self {
@@ -281,15 +280,22 @@ fn claims(
     };
     let mut claims = Claims::default();
     for other in others {
-        if other.metadata.uid == issuance.metadata.uid
-            || age(other) > age(issuance)
-            || !scope.served.contains(namespace(other))
-        {
+        if other.metadata.uid == issuance.metadata.uid || !scope.served.contains(namespace(other)) {
+            continue;
+        }
+        let is_younger = age(other) > age(issuance);
+        // The owner of a namespace decides on its CA. In one namespace the older issuance does: else whoever names a
+        // standing leaf as its CA would stop that leaf's renewal.
+        if !is_younger || namespace(other) != namespace(issuance) {
+            let authority = ca_secret(other);
+            claims.authorities.insert(authority, identity(other));
+        }
+        if is_younger {
             continue;
         }
         let owner = identity(other);
         let wanted = desired(other, planes);
-        let leaves = wanted.leaves.values().map(|leaf| leaf.material());
+        let leaves = wanted.all().map(|leaf| leaf.material());
         let material = leaves.chain(wanted.trust_places.iter().cloned());
         claims
             .material

@@ -51,7 +51,7 @@ impl<'a> Verified<'a> {
     /// Of all that is wanted.
     pub fn new(desired: &'a Desired) -> Self {
         let mut found: BTreeMap<_, Vec<_>> = BTreeMap::new();
-        for leaf in desired.leaves.values() {
+        for leaf in desired.leaves.values().chain(&desired.blocked) {
             match leaf.role {
                 Role::Gateway => {}
                 Role::Agent => {
@@ -216,7 +216,7 @@ impl Trust<'_> {
         match place {
             Place::ClientCa(plane) => self.verified.by(plane).to_vec(),
             Place::Material(_) => {
-                let leaves = self.desired.leaves.values();
+                let leaves = self.desired.leaves.values().chain(&self.desired.blocked);
                 leaves.filter(|leaf| self.verifies(place, leaf)).collect()
             }
         }
@@ -227,6 +227,15 @@ impl Trust<'_> {
             Leaf::Present { chain, .. } => Some(chain),
             _ => None,
         }
+    }
+
+    /// Whether nothing is presented of a leaf that cannot be planned, as far as can be read.
+    fn is_void(&self, leaf: &DesiredLeaf) -> bool {
+        let stored = self.observed.material.get(&leaf.material());
+        let is_leaf = |chain: &[Certificate]| chain.first().is_some_and(|first| !first.is_ca());
+        leaf.blocked
+            && !self.chain(leaf).is_some_and(is_leaf)
+            && !matches!(stored.map(AsRef::as_ref), Some(Read::Unknown(_)))
     }
 
     /// Whether a leaf chains to one of the anchors, at some time while it is valid: a clock that is wrong here must not
@@ -295,6 +304,7 @@ impl Trust<'_> {
         waiting.extend(self.unknown_anchors.iter().cloned());
         for leaf in self.leaves(place) {
             match self.chain(leaf) {
+                _ if self.is_void(leaf) => {}
                 Some(chain) if self.holds(chain, &rest, leaf.profile.usages) => {
                     let workloads = self.holders.not_current(&leaf.material());
                     waiting.extend(workloads.iter().map(ToString::to_string));
@@ -405,7 +415,8 @@ impl Trust<'_> {
     fn still_needed(&self, place: &Place, retiring: &[Certificate]) -> Vec<Certificate> {
         let mut needed = Vec::new();
         if self.by_reference && *place == Place::Material(self.trust_secret.clone()) {
-            for plane in &self.desired.planes {
+            let planes = self.desired.planes.iter();
+            for plane in planes.filter(|plane| self.is_switched(plane, retiring)) {
                 let leaves = |anchor: &&Certificate| self.immediate && retiring.contains(anchor);
                 needed.extend(plane.anchors.iter().filter(|one| !leaves(one)).cloned());
             }
@@ -421,6 +432,24 @@ impl Trust<'_> {
             needed.extend(retiring.iter().filter(in_use).cloned());
         }
         needed
+    }
+
+    /// Whether a plane is to take its clientCA from the trust Secret: one that may be written, and whose anchors have to do
+    /// with this issuance. Else a stranger's CA would come into every plane.
+    fn is_switched(&self, plane: &Plane, retiring: &[Certificate]) -> bool {
+        self.observed.may_write(&plane.plane)
+            && !self.observed.claims.planes.contains_key(&plane.plane)
+            && self.foreign(plane, retiring).is_none()
+    }
+
+    /// An anchor of a plane that verifies none of our leaves, and that this issuance has never handed out.
+    pub fn foreign<'b>(
+        &self,
+        plane: &'b Plane,
+        retiring: &[Certificate],
+    ) -> Option<&'b Certificate> {
+        let ours = |anchor: &Certificate| self.is_wanted(anchor) || retiring.contains(anchor);
+        plane.anchors.iter().find(|anchor| !ours(anchor))
     }
 
     /// Whether a certificate that the place verifies cannot be read: then nobody knows which anchor it needs.

@@ -5,7 +5,7 @@ use external_ca_api::REPLACES_ANNOTATION;
 use super::draft::{Area, Draft, RETRY};
 use super::step::Step;
 use crate::desired::identity;
-use crate::observed::{MaterialRef, Read};
+use crate::observed::{MaterialKind, MaterialRef, Read};
 use crate::reason::{Problem, Reason};
 use crate::trust::{Place, Trust};
 use crate::x509::Certificate;
@@ -29,6 +29,14 @@ impl Draft<'_> {
             if let Some(owner) = self.observed.claims.material.get(target) {
                 let message = format!(
                     "{target}: the older issuance {owner} owns it; name another in spec.trust, or give this issuance other namespaces"
+                );
+                self.problem(Area::Trust, target, Problem::new(Reason::Conflict, message));
+                continue;
+            }
+            let authority = self.observed.claims.authorities.get(&target.object);
+            if let Some(owner) = authority.filter(|_| target.kind == MaterialKind::Secret) {
+                let message = format!(
+                    "{target} is the CA Secret of the issuance {owner}; name another in spec.trust"
                 );
                 self.problem(Area::Trust, target, Problem::new(Reason::Conflict, message));
                 continue;

@@ -12,6 +12,7 @@ use super::step::Step;
 use crate::checks;
 use crate::desired::{Role, ca_secret, renew_before};
 use crate::facts::request;
+use crate::observed::{MaterialKind, MaterialRef, ObjectRef};
 use crate::reason::{Problem, Reason};
 use crate::x509::{CaChain, Certificate};
 
@@ -62,6 +63,15 @@ impl Draft<'_> {
                 self.authority(),
                 Problem::new(Reason::NamespaceNotServed, message),
             );
+        } else if let Some(owner) = self.claimed(&target) {
+            let message = format!(
+                "the older issuance {owner} owns Secret {target}, so no CA is made there; name another in issuer.caSecret"
+            );
+            self.problem(
+                Area::Issuer,
+                self.authority(),
+                Problem::new(Reason::Conflict, message),
+            );
         } else if secret.generate {
             self.waiting.push((
                 Area::Issuer,
@@ -88,8 +98,16 @@ impl Draft<'_> {
         self.keep_status();
     }
 
+    fn claimed(&self, secret: &ObjectRef) -> Option<String> {
+        let key = MaterialRef {
+            kind: MaterialKind::Secret,
+            object: secret.clone(),
+        };
+        self.observed.claims.material.get(&key).cloned()
+    }
+
     /// Without an issuer nothing is judged, so what was said of certificates and anchors stays.
-    fn keep_status(&mut self) {
+    pub(super) fn keep_status(&mut self) {
         if let Some(previous) = self.observed.issuance.status.clone() {
             self.status.issuer = previous.issuer;
             self.status.trust = previous.trust;

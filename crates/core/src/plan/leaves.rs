@@ -72,6 +72,10 @@ impl Draft<'_> {
                     .material
                     .get(&leaf.material())
                     .map(String::as_str),
+                authority_of: {
+                    let authorities = &self.observed.claims.authorities;
+                    authorities.get(&leaf.target).map(String::as_str)
+                },
                 served: self.observed.served.contains(&leaf.target.namespace),
                 adopt: named(adopt, &leaf.target),
                 renew: request.as_deref().filter(|_| named(renew, &leaf.target)),
@@ -132,17 +136,50 @@ impl Draft<'_> {
             renewals.extend(entry.renewal_time.as_ref().map(|time| time.0));
             self.status.certificates.push(entry);
         }
+        self.blocked_leaves(trust, before);
         if renew.is_some() && granted {
             // One round of issuing grants the request: the annotation goes with it, and later steps do not depend on it.
             self.steps.push(Step::Consume(RENEW_ANNOTATION));
         }
-        let wanted = trust.desired.leaves.len();
+        let wanted = self.status.certificates.len();
         self.status.certificates_ready = Some(format!("{ready}/{wanted}"));
         let next = renewals.into_iter().min();
         if let Some(next) = next.filter(|next| *next > self.now) {
             self.wake(next);
         }
         self.status.next_renewal = next.map(Time);
+    }
+
+    /// What is stored of leaves that cannot be planned is told on, and remembered: whoever stands there stands by it.
+    fn blocked_leaves(&mut self, trust: &Trust<'_>, before: SignedDuration) {
+        let unread = Read::Unknown("it was not read".into());
+        for leaf in &trust.desired.blocked {
+            let target = leaf.target.to_string();
+            if self
+                .status
+                .certificates
+                .iter()
+                .any(|told| told.target == target)
+            {
+                continue;
+            }
+            let stored = self.observed.material.get(&leaf.material());
+            let stored = stored.map_or(&unread, AsRef::as_ref);
+            let name = match (checks::certificate(stored), self.last_seen(leaf)) {
+                (Some(stored), _) => stored.common_names().first().cloned(),
+                (None, Some(told)) => Some(told.common_name.clone()),
+                (None, None) => None,
+            };
+            let Some(common_name) = name else { continue };
+            let reason = self.desired.problems_of(&leaf.target);
+            let failed = CertificateState::Failed;
+            let entry = self.certificate_status(trust, leaf, stored, before, failed, reason);
+            self.status.certificates.push(CertificateStatus {
+                common_name,
+                renewal_time: None,
+                ..entry
+            });
+        }
     }
 
     /// A leaf that somebody else keeps replacing is no better off when it is issued again and again.

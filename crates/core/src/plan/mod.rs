@@ -26,7 +26,7 @@ pub use step::{Round, Step, Wiring};
 use anchors::{former_anchors, known_anchors, retiring_since};
 use draft::{Area, Draft, RETRY};
 
-use crate::desired::{desired, trust_secret};
+use crate::desired::{desired, selector_defect, trust_secret};
 use crate::observed::{Issuer, MaterialKind, MaterialRef, ObjectRef, Observed};
 use crate::overlap::unseen;
 use crate::reason::{Problem, Reason};
@@ -70,9 +70,13 @@ pub struct Noted {
 /// Decides. Neither fails nor signs: bad input becomes a condition.
 pub fn plan(observed: &Observed, now: Timestamp) -> Plan {
     let issuance = &observed.issuance;
+    let mut desired = desired(issuance, &observed.planes);
+    desired.settle(&observed.material, issuance.status.as_ref(), |plane| {
+        observed.may_write(plane)
+    });
     let mut draft = Draft {
         observed,
-        desired: desired(issuance, &observed.planes),
+        desired,
         now,
         steps: Vec::new(),
         coming: BTreeSet::new(),
@@ -96,14 +100,21 @@ pub fn plan(observed: &Observed, now: Timestamp) -> Plan {
 
 impl Draft<'_> {
     fn run(&mut self) {
-        for (target, problem) in std::mem::take(&mut self.desired.problems) {
+        for (target, problem) in self.desired.problems.clone() {
             let object =
                 target.map_or_else(|| self.issuance(), |target| format!("Secret {target}"));
             self.problem(Area::Certificates, object, problem);
         }
         let (additional, unknown) = self.additional_anchors();
         let issuer = self.observed.issuer.clone();
+        let invalid = selector_defect(&self.observed.issuance);
         match (issuer.chain(), &issuer) {
+            // Which planes are meant is not known, nor whom they trust.
+            _ if invalid.is_some() => {
+                let object = self.issuance();
+                invalid.map(|problem| self.problem(Area::Planes, object, problem));
+                self.keep_status();
+            }
             (Some(ca), _) => match self.unfit(ca) {
                 Some(problem) => self.refuse(problem),
                 None => self.with_issuer(ca, &additional, &unknown),

@@ -100,11 +100,7 @@ impl Draft<'_> {
                 ),
             ));
         }
-        let served = name.namespace.as_ref().is_none_or(|namespace| {
-            self.observed.served.contains(namespace)
-                || self.observed.plane_namespaces.contains(namespace)
-        });
-        if !served {
+        if !self.observed.may_write(name) {
             return Err(Problem::new(
                 Reason::NamespaceNotServed,
                 format!(
@@ -122,8 +118,20 @@ impl Draft<'_> {
                 ),
             ));
         }
+        let foreign = trust.foreign(plane, retiring);
+        let foreign = foreign.filter(|_| mode == ClientCa::SecretRef).map(|foreign| {
+            Problem::new(
+                Reason::ForeignClientCA,
+                format!(
+                    "{name}: spec.clusterAgent.clientCA trusts {}, which has nothing to do with this issuance, so it stays by value and is not \
+                     made to refer to {}; add that CA to trust.additionalAnchors, or take it out of the plane",
+                    foreign.subject(),
+                    trust.trust_secret
+                ),
+            )
+        });
         let wiring = match mode {
-            ClientCa::SecretRef => {
+            ClientCa::SecretRef if foreign.is_none() => {
                 let Some(field) = plane.reference_field else {
                     return Err(Problem::new(
                         Reason::ClientCAMismatch,
@@ -159,12 +167,15 @@ impl Draft<'_> {
                     ));
                 };
                 if same(&plane.anchors, &wanted) {
-                    return Ok(None);
+                    return foreign.map_or(Ok(None), Err);
                 }
                 let rests_on = trust.rests_on(&Place::ClientCa(name.clone()), &wanted);
                 (Wiring::Value(encode_bundle(&wanted)), rests_on)
             }
         };
+        if let Some(problem) = foreign {
+            self.problem(Area::Planes, name, problem);
+        }
         let was_wired = self.previous().is_some_and(|status| {
             status.planes.iter().any(|old| {
                 old.wired

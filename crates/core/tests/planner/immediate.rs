@@ -57,15 +57,10 @@ fn immediate_cuts_nobody_off_of_whom_nothing_was_said() {
 fn immediate_does_not_wait_for_a_reference_to_a_bundle_that_has_lost_the_old_ca() {
     let mut scene = Scene::new(json!({"rotation": {"strategy": "Immediate"}}));
     scene.settle();
-    scene.planes[0].anchors.push(ca(2).anchor().clone());
     scene.issuer = Issuer::Ready(ca(1));
     scene.issuance.spec.planes.client_ca = external_ca_api::ClientCa::SecretRef;
     let planned = scene.settle();
     assert_eq!(planned.status.phase, Some(Phase::Ready));
     assert!(scene.planes[0].reference.is_some());
-    // What somebody else had put into the plane came along.
-    assert_eq!(
-        scene.anchors(&secret_ref(HOME, "cluster-gateway-ca")),
-        [1, 2]
-    );
+    assert_eq!(scene.anchors(&secret_ref(HOME, "cluster-gateway-ca")), [1]);
 }

@@ -9,6 +9,7 @@
 
 mod adopt;
 mod conditions;
+mod conflicts;
 mod diagnosis;
 mod forecast;
 mod immediate;

@@ -1,12 +1,17 @@
 //! What belongs to others, and what others put back.
 
-use external_ca_api::Phase;
+use std::sync::Arc;
+
+use external_ca_api::{ExternalCAIssuance, Phase};
+use external_ca_core::Reason;
+use external_ca_core::observed::{Issuer, Leaf, Material, Read};
 use external_ca_core::plan::Step;
+use external_ca_core::snapshot::{CaPem, Needs, Scope, Seen};
 use external_ca_core::x509::LeafProfile;
 use jiff::SignedDuration;
 use serde_json::json;
 
-use super::pieces::{HOME, agent, ca, gateway};
+use super::pieces::{DATA, HOME, agent, blank, ca, days, gateway, leaf_key, start};
 use super::scene::{Scene, condition};
 
 #[test]
@@ -119,4 +124,105 @@ fn what_an_older_issuance_owns_is_not_touched() {
         assert_eq!(reason, "Conflict", "{kind}");
         assert!(message.contains("other/older"), "{message}");
     }
+}
+
+#[test]
+fn a_stored_ca_is_overwritten_by_no_leaf() {
+    for target in [gateway(), agent()] {
+        let mut scene = Scene::new(json!({}));
+        let certificate = ca(2).certificate().clone();
+        let stored = Material {
+            issuance: Some(format!("{HOME}/cluster-gateway")),
+            leaf: Leaf::Present {
+                chain: vec![certificate],
+                key_matches: true,
+            },
+            has_key: true,
+            ..blank("kubernetes.io/tls")
+        };
+        scene.material.insert(target.clone(), stored.clone());
+        let name = target.object.to_string();
+        // Whatever is asked for: the same common name, leave to adopt, a renewal.
+        scene.issuance.spec.gateway.common_name = "openchoreo-cluster-gateway-ca".into();
+        scene.issuance.metadata.annotations = Some(
+            ["adopt", "renew"]
+                .map(|what| (format!("pki.openchoreo.dev/{what}"), name.clone()))
+                .into(),
+        );
+        for _ in 0..5 {
+            scene.turn();
+        }
+        assert_eq!(scene.material[&target], stored, "{target}");
+        let (_, reason, message) = condition(&scene.plan(), "CertificatesReady");
+        assert_eq!(reason, "NotOwned");
+        assert!(
+            message.contains("CA:TRUE") && message.contains(&name),
+            "{message}"
+        );
+    }
+}
+
+/// An issuance in some namespace, made that long after the others.
+fn issuance(
+    namespace: &str,
+    name: &str,
+    age: i64,
+    spec: serde_json::Value,
+) -> Arc<ExternalCAIssuance> {
+    let created = start() + SignedDuration::from_secs(age);
+    let object = json!({
+        "metadata": {"name": name, "namespace": namespace, "uid": name, "creationTimestamp": created},
+        "spec": spec,
+    });
+    Arc::new(serde_json::from_value(object).unwrap())
+}
+
+#[test]
+fn a_ca_secret_is_claimed_by_its_issuance_whatever_their_ages() {
+    let scope = Scope {
+        served: Arc::new([HOME, DATA].map(String::from).into()),
+        ..Scope::default()
+    };
+    let platform = |age| {
+        let spec = json!({"issuer": {"caSecret": {"name": "ca", "generate": true}}});
+        issuance(HOME, "platform", age, spec)
+    };
+    let target = json!({"namespace": HOME, "secretName": "ca"});
+    let wants = json!([{"name": "mine", "usages": ["ClientAuth"], "target": target}]);
+    let spec = |name: &str| json!({"issuer": {"caSecret": {"name": name}}, "certificates": wants});
+    let refused = |issuance: &Arc<ExternalCAIssuance>, other: Arc<ExternalCAIssuance>| {
+        let needs = Needs::of(issuance, Vec::new(), &scope);
+        let mut seen = Seen::default();
+        let pem = CaPem {
+            certificate: ca(0).certificate().to_pem().into_bytes(),
+            key: leaf_key().to_pem().as_bytes().to_vec().into(),
+            root: None,
+        };
+        for need in needs.objects() {
+            seen.material.insert(need, Arc::new(Read::Absent));
+        }
+        seen.authorities
+            .insert(needs.authority.clone().unwrap(), Read::Found(Arc::new(pem)));
+        let now = start() + days(1);
+        let mut observed = seen.observed(issuance, &[other], &needs, &scope, now);
+        observed.issuer = Issuer::Ready(ca(0));
+        let planned = external_ca_core::plan::plan(&observed, now);
+        let written = planned
+            .steps
+            .iter()
+            .any(|step| step.object() == format!("Secret {HOME}/ca"));
+        let conflict = planned.problems.iter().any(|noted| {
+            noted.problem.reason == Reason::Conflict
+                && noted.problem.message.contains(&format!("{HOME}/platform"))
+        });
+        (written, conflict)
+    };
+    for age in [0, 20] {
+        let stranger = issuance(DATA, "stranger", 10, spec("other-ca"));
+        assert_eq!(refused(&stranger, platform(age)), (false, true), "{age}");
+    }
+    // In one namespace the older one decides: naming a Secret as one's CA takes it away from no standing leaf.
+    let neighbour = issuance(HOME, "neighbour", 10, spec("other-ca"));
+    assert_eq!(refused(&neighbour, platform(0)), (false, true));
+    assert!(!refused(&neighbour, platform(20)).1);
 }

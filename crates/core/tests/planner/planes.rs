@@ -4,8 +4,8 @@ use external_ca_core::observed::ObjectRef;
 use external_ca_core::plan::Step;
 use serde_json::json;
 
-use super::pieces::{HOME, ca};
-use super::scene::Scene;
+use super::pieces::{HOME, agent, ca, plane, secret_ref};
+use super::scene::{Scene, condition};
 
 #[test]
 fn a_plane_that_refers_to_the_trust_secret_is_never_written() {
@@ -22,6 +22,9 @@ fn secret_references_replace_values_once_the_secret_trusts_the_same() {
     let mut scene = Scene::new(json!({"planes": {"clientCA": "SecretRef"}}));
     scene.planes[0].value = Some(ca(2).anchor().to_pem());
     scene.planes[0].anchors = vec![ca(2).anchor().clone()];
+    // That CA has signed the certificate that the agent presents.
+    let profile = scene.profile(&agent());
+    scene.put_leaf(&agent(), &ca(2), &profile, false);
     let first = scene.turn();
     assert!(
         !first
@@ -33,4 +36,54 @@ fn secret_references_replace_values_once_the_secret_trusts_the_same() {
     let planned = scene.settle();
     assert!(planned.status.planes[0].wired, "{:#?}", planned.status);
     assert_eq!(scene.planes[0].value, None);
+}
+
+#[test]
+fn a_stranger_s_anchor_comes_into_no_other_plane() {
+    for namespace in ["default", "tenant"] {
+        let mut scene = Scene::new(json!({"planes": {"clientCA": "SecretRef"}}));
+        let mut other = plane("other", "other-1");
+        other.plane.namespace = Some(namespace.into());
+        other.value = Some(ca(2).anchor().to_pem());
+        other.anchors = vec![ca(2).anchor().clone()];
+        other.labels = [("agent".to_owned(), "apart".to_owned())].into();
+        scene.planes.push(other);
+        scene.issuance.spec.agents = serde_json::from_value(json!([
+            {"planes": {"matchLabels": {"agent": "apart"}}, "secretName": "other-tls"},
+        ]))
+        .unwrap();
+        for _ in 0..10 {
+            scene.turn();
+        }
+        let secret = secret_ref(HOME, "cluster-gateway-ca");
+        assert_eq!(scene.anchors(&secret), [0], "{namespace}");
+        assert_eq!(scene.planes[0].value, None, "the others are switched");
+        let trusted = &scene.planes[1].anchors;
+        assert!(
+            trusted.contains(ca(2).anchor()),
+            "guard 4: it stays where it was"
+        );
+        let planned = scene.plan();
+        let (_, reason, message) = condition(&planned, "PlanesWired");
+        match namespace {
+            "default" => {
+                assert_eq!(reason, "ForeignClientCA", "{message}");
+                assert!(
+                    trusted.contains(ca(0).anchor()),
+                    "its agent is served by value"
+                );
+                assert!(message.contains("additionalAnchors"), "{message}");
+            }
+            _ => assert_eq!(reason, "NamespaceNotServed", "{message}"),
+        }
+        scene.issuance.spec.trust.additional_anchors =
+            serde_json::from_value(json!([{"pem": ca(2).anchor().to_pem()}])).unwrap();
+        scene.settle();
+        let switched = scene.planes[1].value.is_none();
+        assert_eq!(
+            switched,
+            namespace == "default",
+            "once it is wanted, it travels"
+        );
+    }
 }

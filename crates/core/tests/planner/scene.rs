@@ -93,7 +93,7 @@ impl Scene {
             .trust_places
             .iter()
             .cloned()
-            .chain(wanted.leaves.values().map(|leaf| leaf.material()));
+            .chain(wanted.all().map(|leaf| leaf.material()));
         Observed {
             issuance: Arc::new(self.issuance.clone()),
             served: Arc::new([HOME, DATA].map(String::from).into()),
@@ -335,6 +335,14 @@ impl Scene {
         (0..3)
             .find(|index| chain[0].signed_by(ca(*index).certificate()))
             .unwrap()
+    }
+
+    /// The common names of a stored leaf; none where there is no leaf.
+    pub fn profile_in(&self, target: &MaterialRef) -> Option<Vec<String>> {
+        match &self.material.get(target)?.leaf {
+            Leaf::Present { chain, .. } => Some(chain[0].common_names().to_vec()),
+            _ => None,
+        }
     }
 
     pub fn anchors(&self, target: &MaterialRef) -> Vec<usize> {

@@ -1,0 +1,93 @@
+//! Of several that want one Secret, which has it.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use external_ca_api::ExternalCAIssuanceStatus;
+
+use crate::desired::{Desired, DesiredLeaf, describe};
+use crate::observed::{Leaf, Material, MaterialRef, PlaneRef, Read};
+use crate::reason::{Problem, Reason};
+use crate::x509::Certificate;
+
+impl Desired {
+    /// Whoever stands keeps the Secret, and renewal goes on; the others are told. It stands by what is stored, or else by
+    /// what was last told of it; where neither says, whoever's planes may be written comes first. Of the others, and of all
+    /// where none stands, only what is stored counts.
+    pub fn settle(
+        &mut self,
+        stored: &BTreeMap<MaterialRef, Arc<Read<Material>>>,
+        told: Option<&ExternalCAIssuanceStatus>,
+        may_write: impl Fn(&PlaneRef) -> bool,
+    ) {
+        for (target, mut claimants) in std::mem::take(&mut self.contested) {
+            let first = claimants.first().map(DesiredLeaf::material);
+            let found = first.and_then(|first| stored.get(&first)?.found());
+            let certificate = found.and_then(|found| match &found.leaf {
+                Leaf::Present { chain, .. } => chain.first(),
+                Leaf::Empty | Leaf::Invalid(_) => None,
+            });
+            let name = target.to_string();
+            let told = told.into_iter().flat_map(|told| &told.certificates);
+            let told = told.filter(|told| told.target == name);
+            let told = told.map(|told| told.common_name.as_str()).next();
+            let owner = owner(&claimants, certificate, told, &may_write);
+            let owner = owner.map(|index| claimants.remove(index));
+            let message = match (&owner, claimants.as_slice()) {
+                (Some(owner), rest) => format!(
+                    "{} wants the Secret {target}, which {} has; give each a Secret or namespace of its own (spec.agents)",
+                    names(rest),
+                    describe(owner),
+                ),
+                (None, all) => format!(
+                    "{} want the Secret {target}; give each a Secret or namespace of its own (spec.agents)",
+                    names(all),
+                ),
+            };
+            let problem = Problem::new(Reason::Conflict, message);
+            self.problems.push((Some(target.clone()), problem));
+            claimants.into_iter().for_each(|leaf| self.block(leaf));
+            self.leaves.extend(owner.map(|leaf| (target, leaf)));
+        }
+    }
+}
+
+fn owner(
+    claimants: &[DesiredLeaf],
+    stored: Option<&Certificate>,
+    told: Option<&str>,
+    may_write: impl Fn(&PlaneRef) -> bool,
+) -> Option<usize> {
+    let is_named = |leaf: &DesiredLeaf| {
+        let name = &leaf.profile.common_name;
+        match stored {
+            Some(stored) => stored.common_names().contains(name),
+            None => told == Some(name.as_str()),
+        }
+    };
+    let has_names = |leaf: &DesiredLeaf| {
+        let sans = &leaf.profile.sans;
+        let stored = stored.map_or(&[][..], Certificate::sans);
+        sans.len() == stored.len() && sans.iter().all(|san| stored.contains(san))
+    };
+    let is_writable =
+        |leaf: &DesiredLeaf| leaf.planes.is_empty() || leaf.planes.iter().any(&may_write);
+    let mut left: Vec<usize> = (0..claimants.len()).collect();
+    let rules: [&dyn Fn(&DesiredLeaf) -> bool; 3] = [&is_named, &has_names, &is_writable];
+    for rule in rules {
+        let holds = |index: &usize| claimants.get(*index).is_some_and(rule);
+        let kept: Vec<usize> = left.iter().copied().filter(holds).collect();
+        if !kept.is_empty() {
+            left = kept;
+        }
+    }
+    match left.as_slice() {
+        [only] => Some(*only),
+        _ => None,
+    }
+}
+
+fn names(leaves: &[DesiredLeaf]) -> String {
+    let names: Vec<String> = leaves.iter().map(describe).collect();
+    names.join(" and ")
+}
