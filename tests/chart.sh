@@ -126,6 +126,12 @@ refused --set prometheusRule.enable=true
 refused --set-json 'grafanaDashboard.labels={"a":1}'
 refused --set fullnameOverride=Not_A_Name
 
+echo "names that are a CA's and a leaf's" >&2
+if "$helm" template external-ca-operator "$chart" --set 'secrets.ca={a,b}' --set 'secrets.leaves={c,b}' >"$work/both" 2>&1; then
+	wrong "a name stands in secrets.ca and in secrets.leaves, and the chart takes it"
+fi
+has "$work/both" "a name in both" 'b stands in secrets.ca and in secrets.leaves'
+
 echo "versions" >&2
 version=$(sed -n '/^\[workspace\.package\]/,/^\[profile/s/^version = "\(.*\)"$/\1/p' Cargo.toml)
 for field in version appVersion; do

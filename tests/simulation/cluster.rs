@@ -270,7 +270,6 @@ impl Cluster {
             changed: Some(self.now),
             leaf,
             anchors,
-            has_ca_crt: !is_leaf,
             has_key: is_leaf,
             hash,
         };

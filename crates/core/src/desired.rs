@@ -156,6 +156,14 @@ pub fn trust_secret(issuance: &ExternalCAIssuance) -> MaterialRef {
     }
 }
 
+/// The ConfigMap with the bundle in the issuance's own namespace.
+pub fn home_bundle(issuance: &ExternalCAIssuance) -> MaterialRef {
+    MaterialRef {
+        kind: MaterialKind::ConfigMap,
+        object: ObjectRef::new(namespace(issuance), &issuance.spec.trust.config_map_name),
+    }
+}
+
 impl Desired {
     /// Every leaf that is wanted, also those that cannot be planned.
     pub fn all(&self) -> impl Iterator<Item = &DesiredLeaf> {

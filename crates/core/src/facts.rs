@@ -84,7 +84,6 @@ fn material(metadata: &ObjectMeta, ca: &[u8], parts: &[&[u8]]) -> Material {
         changed,
         leaf: Leaf::Empty,
         anchors: certificates(ca),
-        has_ca_crt: !ca.trim_ascii().is_empty(),
         has_key: false,
         hash: hash(parts),
     }

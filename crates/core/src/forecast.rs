@@ -327,7 +327,6 @@ impl World {
                 .as_ref()
                 .map_or(Leaf::Empty, |found| found.leaf.clone()),
             anchors: Vec::new(),
-            has_ca_crt: found.as_ref().is_some_and(|found| found.has_ca_crt),
             has_key: found.as_ref().is_some_and(|found| found.has_key),
             hash: String::new(),
         }
@@ -341,7 +340,6 @@ impl World {
     fn write_bundle(&mut self, target: &MaterialRef, anchors: &[Certificate], marks: &Marks) {
         let material = Material {
             anchors: anchors.to_vec(),
-            has_ca_crt: true,
             hash: hash(&[encode_bundle(anchors).as_bytes()]),
             ..self.written(target, marks)
         };

@@ -116,8 +116,6 @@ pub struct Material {
     pub leaf: Leaf,
     /// The anchors it holds under `ca.crt`.
     pub anchors: Vec<Certificate>,
-    /// The text under `ca.crt`.
-    pub has_ca_crt: bool,
     /// Whether there is anything under `tls.key`.
     pub has_key: bool,
     /// Hash over all that a workload reads from it, keys excepted.

@@ -1,37 +1,55 @@
-//! Of several that want one Secret, which has it.
+//! What is wanted, settled by what is seen: of several that want one Secret, which has it; whether the control plane's
+//! ConfigMap is a trust place.
 
-use std::collections::BTreeMap;
-use std::sync::Arc;
-
-use external_ca_api::ExternalCAIssuanceStatus;
-
-use crate::desired::{Desired, DesiredLeaf, describe};
-use crate::observed::{Leaf, Material, MaterialRef, PlaneRef, Read};
+use crate::desired::{Desired, DesiredLeaf, Role, describe, home_bundle};
+use crate::observed::{Leaf, Observed, PlaneRef, Read};
 use crate::reason::{Problem, Reason};
 use crate::x509::Certificate;
 
 impl Desired {
+    /// Decides what only what is seen can tell.
+    pub fn settle(&mut self, observed: &Observed) {
+        self.settle_contests(observed);
+        self.settle_home_bundle(observed);
+    }
+
+    /// OpenChoreo's control-plane chart makes the ConfigMap itself, and Helm refuses to install over one that was there
+    /// before. So it is filled where it exists, and made only where something waits for it.
+    fn settle_home_bundle(&mut self, observed: &Observed) {
+        let bundle = home_bundle(&observed.issuance);
+        let is_absent = observed
+            .material
+            .get(&bundle)
+            .is_none_or(|read| **read == Read::Absent);
+        let home = &bundle.object.namespace;
+        let has_agent = self
+            .all()
+            .any(|leaf| leaf.role == Role::Agent && leaf.target.namespace == *home);
+        let mut workloads = observed.workloads.iter();
+        if is_absent && !has_agent && !workloads.any(|one| one.mounts.contains(&bundle)) {
+            self.trust_places.remove(&bundle);
+        }
+    }
+
     /// Whoever stands keeps the Secret, and renewal goes on; the others are told. It stands by what is stored, or else by
     /// what was last told of it; where neither says, whoever's planes may be written comes first. Of the others, and of all
     /// where none stands, only what is stored counts.
-    pub fn settle(
-        &mut self,
-        stored: &BTreeMap<MaterialRef, Arc<Read<Material>>>,
-        told: Option<&ExternalCAIssuanceStatus>,
-        may_write: impl Fn(&PlaneRef) -> bool,
-    ) {
+    fn settle_contests(&mut self, observed: &Observed) {
         for (target, mut claimants) in std::mem::take(&mut self.contested) {
             let first = claimants.first().map(DesiredLeaf::material);
-            let found = first.and_then(|first| stored.get(&first)?.found());
+            let found = first.and_then(|first| observed.material.get(&first)?.found());
             let certificate = found.and_then(|found| match &found.leaf {
                 Leaf::Present { chain, .. } => chain.first(),
                 Leaf::Empty | Leaf::Invalid(_) => None,
             });
             let name = target.to_string();
-            let told = told.into_iter().flat_map(|told| &told.certificates);
-            let told = told.filter(|told| told.target == name);
-            let told = told.map(|told| told.common_name.as_str()).next();
-            let owner = owner(&claimants, certificate, told, &may_write);
+            let told = observed.issuance.status.iter();
+            let mut told = told.flat_map(|told| &told.certificates);
+            let told = told.find(|told| told.target == name);
+            let told = told.map(|told| told.common_name.as_str());
+            let owner = owner(&claimants, certificate, told, |plane| {
+                observed.may_write(plane)
+            });
             let owner = owner.map(|index| claimants.remove(index));
             let message = match (&owner, claimants.as_slice()) {
                 (Some(owner), rest) => format!(
@@ -40,7 +58,7 @@ impl Desired {
                     describe(owner),
                 ),
                 (None, all) => format!(
-                    "{} want the Secret {target}; give each a Secret or namespace of its own (spec.agents)",
+                    "{} both want the Secret {target}; give each a Secret or namespace of its own (spec.agents)",
                     names(all),
                 ),
             };

@@ -31,8 +31,7 @@ use crate::x509::CaChain;
 /// Everything that is wrong, the worst first. A healthy installation yields nothing.
 pub fn diagnose(observed: &Observed, extra: &Extra, now: Timestamp) -> Vec<Finding> {
     let mut desired = desired(&observed.issuance, &observed.planes);
-    let told = observed.issuance.status.as_ref();
-    desired.settle(&observed.material, told, |plane| observed.may_write(plane));
+    desired.settle(observed);
     let mut case = Case {
         observed,
         extra,

@@ -72,17 +72,17 @@ impl Draft<'_> {
             if found.is_some_and(|found| same(&found.anchors, &wanted)) {
                 continue;
             }
-            let ours = found.is_some_and(|found| {
-                found.issuance.as_ref() == Some(&issuance) && found.has_ca_crt
-            });
-            let manager = found.and_then(|found| found.manager.clone());
-            let written = found.and_then(|found| found.changed);
-            let object = target.to_string();
-            if let Err(problem) =
-                self.may_repair(&object, "data[\"ca.crt\"]", ours, manager, written)
-            {
-                self.problem(Area::Trust, target, problem);
-                continue;
+            // Text without a certificate is what OpenChoreo's chart puts there at each upgrade: nobody fights for it.
+            if let Some(found) = found.filter(|found| !found.anchors.is_empty()) {
+                let ours = found.issuance.as_ref() == Some(&issuance);
+                let object = target.to_string();
+                let (manager, written) = (found.manager.clone(), found.changed);
+                if let Err(problem) =
+                    self.may_repair(&object, "data[\"ca.crt\"]", ours, manager, written)
+                {
+                    self.problem(Area::Trust, target, problem);
+                    continue;
+                }
             }
             self.waiting.push((
                 Area::Trust,

@@ -71,9 +71,7 @@ pub struct Noted {
 pub fn plan(observed: &Observed, now: Timestamp) -> Plan {
     let issuance = &observed.issuance;
     let mut desired = desired(issuance, &observed.planes);
-    desired.settle(&observed.material, issuance.status.as_ref(), |plane| {
-        observed.may_write(plane)
-    });
+    desired.settle(observed);
     let mut draft = Draft {
         observed,
         desired,

@@ -253,8 +253,8 @@ fn a_bundle_that_lacks_the_ca_is_to_blame_itself() {
     let mut patient = Patient::healthy();
     let text = "-----BEGIN CERTIFICATE-----\nMIIB\n".to_owned();
     assert!(parse_bundle(text.as_bytes()).certificates.is_empty());
-    patient.extra.bundles.insert(config_map_ref(HOME), text);
-    patient.one("BundleDamaged", &config_map_ref(HOME).to_string());
+    patient.extra.bundles.insert(config_map_ref(DATA), text);
+    patient.one("BundleDamaged", &config_map_ref(DATA).to_string());
 }
 
 #[test]

@@ -148,7 +148,6 @@ pub fn blank(secret_type: &str) -> Material {
         changed: None,
         leaf: Leaf::Empty,
         anchors: Vec::new(),
-        has_ca_crt: false,
         has_key: false,
         hash: String::new(),
     }

@@ -265,7 +265,6 @@ impl Scene {
                 created: Some(created),
                 changed: Some(self.now),
                 anchors: anchors.to_vec(),
-                has_ca_crt: true,
                 hash: hash(&[pem.as_bytes()]),
                 ..blank("Opaque")
             },

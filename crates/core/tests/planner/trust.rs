@@ -105,3 +105,53 @@ fn a_dropped_anchor_is_told_once() {
     }
     assert_eq!((told, scene.anchors(&config_map_ref(DATA))), (1, vec![1]));
 }
+
+/// What OpenChoreo's control-plane chart renders, and puts back at each upgrade.
+fn rendered_by_helm(scene: &mut Scene) {
+    scene.put_bundle(&config_map_ref(HOME), &[], None);
+    let found = scene.material.get_mut(&config_map_ref(HOME)).unwrap();
+    found.manager = Some("helm".into());
+}
+
+#[test]
+fn the_control_plane_s_config_map_is_made_only_where_something_waits_for_it() {
+    let mut scene = Scene::new(json!({})).with_workloads();
+    assert_eq!(scene.settle().status.phase, Some(Phase::Ready));
+    assert!(!scene.material.contains_key(&config_map_ref(HOME)));
+    rendered_by_helm(&mut scene);
+    scene.settle();
+    assert_eq!(scene.anchors(&config_map_ref(HOME)), [0], "it is filled");
+    // An uninstalled OpenChoreo takes it along, and a rotation waits for nothing there.
+    scene.material.remove(&config_map_ref(HOME));
+    scene.issuer = Issuer::Ready(ca(1));
+    assert_eq!(scene.settle().status.phase, Some(Phase::Ready));
+    assert!(!scene.material.contains_key(&config_map_ref(HOME)));
+    assert_eq!(scene.anchors(&config_map_ref(DATA)), [1]);
+    // A pod that mounts it could not start.
+    let waiting = super::pieces::workload(HOME, "dashboard", &[config_map_ref(HOME)]);
+    scene.workloads.push(waiting);
+    scene.settle();
+    assert_eq!(scene.anchors(&config_map_ref(HOME)), [1]);
+}
+
+#[test]
+fn three_upgrades_within_an_hour_are_no_contest() {
+    let mut scene = Scene::new(json!({})).with_workloads();
+    rendered_by_helm(&mut scene);
+    scene.settle();
+    for _ in 0..6 {
+        scene.now += days(1) / 200;
+        rendered_by_helm(&mut scene);
+        let found = scene.material.get_mut(&config_map_ref(HOME)).unwrap();
+        found.issuance = Some(format!("{HOME}/cluster-gateway"));
+        let planned = scene.settle();
+        assert_eq!(
+            planned.status.phase,
+            Some(Phase::Ready),
+            "{:#?}",
+            planned.status
+        );
+        assert_eq!(planned.status.contested, []);
+        assert_eq!(scene.anchors(&config_map_ref(HOME)), [0]);
+    }
+}
