@@ -104,6 +104,8 @@ pub struct Cluster {
     pub made_anew: BTreeSet<MaterialRef>,
     /// Two operators have led: each may restart what the other has restarted, until both see the same.
     pub two_led: bool,
+    /// The API server does not store the issuance's status.
+    pub refuses_status: bool,
     /// Namespaces that cannot be reached.
     pub away: BTreeSet<String>,
     /// Whether the key that stands beside each certificate is its key.
@@ -143,6 +145,7 @@ impl Cluster {
             deployments: BTreeMap::new(),
             made_anew: BTreeSet::new(),
             two_led: false,
+            refuses_status: false,
             away: BTreeSet::new(),
             wrong_keys: BTreeSet::new(),
             profiles: BTreeMap::new(),
@@ -305,10 +308,14 @@ impl Cluster {
     }
 
     pub fn add_plane(&mut self, plane: PlaneRef) {
+        self.add_plane_with(plane, "plane");
+    }
+
+    pub fn add_plane_with(&mut self, plane: PlaneRef, plane_id: &str) {
         let facts = Plane {
             plane: plane.clone(),
             resource_version: self.next_version(),
-            plane_id: "plane".into(),
+            plane_id: plane_id.into(),
             labels: BTreeMap::new(),
             value: None,
             anchors: Vec::new(),

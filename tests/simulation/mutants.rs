@@ -39,10 +39,14 @@ pub enum Mutant {
     Unconditional,
     /// What the issuer returns is stored as it is.
     TrustsIssuer,
+    /// What is stored of leaves that cannot be planned is forgotten.
+    OnlyPlanned,
+    /// Anchors are dropped though the status could not be stored.
+    NeedsNoMemory,
 }
 
 impl Mutant {
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 13] = [
         Self::TrustLater,
         Self::DistrustEarly,
         Self::UnknownIsFine,
@@ -54,6 +58,8 @@ impl Mutant {
         Self::IgnoresReplaces,
         Self::Unconditional,
         Self::TrustsIssuer,
+        Self::OnlyPlanned,
+        Self::NeedsNoMemory,
     ];
 
     /// It does not see what it should.
@@ -101,6 +107,17 @@ impl Mutant {
                 for read in observed.material.values_mut() {
                     if let Read::Found(found) = Arc::make_mut(read) {
                         found.replaces = false;
+                    }
+                }
+            }
+            Self::OnlyPlanned => {
+                let mut wanted = desired(&observed.issuance, &observed.planes);
+                wanted.settle(observed);
+                for leaf in &wanted.blocked {
+                    if !wanted.leaves.contains_key(&leaf.target) {
+                        observed
+                            .material
+                            .insert(leaf.material(), Arc::new(Read::Absent));
                     }
                 }
             }
@@ -175,7 +192,9 @@ impl Mutant {
             | Self::StoredIsLoaded
             | Self::IgnoresReplaces
             | Self::Unconditional
-            | Self::TrustsIssuer => {}
+            | Self::TrustsIssuer
+            | Self::OnlyPlanned
+            | Self::NeedsNoMemory => {}
         }
     }
 }

@@ -5,7 +5,7 @@ use std::collections::{BTreeSet, VecDeque};
 use external_ca_api::{ExternalCAIssuanceStatus, MANAGER, REPLACES_ANNOTATION};
 use external_ca_core::facts::decode_loaded;
 use external_ca_core::observed::{Issuer, MaterialKind, MaterialRef, Observed, PlaneRef, Read};
-use external_ca_core::plan::{Plan, Round, Step, Wiring, plan};
+use external_ca_core::plan::{Plan, Round, Step, Wiring, plan, without_memory};
 use external_ca_core::trust::Place;
 use external_ca_core::x509::{Certificate, PrivateKey, parse_bundle};
 use fastrand::Rng;
@@ -64,6 +64,8 @@ pub struct Operator {
     /// What it last stored or read back, and the issuance's version then.
     status: Option<ExternalCAIssuanceStatus>,
     version: u64,
+    /// The status cannot be stored: nothing is done that takes trust away.
+    unstorable: bool,
     /// Planes whose write may have happened, or not.
     in_doubt: BTreeSet<PlaneRef>,
     pub clock: SignedDuration,
@@ -102,6 +104,7 @@ impl Operator {
             said: None,
             status: None,
             version: 0,
+            unstorable: false,
             in_doubt: BTreeSet::new(),
             clock: SignedDuration::ZERO,
             turn: None,
@@ -120,10 +123,13 @@ impl Operator {
         }
         let lives = if turn.say_first {
             turn.say_first = false;
-            if !self.say(world, &turn, weather.answer) {
+            if self.say(world, &turn, weather.answer) {
+                self.said.clone_from(&self.status);
+            } else if self.unstorable {
+                turn.steps = self.admitted(world.mutant, &turn);
+            } else {
                 return Ok(());
             }
-            self.said.clone_from(&self.status);
             true
         } else if let Some(step) = turn.next() {
             self.call(world, &mut turn, &step, weather, &mut rng)?;
@@ -155,10 +161,11 @@ impl Operator {
             return Err("no plan, though nothing is in doubt".into());
         };
         let (planned, now) = (turn.planned.clone(), turn.now);
+        let whole = !self.unstorable;
         while self.turn.is_some() {
             self.act(world, &calm)?;
         }
-        if !planned.steps.is_empty() {
+        if !planned.steps.is_empty() && whole {
             let observed = self.view.observe(self.said.as_ref(), now, &mut || false);
             rules::repeats_nothing(&planned.steps, &plan(&observed, now).steps)?;
         }
@@ -206,18 +213,26 @@ impl Operator {
             mutant.spoil(&observed, &mut planned);
         }
         rules::of_plan(&observed, &planned)?;
-        let mut steps = planned.steps.clone();
+        let say_first = planned.say_first && !planned.steps.is_empty();
+        let forgetful = self.unstorable && !say_first;
+        let mut steps = match forgetful && world.mutant != Some(Mutant::NeedsNoMemory) {
+            true => without_memory(&observed, now),
+            false => planned.steps.clone(),
+        };
         // The steps of one round run side by side, except those of the last.
         rng.shuffle(&mut steps);
-        let rest = planned
+        let last = |step: &Step| step.round() == Round::Rest;
+        let rest: Vec<Step> = planned
             .steps
             .iter()
-            .filter(|step| step.round() == Round::Rest);
-        steps.retain(|step| step.round() != Round::Rest);
-        steps.extend(rest.cloned());
+            .filter(|step| last(step))
+            .cloned()
+            .collect();
+        steps.retain(|step| !last(step));
+        steps.extend(rest);
         steps.sort_by_key(Step::round);
         self.turn = Some(Turn {
-            say_first: planned.say_first && !steps.is_empty(),
+            say_first,
             steps: steps.into(),
             observed,
             planned,
@@ -228,6 +243,16 @@ impl Operator {
         Ok(())
     }
 
+    /// What is done though the status could not be stored.
+    fn admitted(&self, mutant: Option<Mutant>, turn: &Turn) -> VecDeque<Step> {
+        if mutant == Some(Mutant::NeedsNoMemory) {
+            return turn.steps.clone();
+        }
+        let mut steps = without_memory(&turn.observed, turn.now);
+        steps.sort_by_key(Step::round);
+        steps.into()
+    }
+
     /// Stores the status; false where it is not, as far as the operator knows. Where the issuance has changed it is read.
     fn say(&mut self, world: &mut World, turn: &Turn, answer: Answer) -> bool {
         use Answer::{Broken, Lost, Refused, Withheld};
@@ -235,7 +260,13 @@ impl Operator {
         let status = &turn.planned.status;
         let stored = self.status.as_ref().or(self.view.issuance.status.as_ref());
         if stored == Some(status) {
+            self.unstorable = false;
             return true;
+        }
+        if cluster.refuses_status {
+            cluster.say(|| "operator: the status is refused");
+            self.unstorable = true;
+            return false;
         }
         if matches!(answer, Broken | Refused | Withheld) {
             return false;
@@ -260,6 +291,7 @@ impl Operator {
         }
         self.status = Some(status.clone());
         self.version = cluster.issuance_version;
+        self.unstorable = false;
         true
     }
 
@@ -271,6 +303,12 @@ impl Operator {
         weather: &Weather,
         rng: &mut Rng,
     ) -> Result<(), String> {
+        if self.unstorable && step.drops() {
+            return Err(format!(
+                "{} drops an anchor, and nothing remembers it",
+                step.object()
+            ));
+        }
         let away = namespace(step).is_some_and(|name| world.cluster.away.contains(name));
         let answer = if away { Answer::Broken } else { weather.answer };
         let mut done = match answer {

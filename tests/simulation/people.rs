@@ -7,8 +7,9 @@ use external_ca_core::observed::{MaterialRef, PlaneRef};
 use external_ca_core::x509::Certificate;
 use fastrand::Rng;
 
-use crate::cluster::{Cluster, Content, PEOPLE, bundles, content};
+use crate::cluster::{AGENTS, Cluster, Content, PEOPLE, bundles, content};
 use crate::pki::{CAS, ca, names, stranger};
+use crate::story::Spoilt;
 
 #[derive(Clone, Copy, Debug)]
 pub enum Deed {
@@ -168,6 +169,45 @@ pub fn carry_out(cluster: &mut Cluster, deed: Deed) {
             cluster.touch(&workload, |deployment| deployment.scale(replicas));
         }
     }
+}
+
+/// A second plane whose planeID is another, and whose agent's certificate is to stand in the Secret of the first.
+pub fn rival(cluster: &mut Cluster, index: usize) {
+    let plane = PlaneRef {
+        kind: AGENTS[index].0,
+        namespace: Some("default".into()),
+        name: "rival".into(),
+    };
+    cluster.say(|| format!("somebody: {plane} comes or goes"));
+    match cluster.planes.contains_key(&plane) {
+        true => cluster.remove_plane(&plane),
+        false => cluster.add_plane_with(plane, "rival"),
+    }
+}
+
+/// Names that no certificate can have, in the spec, or no longer.
+pub fn spoil(cluster: &mut Cluster, what: Spoilt) {
+    cluster.say(|| format!("somebody: spoils, or puts right: {what:?}"));
+    let names = vec!["a..b".to_owned()];
+    let spec = spec(cluster);
+    match what {
+        Spoilt::Gateway if spec.gateway.dns_names.is_empty() => spec.gateway.dns_names = names,
+        Spoilt::Gateway => spec.gateway.dns_names.clear(),
+        Spoilt::Agents if spec.agents.is_empty() => {
+            let entry = serde_json::json!({"dnsNames": names});
+            spec.agents = vec![serde_json::from_value(entry).unwrap()];
+        }
+        Spoilt::Agents => spec.agents.clear(),
+    }
+}
+
+/// In the end nothing is left that cannot be planned.
+pub fn put_right(cluster: &mut Cluster) {
+    cluster.planes.retain(|plane, _| plane.name != "rival");
+    cluster.refuses_status = false;
+    let spec = spec(cluster);
+    spec.gateway.dns_names.clear();
+    spec.agents.clear();
 }
 
 /// What a person can want of the issuance; each change is a new generation.

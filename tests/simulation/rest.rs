@@ -28,6 +28,7 @@ pub fn come_to_rest(
     let cluster = &mut world.cluster;
     cluster.say(|| "the faults end");
     // Whoever changes the spec also says by it that contested fields may be written again.
+    people::put_right(cluster);
     people::spec(cluster).paused = false;
     cluster.away.clear();
     for deployment in cluster.deployments.values_mut() {

@@ -44,13 +44,49 @@ pub enum Event {
     Act(usize, Weather),
     /// A leader's watch lists everything anew.
     Relist(usize),
+    /// A second plane wants the Secret of an agent, or no longer does.
+    Rival(usize),
+    /// The spec says what cannot be planned, or is put right.
+    Spoil(Spoilt),
+    /// The API server does not store the status, or does again.
+    Refuse,
     /// A leader starts anew, or stops.
     Start(usize),
     Stop(usize),
 }
 
+/// What cannot be planned.
+#[derive(Clone, Copy, Debug)]
+pub enum Spoilt {
+    Gateway,
+    Agents,
+}
+
 impl Story {
     pub fn draw(seed: u64) -> Self {
+        let mut story = Self::plain(seed);
+        // A stream of its own: what was drawn before stays as it was.
+        let rng = &mut Rng::with_seed(seed ^ 0x5eed_0012);
+        for kind in 0..3 {
+            if rng.u8(..4) > 0 {
+                continue;
+            }
+            for _ in 0..rng.u8(1..4) {
+                let event = match kind {
+                    0 => Event::Rival(rng.usize(..AGENTS.len())),
+                    1 if rng.bool() => Event::Spoil(Spoilt::Gateway),
+                    1 => Event::Spoil(Spoilt::Agents),
+                    _ => Event::Refuse,
+                };
+                let at = rng.usize(..story.events.len());
+                story.events.insert(at, event);
+            }
+        }
+        story
+    }
+
+    /// Without what was added since the first seeds were kept.
+    pub fn plain(seed: u64) -> Self {
         let rng = &mut Rng::with_seed(seed);
         let by_hand = rng.u8(..3) == 0;
         let mut habits: Habits = std::array::from_fn(|_| rng.u8(..3) == 0);
@@ -181,6 +217,15 @@ impl Story {
                     if let Some(operator) = &mut leaders[leader] {
                         operator.list_again(cluster);
                     }
+                }
+                Event::Rival(index) => people::rival(cluster, index),
+                Event::Spoil(what) => people::spoil(cluster, what),
+                Event::Refuse => {
+                    cluster.refuses_status = !cluster.refuses_status;
+                    let refuses = cluster.refuses_status;
+                    cluster.say(|| format!("the API server stores a status: {}", !refuses));
+                    // What is handed out and not remembered is later taken for somebody else's.
+                    by_people.extend(0..CAS);
                 }
                 Event::Start(leader) => {
                     cluster.say(|| format!("operator {leader} starts"));

@@ -66,6 +66,29 @@ pub struct ExternalCAIssuanceStatus {
     /// When the next certificate is due for renewal.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub next_renewal: Option<Time>,
+
+    /// How many entries of these lists stand here no more, because the object would grow too large; absent where every
+    /// one does. What is not as it should be is listed first. Metrics tell of all.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub omitted: Option<Omitted>,
+}
+
+/// How many entries were left out of each list.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Omitted {
+    /// Of `certificates`.
+    #[schemars(range(max = 1_000_000))]
+    pub certificates: u32,
+    /// Of `planes`.
+    #[schemars(range(max = 1_000_000))]
+    pub planes: u32,
+    /// Of `rollouts`.
+    #[schemars(range(max = 1_000_000))]
+    pub rollouts: u32,
+    /// Of `contested`.
+    #[schemars(range(max = 1_000_000))]
+    pub contested: u32,
 }
 
 impl ExternalCAIssuanceStatus {

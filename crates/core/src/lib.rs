@@ -4,6 +4,7 @@
 //! ([`observed`]), asks [`plan::plan`] what to do, and does it.
 
 pub mod adopt;
+pub mod bounded;
 pub mod checks;
 pub mod desired;
 pub mod diagnosis;

@@ -516,10 +516,15 @@ impl Trust<'_> {
         }
     }
 
+    /// Whether an anchor leaves a place.
+    pub fn drops(&self, place: &Place, wanted: &[Certificate]) -> bool {
+        let mut stored = self.stored(place).unwrap_or_default().iter();
+        stored.any(|anchor| !wanted.contains(anchor))
+    }
+
     /// What must be as it was seen when an anchor leaves a place: the leaves that the place verifies.
     pub fn rests_on(&self, place: &Place, wanted: &[Certificate]) -> Vec<MaterialRef> {
-        let mut stored = self.stored(place).unwrap_or_default().iter();
-        match self.immediate || stored.all(|anchor| wanted.contains(anchor)) {
+        match self.immediate || !self.drops(place, wanted) {
             true => Vec::new(),
             false => {
                 let leaves = self.leaves(place).into_iter();

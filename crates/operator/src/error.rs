@@ -123,6 +123,19 @@ impl Error {
         }
     }
 
+    /// Whether the same request can only be refused again: it is not permitted, not valid, or too large.
+    pub fn is_final(&self) -> bool {
+        let Self::Api(error) = self else { return false };
+        match error.as_ref() {
+            kube::Error::Api(status) => {
+                (400..500).contains(&status.code) && status.code != 429
+                    || status.message.contains("request is too large")
+                    || status.reason == "ResourceExhausted"
+            }
+            _ => false,
+        }
+    }
+
     /// How long the API server asked to be left alone (`Retry-After`).
     pub fn retry_after(&self) -> Option<Duration> {
         let Self::Api(error) = self else { return None };

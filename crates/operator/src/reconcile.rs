@@ -5,10 +5,11 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use external_ca_api::{ExternalCAIssuance, ExternalCAIssuanceStatus, MANAGER, RENEW_ANNOTATION};
+use external_ca_core::bounded::bounded as bounded_status;
 use external_ca_core::desired::identity;
 use external_ca_core::lenient::Lenient;
 use external_ca_core::observed::PlaneRef;
-use external_ca_core::plan::{Plan, Step, plan, with_failures};
+use external_ca_core::plan::{Plan, Step, plan, with_failures, without_memory};
 use external_ca_core::snapshot::Scope;
 use external_ca_core::{Problem, Reason};
 use jiff::Timestamp;
@@ -31,6 +32,8 @@ use crate::watches::Watches;
 
 /// The status of one issuance is written at most this often.
 const STATUS_INTERVAL: Duration = Duration::from_secs(1);
+/// After so many failures in a row work goes on without a stored status.
+const STATUS_FAILURES: u32 = 3;
 /// What every reconcile shares.
 pub struct Context {
     /// The API server.
@@ -70,6 +73,10 @@ pub struct Memory {
     /// Planes whose last write may have happened, or not.
     in_doubt: BTreeSet<PlaneRef>,
     status_failures: u32,
+    /// When the status may be written again.
+    status_retry: Option<Instant>,
+    /// The status cannot be stored, or has not been several times in a row: nothing that takes trust away is done.
+    unstorable: bool,
 }
 
 /// One turn. It does not fail: what goes wrong is a condition, and the pause grows.
@@ -120,14 +127,23 @@ pub async fn reconcile(
     if say_first && !steps.is_empty() {
         let written =
             write_status(&context, &issuance, stored.as_ref(), &status, &mut memory).await;
-        if !matches!(written, Written::Yes) {
-            let action = next(&mut memory, &Outcome::default(), written, next_check, now);
-            context.memory().insert(uid, memory);
-            return Ok(action);
+        match written {
+            Written::Yes => {
+                memory.said.clone_from(&memory.status);
+                stored = memory.status.as_deref().cloned();
+            }
+            _ if memory.unstorable => {}
+            written => {
+                let action = next(&mut memory, &Outcome::default(), written, next_check, now);
+                context.memory().insert(uid, memory);
+                return Ok(action);
+            }
         }
-        memory.said.clone_from(&memory.status);
-        stored = Some(status.clone());
     }
+    let steps = match memory.unstorable {
+        true => without_memory(&observed, now),
+        false => steps,
+    };
     let (mut steps, mut failures) = memory.pace.admit(steps, started);
     if failures
         .iter()
@@ -206,7 +222,8 @@ enum Written {
     Later(Duration),
     /// The issuance had changed: what it says now is what the next turn rests on.
     Changed,
-    Failed(Option<Duration>),
+    /// It is written again after this pause.
+    Failed(Duration),
 }
 
 /// Nothing is said over what was not read: another operator that leads may have said something that must not be lost.
@@ -217,14 +234,16 @@ async fn write_status(
     status: &ExternalCAIssuanceStatus,
     memory: &mut Memory,
 ) -> Written {
+    let status = &bounded_status(status);
     if stored == Some(status) {
+        (memory.status_failures, memory.unstorable) = (0, false);
         return Written::Yes;
     }
-    if let Some(wait) = memory
-        .written
-        .and_then(|last| STATUS_INTERVAL.checked_sub(last.elapsed()))
-    {
-        return Written::Later(wait);
+    let now = Instant::now();
+    let interval = memory.written.map(|last| last + STATUS_INTERVAL);
+    let earliest = interval.into_iter().chain(memory.status_retry).max();
+    if let Some(earliest) = earliest.filter(|earliest| *earliest > now) {
+        return Written::Later(earliest - now);
     }
     let api: Api<Lenient<ExternalCAIssuance>> = Api::namespaced(
         context.client.clone(),
@@ -252,22 +271,43 @@ async fn write_status(
                     memory.said.clone_from(&memory.status);
                     Written::Changed
                 }
-                Err(error) => not_written(context, issuance, &error),
+                Err(error) => not_written(context, issuance, &error, memory).await,
             }
         }
         Ok(written) => {
             memory.version = written.resource_version();
             memory.status = Some(Arc::new(status.clone()));
+            (memory.status_failures, memory.unstorable) = (0, false);
+            memory.status_retry = None;
             Written::Yes
         }
-        Err(error) => not_written(context, issuance, &error),
+        Err(error) => not_written(context, issuance, &error, memory).await,
     }
 }
 
-fn not_written(context: &Context, issuance: &ExternalCAIssuance, error: &Error) -> Written {
-    context.metrics.failed(Reason::WriteFailed);
-    tracing::warn!(issuance = identity(issuance), reason = %Reason::WriteFailed, "status: {error}");
-    Written::Failed(error.retry_after())
+/// The condition cannot tell it: an Event does, a log and a metric.
+async fn not_written(
+    context: &Context,
+    issuance: &ExternalCAIssuance,
+    error: &Error,
+    memory: &mut Memory,
+) -> Written {
+    memory.status_failures = memory.status_failures.saturating_add(1);
+    memory.unstorable |= error.is_final() || memory.status_failures >= STATUS_FAILURES;
+    let pause = backoff(memory.status_failures).max(error.retry_after().unwrap_or_default());
+    memory.status_retry = Some(Instant::now() + pause);
+    let rest = match memory.unstorable {
+        true => "; until it is stored, no anchor is dropped and nothing is cut off at once",
+        false => "",
+    };
+    let message = format!(
+        "ExternalCAIssuance {}: the status cannot be stored: {error}{rest}",
+        identity(issuance)
+    );
+    let problem = Problem::new(Reason::WriteFailed, message);
+    context.metrics.failed(problem.reason);
+    tell(context, issuance, true, problem).await;
+    Written::Failed(pause)
 }
 
 /// A merge patch keeps what it does not name, so fields that are gone are named as null.
@@ -304,13 +344,11 @@ fn next(
         };
     }
     match written {
-        Written::Yes => memory.status_failures = 0,
+        Written::Yes => {}
         Written::Later(rest) => wait = wait.min(rest),
         Written::Changed => wait = wait.min(STATUS_INTERVAL),
-        Written::Failed(asked) => {
-            memory.status_failures = memory.status_failures.saturating_add(1);
-            wait = backoff(memory.status_failures).max(asked.unwrap_or_default());
-        }
+        Written::Failed(pause) if memory.unstorable => wait = wait.min(pause),
+        Written::Failed(pause) => wait = pause,
     }
     Action::requeue(wait)
 }
@@ -345,27 +383,29 @@ async fn publish(
         ));
     }
     for (bad, problem) in turned.chain(done) {
-        if bad {
-            tracing::warn!(issuance = identity(issuance), reason = %problem.reason, "{}", problem.message);
-        } else {
-            tracing::info!(issuance = identity(issuance), reason = %problem.reason, "{}", problem.message);
-        }
-        let event = Event {
-            type_: if bad {
-                EventType::Warning
-            } else {
-                EventType::Normal
-            },
-            reason: problem.reason.to_string(),
-            note: Some(external_ca_core::status::limit(problem.message, 1000)),
-            action: "Reconcile".into(),
-            secondary: None,
-        };
-        if let Err(error) =
-            bounded(context.recorder.publish(&event, &issuance.object_ref(&()))).await
-        {
-            tracing::debug!(%error, "event");
-        }
+        tell(context, issuance, bad, problem).await;
+    }
+}
+
+/// As log and as Event.
+async fn tell(context: &Context, issuance: &ExternalCAIssuance, bad: bool, problem: Problem) {
+    let type_ = if bad {
+        tracing::warn!(issuance = identity(issuance), reason = %problem.reason, "{}", problem.message);
+        EventType::Warning
+    } else {
+        tracing::info!(issuance = identity(issuance), reason = %problem.reason, "{}", problem.message);
+        EventType::Normal
+    };
+    let event = Event {
+        type_,
+        reason: problem.reason.to_string(),
+        note: Some(external_ca_core::status::limit(problem.message, 1000)),
+        action: "Reconcile".into(),
+        secondary: None,
+    };
+    let reference = issuance.object_ref(&());
+    if let Err(error) = bounded(context.recorder.publish(&event, &reference)).await {
+        tracing::debug!(%error, "event");
     }
 }
 

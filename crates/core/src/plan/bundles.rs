@@ -95,6 +95,7 @@ impl Draft<'_> {
             self.steps.push(Step::WriteBundle {
                 target: target.clone(),
                 resource_version: found.map(|found| found.resource_version.clone()),
+                drops: trust.drops(&Place::Material(target.clone()), &wanted),
                 rests_on: trust.rests_on(&Place::Material(target.clone()), &wanted),
                 anchors: wanted,
                 marks: lost
@@ -108,6 +109,9 @@ impl Draft<'_> {
 
     /// Whether there has been a bundle, going by what was said of its namespace.
     fn was_there(&self, bundle: &MaterialRef) -> bool {
+        if self.was_cut() {
+            return true;
+        }
         let said = self
             .previous()
             .map_or(&[][..], |status| &status.certificates);

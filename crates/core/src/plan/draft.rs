@@ -86,6 +86,12 @@ impl Draft<'_> {
         self.wake(self.now.saturating_add(delay).unwrap_or(Timestamp::MAX));
     }
 
+    /// Whether the earlier status does not name every certificate: no guard may conclude anything from what it lacks.
+    pub(super) fn was_cut(&self) -> bool {
+        self.previous()
+            .is_some_and(|status| status.omitted.is_some())
+    }
+
     pub(super) fn previous(&self) -> Option<&ExternalCAIssuanceStatus> {
         self.observed.issuance.status.as_ref()
     }

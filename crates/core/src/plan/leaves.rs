@@ -271,7 +271,8 @@ impl Draft<'_> {
         let replaces = match context.stored {
             Read::Absent => lost
                 .and_then(|lost| lost.serial.clone())
-                .or_else(|| trust.lost_anchors()),
+                .or_else(|| trust.lost_anchors())
+                .or_else(|| self.was_cut().then(|| "unknown".to_owned())),
             _ => None,
         };
         let end = match lost {

@@ -96,6 +96,17 @@ pub fn plan(observed: &Observed, now: Timestamp) -> Plan {
     draft.finish()
 }
 
+/// What may be done while the status cannot be stored: all but what takes trust away. What is handed out and not remembered
+/// is later taken for somebody else's, so that bundles only grow.
+pub fn without_memory(observed: &Observed, now: Timestamp) -> Vec<Step> {
+    let mut staged = observed.clone();
+    let spec = &mut Arc::make_mut(&mut staged.issuance).spec;
+    spec.rotation.strategy = RotationStrategy::Staged;
+    let mut steps = plan(&staged, now).steps;
+    steps.retain(|step| !step.drops());
+    steps
+}
+
 impl Draft<'_> {
     fn run(&mut self) {
         for (target, problem) in self.desired.problems.clone() {

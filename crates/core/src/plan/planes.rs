@@ -20,7 +20,7 @@ impl Draft<'_> {
             let result = self.wire(trust, plane, mode, retiring);
             let (wired, reason) = match result {
                 Ok(None) => (true, None),
-                Ok(Some((client_ca, rests_on))) => {
+                Ok(Some((client_ca, drops, rests_on))) => {
                     let message = format!("writing the clientCA of {}", plane.plane);
                     self.waiting
                         .push((Area::Planes, Problem::new(Reason::Progressing, message)));
@@ -28,6 +28,7 @@ impl Draft<'_> {
                         plane: plane.plane.clone(),
                         resource_version: plane.resource_version.clone(),
                         client_ca,
+                        drops,
                         rests_on,
                     });
                     (false, Some(Reason::Progressing))
@@ -61,7 +62,7 @@ impl Draft<'_> {
         plane: &Plane,
         mode: ClientCa,
         retiring: &[Certificate],
-    ) -> Result<Option<(Wiring, Vec<MaterialRef>)>, Problem> {
+    ) -> Result<Option<(Wiring, bool, Vec<MaterialRef>)>, Problem> {
         let name = &plane.plane;
         let anchor = trust.ca.anchor();
         if trust.refers_to_trust_secret(plane) {
@@ -130,52 +131,56 @@ impl Draft<'_> {
                 ),
             )
         });
-        let wiring = match mode {
-            ClientCa::SecretRef if foreign.is_none() => {
-                let Some(field) = plane.reference_field else {
-                    return Err(Problem::new(
-                        Reason::ClientCAMismatch,
-                        format!(
-                            "{name}: this version of the resource knows no Secret reference; use planes.clientCA: Value"
-                        ),
-                    ));
-                };
-                let stored = trust
-                    .stored(&Place::Material(trust.trust_secret.clone()))
-                    .unwrap_or_default();
-                let may_leave = |old: &&Certificate| trust.immediate && retiring.contains(old);
-                let kept = plane.anchors.iter().filter(|old| !may_leave(old));
-                let holds: Vec<Certificate> = kept.chain([anchor]).cloned().collect();
-                if holds.iter().any(|one| !stored.contains(one)) {
-                    return Err(Problem::new(
-                        Reason::Progressing,
-                        format!("{name} waits for {}", trust.trust_secret),
-                    ));
-                }
-                let wiring = Wiring::Reference {
-                    field,
-                    secret: trust.trust_secret.object.clone(),
-                    holds,
-                };
-                (wiring, Vec::new())
-            }
-            _ => {
-                let Some(wanted) = trust.wanted(&Place::ClientCa(name.clone()), retiring) else {
-                    return Err(Problem::new(
-                        Reason::Progressing,
-                        format!("{name} waits until its agent's certificate can be read"),
-                    ));
-                };
-                if same(&plane.anchors, &wanted) {
-                    return foreign.map_or(Ok(None), Err);
-                }
-                let rests_on = trust.rests_on(&Place::ClientCa(name.clone()), &wanted);
-                (Wiring::Value(encode_bundle(&wanted)), rests_on)
-            }
-        };
+        let by_value = mode == ClientCa::Value || foreign.is_some();
         if let Some(problem) = foreign {
-            self.problem(Area::Planes, name, problem);
+            // Its agent is served all the same.
+            self.warn(Area::Planes, name, problem);
         }
+        let wiring = if by_value {
+            let place = Place::ClientCa(name.clone());
+            let Some(wanted) = trust.wanted(&place, retiring) else {
+                return Err(Problem::new(
+                    Reason::Progressing,
+                    format!("{name} waits until its agent's certificate can be read"),
+                ));
+            };
+            if same(&plane.anchors, &wanted) {
+                return Ok(None);
+            }
+            let (drops, rests_on) = (
+                trust.drops(&place, &wanted),
+                trust.rests_on(&place, &wanted),
+            );
+            (Wiring::Value(encode_bundle(&wanted)), drops, rests_on)
+        } else {
+            let Some(field) = plane.reference_field else {
+                return Err(Problem::new(
+                    Reason::ClientCAMismatch,
+                    format!(
+                        "{name}: this version of the resource knows no Secret reference; use planes.clientCA: Value"
+                    ),
+                ));
+            };
+            let stored = trust
+                .stored(&Place::Material(trust.trust_secret.clone()))
+                .unwrap_or_default();
+            let may_leave = |old: &&Certificate| trust.immediate && retiring.contains(old);
+            let kept = plane.anchors.iter().filter(|old| !may_leave(old));
+            let holds: Vec<Certificate> = kept.chain([anchor]).cloned().collect();
+            if holds.iter().any(|one| !stored.contains(one)) {
+                return Err(Problem::new(
+                    Reason::Progressing,
+                    format!("{name} waits for {}", trust.trust_secret),
+                ));
+            }
+            let drops = plane.anchors.iter().any(|old| !holds.contains(old));
+            let wiring = Wiring::Reference {
+                field,
+                secret: trust.trust_secret.object.clone(),
+                holds,
+            };
+            (wiring, drops, Vec::new())
+        };
         let was_wired = self.previous().is_some_and(|status| {
             status.planes.iter().any(|old| {
                 old.wired

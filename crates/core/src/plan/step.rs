@@ -29,6 +29,8 @@ pub enum Step {
         anchors: Vec<Certificate>,
         /// Annotations of the object: what it may replace.
         marks: BTreeMap<&'static str, String>,
+        /// Whether an anchor leaves it.
+        drops: bool,
         /// Only if these leaves are still as they were seen: an anchor is dropped.
         rests_on: Vec<MaterialRef>,
     },
@@ -40,6 +42,8 @@ pub enum Step {
         resource_version: String,
         /// What it is to say.
         client_ca: Wiring,
+        /// Whether an anchor leaves it.
+        drops: bool,
         /// Only if these leaves are still as they were seen: an anchor is dropped.
         rests_on: Vec<MaterialRef>,
     },
@@ -90,6 +94,14 @@ impl Step {
         match self {
             Self::WriteBundle { rests_on, .. } | Self::WirePlane { rests_on, .. } => rests_on,
             _ => &[],
+        }
+    }
+
+    /// Whether it takes trust away.
+    pub fn drops(&self) -> bool {
+        match self {
+            Self::WriteBundle { drops, .. } | Self::WirePlane { drops, .. } => *drops,
+            _ => false,
         }
     }
 
