@@ -118,6 +118,10 @@ impl Mutant {
                         observed
                             .material
                             .insert(leaf.material(), Arc::new(Read::Absent));
+                        let target = leaf.target.to_string();
+                        if let Some(status) = &mut Arc::make_mut(&mut observed.issuance).status {
+                            status.certificates.retain(|told| told.target != target);
+                        }
                     }
                 }
             }
@@ -187,13 +191,21 @@ impl Mutant {
                 }
             }
             Self::Unsaid => planned.say_first = false,
+            Self::OnlyPlanned => {
+                for step in &mut planned.steps {
+                    if let Step::WriteBundle { rests_on, .. } | Step::WirePlane { rests_on, .. } =
+                        step
+                    {
+                        rests_on.retain(|leaf| observed.material[leaf].found().is_some());
+                    }
+                }
+            }
             Self::UnknownIsFine
             | Self::Forgetful
             | Self::StoredIsLoaded
             | Self::IgnoresReplaces
             | Self::Unconditional
             | Self::TrustsIssuer
-            | Self::OnlyPlanned
             | Self::NeedsNoMemory => {}
         }
     }

@@ -7,7 +7,7 @@ use external_ca_core::observed::{MaterialRef, PlaneRef};
 use external_ca_core::x509::Certificate;
 use fastrand::Rng;
 
-use crate::cluster::{AGENTS, Cluster, Content, PEOPLE, bundles, content};
+use crate::cluster::{AGENTS, Cluster, Content, HOME, PEOPLE, bundles, content, home_of};
 use crate::pki::{CAS, ca, names, stranger};
 use crate::story::Spoilt;
 
@@ -117,7 +117,11 @@ pub fn carry_out(cluster: &mut Cluster, deed: Deed) {
         Deed::Delete(index) => {
             let leaves = cluster.profiles.keys().cloned();
             let all: Vec<MaterialRef> = leaves.chain(bundles()).collect();
-            cluster.delete(&all[index % all.len()]);
+            let target = &all[index % all.len()];
+            // Whoever deletes the last copy of a CA that is still needed leaves nothing to restore it from.
+            if !is_last_copy(cluster, target) {
+                cluster.delete(target);
+            }
         }
         Deed::Plane(index) => {
             let all = planes();
@@ -169,6 +173,30 @@ pub fn carry_out(cluster: &mut Cluster, deed: Deed) {
             cluster.touch(&workload, |deployment| deployment.scale(replicas));
         }
     }
+}
+
+/// Whether an anchor stands in this bundle, and in no other place that belongs to a plane or to the control plane.
+fn is_last_copy(cluster: &Cluster, target: &MaterialRef) -> bool {
+    let Some(stored) = cluster.material.get(target) else {
+        return false;
+    };
+    let lives = |namespace: &str| {
+        namespace == HOME
+            || cluster
+                .planes
+                .keys()
+                .any(|plane| home_of(plane) == namespace)
+    };
+    let others = bundles()
+        .into_iter()
+        .filter(|place| place != target && lives(&place.object.namespace));
+    let others = others.filter_map(|place| cluster.material.get(&place).map(content));
+    let elsewhere: Vec<&Certificate> = others
+        .flat_map(|other| &other.anchors)
+        .chain(cluster.planes.values().flat_map(|plane| &plane.anchors))
+        .collect();
+    let anchors = &content(stored).anchors;
+    anchors.iter().any(|anchor| !elsewhere.contains(&anchor))
 }
 
 /// A second plane whose planeID is another, and whose agent's certificate is to stand in the Secret of the first.

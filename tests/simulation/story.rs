@@ -67,22 +67,43 @@ impl Story {
         let mut story = Self::plain(seed);
         // A stream of its own: what was drawn before stays as it was.
         let rng = &mut Rng::with_seed(seed ^ 0x5eed_0012);
-        for kind in 0..3 {
+        for kind in 0..4 {
             if rng.u8(..4) > 0 {
                 continue;
             }
-            for _ in 0..rng.u8(1..4) {
-                let event = match kind {
-                    0 => Event::Rival(rng.usize(..AGENTS.len())),
-                    1 if rng.bool() => Event::Spoil(Spoilt::Gateway),
-                    1 => Event::Spoil(Spoilt::Agents),
-                    _ => Event::Refuse,
-                };
-                let at = rng.usize(..story.events.len());
-                story.events.insert(at, event);
+            let replace = Event::Person(Deed::ReplaceCa(rng.usize(..CAS)));
+            let leaves = AGENTS.len() + 1;
+            match kind {
+                // The new leaf must wait for who still holds the bundle that was lost.
+                0 => {
+                    let bundle = Deed::Delete(leaves + rng.usize(..AGENTS.len()));
+                    let leaf = Deed::Delete(rng.usize(..leaves));
+                    story.weave(rng, [Event::Person(bundle), replace, Event::Person(leaf)]);
+                }
+                1 => {
+                    let what = match rng.bool() {
+                        true => Spoilt::Gateway,
+                        false => Spoilt::Agents,
+                    };
+                    story.weave(rng, [Event::Spoil(what), replace]);
+                }
+                2 => {
+                    let which = Event::Rival(rng.usize(..AGENTS.len()));
+                    story.weave(rng, [which, replace, which]);
+                }
+                _ => story.weave(rng, [Event::Refuse, replace, Event::Refuse]),
             }
         }
         story
+    }
+
+    /// Puts events between those that there are, in their order.
+    fn weave<const N: usize>(&mut self, rng: &mut Rng, events: [Event; N]) {
+        let mut at = rng.usize(..self.events.len());
+        for event in events {
+            self.events.insert(at, event);
+            at = (at + rng.usize(1..24)).min(self.events.len());
+        }
     }
 
     /// Without what was added since the first seeds were kept.

@@ -77,8 +77,6 @@ pub fn control_plane_of(release: Release, namespace: &str) -> String {
     };
     let mut gateway_labels = labels("cluster-gateway");
     gateway_labels["app"] = json!("cluster-gateway");
-    let placeholder = "# Placeholder certificate - will be replaced by actual CA certificate\n\
-        # after cluster-gateway TLS secret is ready\n";
     let service = format!("cluster-gateway.{namespace}.svc.cluster.local:8443");
     let mut gateway_mounts = vec![(
         "server-certs",
@@ -107,7 +105,7 @@ pub fn control_plane_of(release: Release, namespace: &str) -> String {
         json!({
             "apiVersion": "v1", "kind": "ConfigMap",
             "metadata": {"name": "cluster-gateway-ca", "namespace": namespace, "labels": labels("cluster-gateway")},
-            "data": {"ca.crt": placeholder},
+            "data": {"ca.crt": PLACEHOLDER},
         }),
         json!({
             "apiVersion": "v1", "kind": "Service",
@@ -158,7 +156,7 @@ pub fn control_plane_of(release: Release, namespace: &str) -> String {
             objects.push(json!({
                 "apiVersion": "v1", "kind": "Secret",
                 "metadata": {"name": name, "namespace": namespace},
-                "stringData": {"ca.crt": placeholder},
+                "stringData": {"ca.crt": PLACEHOLDER},
             }));
         }
         objects.push(service_account("openchoreo-api", namespace));
@@ -340,6 +338,19 @@ pub fn ca_secret(namespace: &str, name: &str, ca: &crate::openssl::Ca) -> String
         "apiVersion": "v1", "kind": "Secret", "type": "kubernetes.io/tls",
         "metadata": {"name": name, "namespace": namespace},
         "stringData": {"tls.crt": format!("{}{}", ca.certificate, ca.parents), "tls.key": ca.key},
+    })])
+}
+
+/// What the control-plane chart renders into the ConfigMap of the bundle, and puts back at each upgrade.
+pub const PLACEHOLDER: &str = "# Placeholder certificate - will be replaced by actual CA certificate\n\
+    # after cluster-gateway TLS secret is ready\n";
+
+/// The ConfigMap of the bundle as OpenChoreo's control-plane chart makes it.
+pub fn unfilled_bundle(namespace: &str) -> String {
+    yaml(&[json!({
+        "apiVersion": "v1", "kind": "ConfigMap",
+        "metadata": {"name": "cluster-gateway-ca", "namespace": namespace},
+        "data": {"ca.crt": PLACEHOLDER},
     })])
 }
 

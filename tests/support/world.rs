@@ -41,7 +41,8 @@ pub struct World {
 }
 
 impl World {
-    /// OpenChoreo's CRDs of that release and source, the namespaces and the chart's rights with its default values.
+    /// OpenChoreo's CRDs of that release and source, the ConfigMap that its control-plane chart leaves unfilled, the
+    /// namespaces and the chart's rights with its default values.
     pub async fn start(source: CrdSource, release: Release) -> Result<Self> {
         Self::start_with(source, release, json!({})).await
     }
@@ -52,6 +53,7 @@ impl World {
         for crd in openchoreo_crds_from(source, release) {
             apply_yaml(&world.admin, &crd).await?;
         }
+        apply_yaml(&world.admin, &openchoreo::unfilled_bundle(CONTROL_PLANE)).await?;
         Ok(world)
     }
 

@@ -134,10 +134,15 @@ fn authority(context: &LeafContext<'_>) -> Option<Problem> {
     )
 }
 
-/// A CA's key is lost for good where a leaf takes its place.
+/// A CA's key is lost for good where a leaf takes its place. In a Secret of ours a CA's certificate beside another key is
+/// somebody's slip.
 fn holds_ca(context: &LeafContext<'_>) -> Option<Problem> {
     let stored = certificate(context.stored)?;
-    if !stored.is_ca() {
+    let has_its_key = || match &context.stored.found().map(|found| &found.leaf) {
+        Some(Leaf::Present { key_matches, .. }) => *key_matches,
+        _ => false,
+    };
+    if !stored.is_ca() || is_ours(context) && !has_its_key() {
         return None;
     }
     problem(

@@ -229,13 +229,26 @@ impl Trust<'_> {
         }
     }
 
-    /// Whether nothing is presented of a leaf that cannot be planned, as far as can be read.
+    /// Whether nothing is presented of a leaf that cannot be planned, as far as can be read: nothing stands there, and nothing
+    /// was ever told of it, so that no pod holds what stood there before.
     fn is_void(&self, leaf: &DesiredLeaf) -> bool {
+        if !leaf.blocked {
+            return false;
+        }
         let stored = self.observed.material.get(&leaf.material());
+        let is_unknown = matches!(stored.map(AsRef::as_ref), Some(Read::Unknown(_)));
         let is_leaf = |chain: &[Certificate]| chain.first().is_some_and(|first| !first.is_ca());
-        leaf.blocked
-            && !self.chain(leaf).is_some_and(is_leaf)
-            && !matches!(stored.map(AsRef::as_ref), Some(Read::Unknown(_)))
+        let target = leaf.target.to_string();
+        let was_told = self
+            .observed
+            .issuance
+            .status
+            .as_ref()
+            .is_some_and(|status| {
+                let mut told = status.certificates.iter();
+                status.omitted.is_some() || told.any(|told| told.target == target)
+            });
+        !is_unknown && !was_told && !self.chain(leaf).is_some_and(is_leaf)
     }
 
     /// Whether a leaf chains to one of the anchors, at some time while it is valid: a clock that is wrong here must not
