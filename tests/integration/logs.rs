@@ -8,8 +8,8 @@ use external_ca_tests::wait::{PATIENCE, wait_for};
 use external_ca_tests::world::World;
 use external_ca_tests::{Operator, OperatorOptions, Proxy, Result, world};
 use k8s_openapi::api::core::v1::Secret;
-use kube::Api;
 use kube::api::ListParams;
+use kube::{Api, ResourceExt};
 use serde_json::json;
 use std::collections::BTreeSet;
 
@@ -141,6 +141,15 @@ async fn no_log_level_shows_a_key_whatever_answers_do_not_parse() -> Result<()> 
         .await;
         keys.extend(key_lines(&world).await?);
         proxy.clear_fault();
+        wait_for("the request to be granted", PATIENCE, async || {
+            let found = world.issuances().get(world::ISSUANCE).await;
+            let found = found.map_err(|error| error.to_string())?;
+            match found.annotations().contains_key("pki.openchoreo.dev/renew") {
+                true => Err("it stands there".to_owned()),
+                false => Ok(()),
+            }
+        })
+        .await;
         world.ready().await;
         keys.extend(key_lines(&world).await?);
     }

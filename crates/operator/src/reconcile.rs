@@ -34,6 +34,8 @@ use crate::watches::Watches;
 const STATUS_INTERVAL: Duration = Duration::from_secs(1);
 /// After so many failures in a row work goes on without a stored status.
 const STATUS_FAILURES: u32 = 3;
+/// Dropping an anchor waits for it: it is tried again at the latest after this time.
+const STATUS_PAUSE: Duration = Duration::from_secs(20);
 /// What every reconcile shares.
 pub struct Context {
     /// The API server.
@@ -140,7 +142,8 @@ pub async fn reconcile(
             }
         }
     }
-    let steps = match memory.unstorable {
+    let forgetful = memory.unstorable;
+    let steps = match forgetful {
         true => without_memory(&observed, now),
         false => steps,
     };
@@ -178,6 +181,9 @@ pub async fn reconcile(
     )
     .await;
 
+    // What had to wait for a stored status waits no longer.
+    let resumed = forgetful && !memory.unstorable;
+    let next_check = if resumed { now } else { next_check };
     let action = next(&mut memory, &outcome, written, next_check, now);
     context.memory().insert(uid, memory);
     if context
@@ -294,7 +300,8 @@ async fn not_written(
 ) -> Written {
     memory.status_failures = memory.status_failures.saturating_add(1);
     memory.unstorable |= error.is_final() || memory.status_failures >= STATUS_FAILURES;
-    let pause = backoff(memory.status_failures).max(error.retry_after().unwrap_or_default());
+    let pause = backoff(memory.status_failures).min(STATUS_PAUSE);
+    let pause = pause.max(error.retry_after().unwrap_or_default());
     memory.status_retry = Some(Instant::now() + pause);
     let rest = match memory.unstorable {
         true => "; until it is stored, no anchor is dropped and nothing is cut off at once",

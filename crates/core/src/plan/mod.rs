@@ -116,20 +116,22 @@ impl Draft<'_> {
         }
         let (additional, unknown) = self.additional_anchors();
         let issuer = self.observed.issuer.clone();
-        let invalid = selector_defect(&self.observed.issuance);
-        match (issuer.chain(), &issuer) {
-            // Which planes are meant is not known, nor whom they trust.
-            _ if invalid.is_some() => {
-                let object = self.issuance();
-                invalid.map(|problem| self.problem(Area::Planes, object, problem));
+        match (
+            selector_defect(&self.observed.issuance),
+            issuer.chain(),
+            &issuer,
+        ) {
+            // Which planes are meant is not known, nor what they trust.
+            (Some(problem), ..) => {
+                self.problem(Area::Planes, self.issuance(), problem);
                 self.keep_status();
             }
-            (Some(ca), _) => match self.unfit(ca) {
+            (None, Some(ca), _) => match self.unfit(ca) {
                 Some(problem) => self.refuse(problem),
                 None => self.with_issuer(ca, &additional, &unknown),
             },
-            (None, Issuer::Refused(problem)) => self.refuse(problem.clone()),
-            (None, _) => self.without_issuer(),
+            (None, None, Issuer::Refused(problem)) => self.refuse(problem.clone()),
+            (None, None, _) => self.without_issuer(),
         }
         for unread in &self.observed.unreadable {
             let area = match unread.planes {

@@ -68,7 +68,8 @@ fn where_none_stands_the_plane_that_may_be_written_comes_first() {
 /// What cannot be planned, for whatever reason, is presented all the same.
 #[test]
 fn an_old_ca_stays_while_a_leaf_that_cannot_be_planned_needs_it() {
-    let spoil: [(&str, fn(&mut Scene)); 4] = [
+    type Spoil = fn(&mut Scene);
+    let spoil: [(&str, Spoil); 4] = [
         ("two that have no certificate", |scene| {
             rival(scene, "default");
             // What stands there is neither's: its planeID was another.

@@ -12,8 +12,10 @@ use std::sync::Arc;
 use external_ca_api::ExternalCAIssuance;
 use external_ca_core::desired::{desired, namespace};
 use external_ca_core::facts;
+use external_ca_core::lenient::{Lenient, Undecodable};
 use external_ca_core::observed::{
-    Material, MaterialKind, MaterialRef, Observed, Plane, Read, Workload, WorkloadKind,
+    Material, MaterialKind, MaterialRef, ObjectRef, Observed, Plane, Read, Workload, WorkloadKind,
+    WorkloadRef,
 };
 use external_ca_core::snapshot::{CaPem, Needs, Scope, Seen, workloads_of};
 use futures::{StreamExt, stream};
@@ -217,13 +219,13 @@ async fn workloads(client: &Client, lists: BTreeSet<(WorkloadKind, String)>, see
         .map(|(kind, namespace)| async move {
             let found = match kind {
                 WorkloadKind::Deployment => {
-                    list::<Deployment>(client, &namespace, facts::deployment).await
+                    list::<Deployment>(client, kind, &namespace, facts::deployment).await
                 }
                 WorkloadKind::StatefulSet => {
-                    list::<StatefulSet>(client, &namespace, facts::stateful_set).await
+                    list::<StatefulSet>(client, kind, &namespace, facts::stateful_set).await
                 }
                 WorkloadKind::DaemonSet => {
-                    list::<DaemonSet>(client, &namespace, facts::daemon_set).await
+                    list::<DaemonSet>(client, kind, &namespace, facts::daemon_set).await
                 }
             };
             (workloads_of(kind, &namespace), found)
@@ -232,9 +234,16 @@ async fn workloads(client: &Client, lists: BTreeSet<(WorkloadKind, String)>, see
     for (list, found) in results.collect::<Vec<_>>().await {
         match found {
             Ok(found) => {
-                let mounting = found.into_iter().filter(|found| !found.mounts.is_empty());
-                let entries = mounting.map(|found| (found.workload.clone(), Arc::new(found)));
-                seen.workloads.extend(entries);
+                for (workload, found) in found {
+                    match found {
+                        Ok(found) if found.mounts.is_empty() => {}
+                        Ok(found) => drop(seen.workloads.insert(workload, Arc::new(found))),
+                        Err(error) => {
+                            let why = error.to_string();
+                            seen.broken_workloads.insert(workload, why);
+                        }
+                    }
+                }
             }
             Err(why) => {
                 let why = format!("{list} cannot be read: {why}");
@@ -244,19 +253,31 @@ async fn workloads(client: &Client, lists: BTreeSet<(WorkloadKind, String)>, see
     }
 }
 
+type Listed = Vec<(WorkloadRef, Result<Workload, Undecodable>)>;
+
 async fn list<K>(
     client: &Client,
+    kind: WorkloadKind,
     namespace: &str,
     facts: fn(&K) -> Option<Workload>,
-) -> Result<Vec<Workload>, String>
+) -> Result<Listed, String>
 where
     K: Resource<DynamicType = (), Scope = NamespaceResourceScope> + Clone + Debug,
     K: DeserializeOwned,
 {
-    let api: Api<K> = Api::namespaced(client.clone(), namespace);
+    let api: Api<Lenient<K>> = Api::namespaced(client.clone(), namespace);
     let found = api.list(&ListParams::default()).await;
     let found = found.map_err(|error| api_message(&error))?;
-    Ok(found.items.iter().filter_map(facts).collect())
+    let found = found.items.iter().filter_map(|object| {
+        let object_ref = ObjectRef::new(namespace, object.name_any());
+        let workload = WorkloadRef {
+            kind,
+            object: object_ref,
+        };
+        let facts = object.decoded().map(facts).map_err(Clone::clone);
+        Some((workload, facts.transpose()?))
+    });
+    Ok(found.collect())
 }
 
 /// Older issuances may own what this one wants.
@@ -266,7 +287,7 @@ async fn issuances(
     notes: &mut Vec<String>,
 ) -> Vec<Arc<ExternalCAIssuance>> {
     let everything = ListParams::default();
-    let all: Api<ExternalCAIssuance> = Api::all(client.clone());
+    let all: Api<Lenient<ExternalCAIssuance>> = Api::all(client.clone());
     let found = match all.list(&everything).await {
         Ok(found) => Ok(found),
         Err(_) => {
@@ -274,12 +295,26 @@ async fn issuances(
             notes.push(format!(
                 "the ExternalCAIssuances of other namespaces than {own} cannot be read; none of them is expected to own the same objects"
             ));
-            let own: Api<ExternalCAIssuance> = Api::namespaced(client.clone(), &own);
+            let own: Api<Lenient<ExternalCAIssuance>> = Api::namespaced(client.clone(), &own);
             own.list(&everything).await
         }
     };
     match found {
-        Ok(found) => found.into_iter().map(Arc::new).collect(),
+        Ok(found) => {
+            let mut decoded = Vec::new();
+            for object in found {
+                let name = format!(
+                    "{}/{}",
+                    object.namespace().unwrap_or_default(),
+                    object.name_any()
+                );
+                match object.into_decoded() {
+                    Ok(found) => decoded.push(Arc::new(found)),
+                    Err(error) => notes.push(format!("ExternalCAIssuance {name}: {error}")),
+                }
+            }
+            decoded
+        }
         Err(_) => Vec::new(),
     }
 }

@@ -6,9 +6,11 @@ use std::sync::Arc;
 use external_ca_api::PlaneKind;
 use external_ca_core::discovery::{self, Answers, Ask, ServedKind};
 use external_ca_core::facts;
+use external_ca_core::lenient::Lenient;
+use external_ca_core::observed::PlaneRef;
 use external_ca_core::snapshot::Seen;
 use kube::api::{DynamicObject, ListParams};
-use kube::{Api, Client};
+use kube::{Api, Client, ResourceExt};
 use serde_json::Value;
 
 use crate::error::api_message;
@@ -30,9 +32,23 @@ pub async fn read(
     };
     let mut planes: Vec<(PlaneKind, DynamicObject)> = Vec::new();
     for served in &kinds {
-        let api: Api<DynamicObject> = Api::all_with(client.clone(), &served.resource);
+        let api: Api<Lenient<DynamicObject>> = Api::all_with(client.clone(), &served.resource);
         match api.list(&ListParams::default()).await {
-            Ok(found) => planes.extend(found.into_iter().map(|plane| (served.kind, plane))),
+            Ok(found) => {
+                for plane in found {
+                    let reference = PlaneRef {
+                        kind: served.kind,
+                        namespace: plane.namespace(),
+                        name: plane.name_any(),
+                    };
+                    match plane.into_decoded() {
+                        Ok(plane) => planes.push((served.kind, plane)),
+                        Err(error) => {
+                            seen.broken_planes.insert(reference, error.to_string());
+                        }
+                    }
+                }
+            }
             Err(error) => {
                 let list = format!(
                     "the {}s ({})",

@@ -193,7 +193,8 @@ impl View {
             Node::new(format!("{} {line}", self.mark(tone)))
         });
         let count = status.certificates_ready.as_deref().unwrap_or_default();
-        Node::new(format!("Certificates {count}")).with(children)
+        let more = omitted(status.omitted.unwrap_or_default().certificates);
+        Node::new(format!("Certificates {count}")).with(children.chain(more))
     }
 
     fn planes(&self, status: &ExternalCAIssuanceStatus) -> Node {
@@ -230,7 +231,8 @@ impl View {
             Node::new(format!("{} {line}", self.mark(tone)))
         });
         let wired = status.planes.iter().filter(|plane| plane.wired).count();
-        Node::new(format!("Planes {wired}/{}", status.planes.len())).with(children)
+        let more = omitted(status.omitted.unwrap_or_default().planes);
+        Node::new(format!("Planes {wired}/{}", status.planes.len())).with(children.chain(more))
     }
 
     fn rollouts(&self, status: &ExternalCAIssuanceStatus) -> Node {
@@ -296,6 +298,12 @@ impl View {
 
 fn date(time: Timestamp) -> String {
     time.strftime("%Y-%m-%d").to_string()
+}
+
+/// What the status left out, because it would grow too large.
+fn omitted(count: u32) -> Option<Node> {
+    let text = format!("and {count} more, which the status leaves out: metrics tell of them");
+    (count > 0).then(|| Node::new(text))
 }
 
 /// The issuance's namespace and those of the agents: the gateway's and all further certificates have no bundle of
@@ -412,6 +420,16 @@ mod tests {
             "{wide}"
         );
         assert!(!is_ready(&issuance));
+    }
+
+    #[test]
+    fn what_the_status_leaves_out_is_counted() {
+        let issuance = issuance(json!({"omitted": {"certificates": 12, "planes": 3}}));
+        let shown = shown(&issuance, false);
+        assert!(
+            shown.contains("and 12 more") && shown.contains("and 3 more"),
+            "{shown}"
+        );
     }
 
     #[test]
