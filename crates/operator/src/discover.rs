@@ -37,7 +37,7 @@ impl Watches {
         loop {
             pause = (pause * 2).min(DISCOVERY);
             match planes::state(&self.client, known.as_ref()).await {
-                Ok(state) if known.as_ref() == Some(&state) => {}
+                Ok(state) if known.as_ref() == Some(&state) => self.store.synced(LIST, |_| {}),
                 Ok(state) => match planes::reference_fields(&self.client, &state.kinds).await {
                     Ok(fields) => {
                         let served = &state.kinds;
@@ -56,6 +56,10 @@ impl Watches {
                     Err(error) => self.store.unreadable(LIST, cannot_be_read(&error)),
                 },
                 Err(error) => self.store.unreadable(LIST, cannot_be_read(&error)),
+            }
+            if pause == DISCOVERY && self.store.is_unreadable(LIST) {
+                // A passing fault is over soon.
+                pause = FIRST_DISCOVERY;
             }
             tokio::time::sleep(pause).await;
         }

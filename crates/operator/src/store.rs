@@ -273,6 +273,11 @@ impl Store {
         });
     }
 
+    /// Whether a list could not be read when it was last asked for.
+    pub fn is_unreadable(&self, list: &str) -> bool {
+        self.facts().seen.unreadable.contains_key(list)
+    }
+
     /// A list could not be read: what it holds is not known.
     pub fn unreadable(&self, list: &str, why: String) {
         self.update(|facts| {

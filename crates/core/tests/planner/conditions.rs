@@ -4,10 +4,11 @@ use std::collections::BTreeSet;
 
 use external_ca_api::Phase;
 use external_ca_core::Reason;
-use external_ca_core::observed::Issuer;
+use external_ca_core::observed::{Issuer, Unread};
+use external_ca_core::plan::{Step, plan, without_memory};
 use serde_json::json;
 
-use super::pieces::days;
+use super::pieces::{DATA, ca, config_map_ref, days, gateway};
 use super::scene::{Scene, condition};
 
 #[test]
@@ -53,4 +54,54 @@ fn every_reason_is_a_word_of_its_own() {
             .iter()
             .all(|word| word.bytes().all(|byte| byte.is_ascii_alphanumeric()))
     );
+}
+
+#[test]
+fn what_cannot_be_listed_is_named_and_the_issuance_is_not_ready() {
+    let mut scene = Scene::new(json!({})).with_workloads();
+    scene.settle();
+    for (unread, kind) in [
+        (
+            Unread::planes("the DataPlanes cannot be read"),
+            "PlanesWired",
+        ),
+        (
+            Unread::workloads("the Deployments cannot be read"),
+            "RolloutsComplete",
+        ),
+    ] {
+        let mut observed = scene.observed();
+        observed.unreadable = vec![unread.clone()];
+        let planned = plan(&observed, scene.now);
+        for kind in [kind, "Ready"] {
+            let (status, reason, message) = condition(&planned, kind);
+            assert_eq!((status.as_str(), reason.as_str()), ("False", "Unreadable"));
+            assert!(message.contains(&unread.why), "{message}");
+        }
+    }
+}
+
+#[test]
+fn without_a_stored_status_everything_goes_on_but_what_takes_trust_away() {
+    for strategy in ["Staged", "Immediate"] {
+        let mut scene = Scene::new(json!({"rotation": {"strategy": strategy}}));
+        scene.settle();
+        scene.issuer = Issuer::Ready(ca(1));
+        let mut planned = BTreeSet::new();
+        for _ in 0..30 {
+            let steps = without_memory(&scene.observed(), scene.now);
+            assert!(!steps.iter().any(Step::drops), "{strategy}: {steps:?}");
+            planned.extend(steps.iter().map(Step::object));
+            scene.carry_out(&steps);
+            scene.now += days(1) / 100;
+        }
+        assert_eq!(scene.signer(&gateway()), 1, "{strategy}");
+        assert_eq!(scene.anchors(&config_map_ref(DATA)), [0, 1], "{strategy}");
+        assert_eq!(planned.len(), 6, "{planned:?}");
+        scene.settle();
+        // Writes that were under way are over.
+        scene.now += days(1);
+        scene.settle();
+        assert_eq!(scene.anchors(&config_map_ref(DATA)), [1], "{strategy}");
+    }
 }

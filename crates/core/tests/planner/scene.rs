@@ -127,8 +127,15 @@ impl Scene {
     /// Carries out one plan.
     pub fn turn(&mut self) -> Plan {
         let planned = self.plan();
+        self.carry_out(&planned.steps);
+        self.issuance.status = Some(planned.status.clone());
+        planned
+    }
+
+    /// Carries out steps; no status is stored.
+    pub fn carry_out(&mut self, steps: &[Step]) {
         self.now += SignedDuration::from_secs(2);
-        for step in &planned.steps {
+        for step in steps {
             match step {
                 Step::WriteBundle {
                     target, anchors, ..
@@ -210,8 +217,6 @@ impl Scene {
                 }
             }
         }
-        self.issuance.status = Some(planned.status.clone());
-        planned
     }
 
     /// Turns, with every rollout finishing in between, until nothing is left to do.
