@@ -263,8 +263,21 @@ async fn a_kind_is_known_whichever_versions_serve_it_until_its_definition_is_gon
         }
     })
     .await;
-    let status = world.ready().await;
-    assert_eq!(certificates(&status).len(), all);
+    holds_for(
+        "every plane to be known",
+        Duration::from_secs(3),
+        async || {
+            let found = world.issuances().get(ISSUANCE).await;
+            let found = found.map_err(|error| error.to_string())?;
+            let status = found.status.unwrap_or_default();
+            match certificates(&status).len() == all {
+                true => Ok(()),
+                false => Err(describe(&status)),
+            }
+        },
+    )
+    .await;
+    world.ready().await;
 
     // No version is served: what is known stays, and nothing rests on it.
     change_versions(&world, |versions| {

@@ -131,7 +131,9 @@ async fn no_log_level_shows_a_key_whatever_answers_do_not_parse() -> Result<()> 
             &ClientCa::Nothing,
         );
         apply_yaml(&world.admin, &text).await?;
-        world.annotate("pki.openchoreo.dev/renew", "all").await?;
+        // A request is told apart by its text and its second.
+        let request = format!("all,{number}");
+        world.annotate("pki.openchoreo.dev/renew", &request).await?;
         wait_for("leaves to be written", PATIENCE, async || {
             match proxy.count(|one| secrets(one) && one.verb == Verb::Apply) {
                 0 => Err("none yet"),
