@@ -299,17 +299,15 @@ fn is_ours(context: &LeafContext<'_>) -> bool {
 fn names(context: &LeafContext<'_>) -> Option<Problem> {
     let certificate = certificate(context.stored)?;
     let profile = &context.leaf.profile;
-    let has = |san: &San| certificate.sans().iter().any(|stored| stored.matches(san));
-    let wanted = |stored: &San| profile.sans.iter().any(|san| stored.matches(san));
     let common_name = certificate.common_names() == [profile.common_name.clone()];
     let fits = if is_ours(context) {
         common_name
             && certificate.organizations() == profile.organizations
-            && profile.sans.iter().all(has)
-            && certificate.sans().iter().all(wanted)
+            && San::same(&profile.sans, certificate.sans())
     } else {
         // A hand-made certificate may say more than is asked of it; a server is known by its SANs alone.
-        profile.sans.iter().all(has) && (common_name || !profile.usages.client_auth)
+        profile.sans.iter().all(|san| san.is_in(certificate.sans()))
+            && (common_name || !profile.usages.client_auth)
     };
     if fits {
         return None;
@@ -412,10 +410,7 @@ fn foreign_identity(context: &LeafContext<'_>, why: &Problem) -> Option<Problem>
         Leaf::Present { chain, .. } => chain.first().is_some_and(|certificate| {
             certificate.common_names().contains(&profile.common_name)
                 || profile.usages.server_auth
-                    && profile
-                        .sans
-                        .iter()
-                        .any(|san| certificate.sans().contains(san))
+                    && profile.sans.iter().any(|san| san.is_in(certificate.sans()))
         }),
     };
     if known || context.adopt || stored.issuance.is_some() {

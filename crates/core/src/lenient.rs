@@ -6,6 +6,8 @@ use std::fmt;
 use jiff::{Timestamp, civil};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::Resource;
+use kube::core::Status;
+use kube::core::response::StatusSummary;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Deserializer};
 use serde_json::{Map, Value};
@@ -23,6 +25,21 @@ pub struct Lenient<K> {
 pub struct Undecodable {
     /// Where it stands, as a path.
     pub field: String,
+}
+
+/// What a refusal says. The client takes any text for a message, also a page or an object, and these may hold a key.
+pub fn refusal(status: &Status) -> String {
+    let is_parsed = status.reason != "Failed to parse error data" && !status.message.is_empty();
+    if is_parsed && status.status == Some(StatusSummary::Failure) {
+        return status.message.clone();
+    }
+    let code = match status.code {
+        0 => String::new(),
+        code => format!("HTTP {code}, and "),
+    };
+    format!(
+        "{code}the answer is no Kubernetes Status; look at what stands between here and the API server"
+    )
 }
 
 impl<K> Lenient<K> {

@@ -4,7 +4,7 @@
 use crate::desired::{Desired, DesiredLeaf, Role, describe, home_bundle};
 use crate::observed::{Leaf, Observed, PlaneRef, Read};
 use crate::reason::{Problem, Reason};
-use crate::x509::Certificate;
+use crate::x509::{Certificate, San};
 
 impl Desired {
     /// Decides what only what is seen can tell.
@@ -83,11 +83,8 @@ fn owner(
             None => told == Some(name.as_str()),
         }
     };
-    let has_names = |leaf: &DesiredLeaf| {
-        let sans = &leaf.profile.sans;
-        let stored = stored.map_or(&[][..], Certificate::sans);
-        sans.len() == stored.len() && sans.iter().all(|san| stored.contains(san))
-    };
+    let has_names =
+        |leaf: &DesiredLeaf| San::same(&leaf.profile.sans, stored.map_or(&[], Certificate::sans));
     let is_writable =
         |leaf: &DesiredLeaf| leaf.planes.is_empty() || leaf.planes.iter().any(&may_write);
     let mut left: Vec<usize> = (0..claimants.len()).collect();

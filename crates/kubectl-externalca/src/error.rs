@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use external_ca_core::lenient::refusal;
 use external_ca_core::x509::MintError;
 
 /// A command that failed: exit code 1.
@@ -61,7 +62,7 @@ impl Error {
 /// What the API server said, in one line.
 pub fn api_message(error: &kube::Error) -> String {
     match error {
-        kube::Error::Api(status) => status.message.clone(),
+        kube::Error::Api(status) => refusal(status),
         error => format!("the API server cannot be reached: {error}"),
     }
 }

@@ -3,7 +3,7 @@
 use std::future::Future;
 use std::time::Duration;
 
-use external_ca_core::lenient::Undecodable;
+use external_ca_core::lenient::{Undecodable, refusal};
 use external_ca_core::x509::{IssuedError, KeyError, MintError};
 use external_ca_core::{Problem, Reason};
 use kube::runtime::watcher;
@@ -54,16 +54,16 @@ impl From<kube::Error> for Error {
 
 fn api_message(error: &kube::Error) -> String {
     match error {
-        kube::Error::Api(status) => match status.code {
-            403 => format!(
-                "{}; let the chart's values name it (secrets, trust, namespaces), so that its Role allows it",
-                status.message
-            ),
-            404 if status.message.contains("namespaces") => {
-                format!("{}; create the namespace", status.message)
+        kube::Error::Api(status) => {
+            let message = refusal(status);
+            match status.code {
+                403 => format!(
+                    "{message}; let the chart's values name it (secrets, trust, namespaces), so that its Role allows it"
+                ),
+                404 if message.contains("namespaces") => format!("{message}; create the namespace"),
+                _ => message,
             }
-            _ => status.message.clone(),
-        },
+        }
         error => describe(error),
     }
 }
@@ -71,7 +71,7 @@ fn api_message(error: &kube::Error) -> String {
 /// An error of the client. Where an answer does not parse, the client's own text quotes it, and it may hold a key.
 pub fn describe(error: &kube::Error) -> String {
     match error {
-        kube::Error::Api(status) => status.message.clone(),
+        kube::Error::Api(status) => refusal(status),
         kube::Error::SerdeError(error) => {
             let kind = match error.classify() {
                 serde_json::error::Category::Data => "a field has a value that it cannot have",
@@ -91,7 +91,7 @@ pub fn describe_watch(error: &watcher::Error) -> String {
         watcher::Error::InitialListFailed(error)
         | watcher::Error::WatchStartFailed(error)
         | watcher::Error::WatchFailed(error) => describe(error),
-        watcher::Error::WatchError(status) => status.message.clone(),
+        watcher::Error::WatchError(status) => refusal(status),
         watcher::Error::NoResourceVersion => "the list has no resourceVersion".into(),
     }
 }
@@ -116,7 +116,7 @@ impl Error {
         match self {
             Self::Changed | Self::Timeout | Self::Undecodable(_) => true,
             Self::Api(error) => match error.as_ref() {
-                kube::Error::Api(status) => status.code >= 500,
+                kube::Error::Api(status) => !(400..500).contains(&status.code),
                 _ => true,
             },
             _ => false,
@@ -152,5 +152,52 @@ pub async fn bounded<T>(call: impl Future<Output = Result<T, kube::Error>>) -> R
     match tokio::time::timeout(CALL_TIMEOUT, call).await {
         Ok(result) => Ok(result?),
         Err(_) => Err(Error::Timeout),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use k8s_openapi::api::core::v1::Secret;
+    use kube::client::Body;
+    use kube::{Api, Client};
+
+    /// What is told of an answer, by way of the real client.
+    async fn told(code: u16, body: &'static str) -> String {
+        let answer = move |_: http::Request<Body>| async move {
+            let body = Body::from(body.as_bytes().to_vec());
+            Ok::<_, std::convert::Infallible>(
+                http::Response::builder().status(code).body(body).unwrap(),
+            )
+        };
+        let client = Client::new(tower::service_fn(answer), "default");
+        let error = Api::<Secret>::default_namespaced(client).get("one").await;
+        let error = error.unwrap_err();
+        assert_eq!(
+            describe(&error),
+            api_message(&error).replace("; create the namespace", "")
+        );
+        describe(&error)
+    }
+
+    #[tokio::test]
+    async fn a_refusal_is_told_only_in_the_words_of_a_kubernetes_status() {
+        let status = r#"{"kind":"Status","apiVersion":"v1","status":"Failure","message":"namespaces \"a\" not found","code":404}"#;
+        assert_eq!(told(404, status).await, "namespaces \"a\" not found");
+        // A proxy that echoes the request, an object, a page: each may hold a key.
+        for body in [
+            "the request was: -----BEGIN PRIVATE KEY-----",
+            r#"{"kind":"Secret","data":{"tls.key":"S0VZ"},"message":"S0VZ","code":502}"#,
+            r#"{"data":{"tls.key":"S0VZ"}}"#,
+            r#"["S0VZ"]"#,
+            "",
+        ] {
+            let text = told(502, body).await;
+            assert!(
+                !text.contains("KEY") && !text.contains("S0VZ"),
+                "{body}: {text}"
+            );
+            assert!(text.contains("no Kubernetes Status"), "{body}: {text}");
+        }
     }
 }

@@ -15,10 +15,6 @@ pub enum IssuedError {
     Chain(#[from] VerifyError),
 }
 
-fn has(all: &[San], one: &San) -> bool {
-    all.iter().any(|other| other.matches(one))
-}
-
 /// Compares what came back with what was asked (an issuer may clamp, drop or add), and verifies it against the CA.
 pub fn check_issued(
     chain: &[Certificate],
@@ -41,11 +37,7 @@ pub fn check_issued(
             leaf.usages() == profile.usages,
             "its extended key usages differ",
         ),
-        (
-            profile.sans.iter().all(|san| has(leaf.sans(), san))
-                && leaf.sans().iter().all(|san| has(&profile.sans, san)),
-            "its SANs differ",
-        ),
+        (San::same(&profile.sans, leaf.sans()), "its SANs differ"),
     ];
     if let Some((_, difference)) = checks.into_iter().find(|(holds, _)| !holds) {
         return Err(IssuedError::Profile(difference));

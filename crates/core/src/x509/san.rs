@@ -21,6 +21,17 @@ impl San {
         }
     }
 
+    /// Whether two lists name the same, in any order.
+    pub fn same(some: &[Self], others: &[Self]) -> bool {
+        let within = |one: &[Self], all: &[Self]| one.iter().all(|san| san.is_in(all));
+        within(some, others) && within(others, some)
+    }
+
+    /// Whether a list names the same.
+    pub fn is_in(&self, all: &[Self]) -> bool {
+        all.iter().any(|other| other.matches(self))
+    }
+
     /// Whether a client that dials this host accepts the name; a wildcard stands for one whole label.
     pub(super) fn covers(&self, host: &str) -> bool {
         match self {

@@ -7,7 +7,7 @@ use external_ca_core::Reason;
 use external_ca_core::observed::{Issuer, Leaf, Material, Read};
 use external_ca_core::plan::Step;
 use external_ca_core::snapshot::{CaPem, Needs, Scope, Seen};
-use external_ca_core::x509::LeafProfile;
+use external_ca_core::x509::{LeafProfile, San};
 use jiff::SignedDuration;
 use serde_json::json;
 
@@ -19,7 +19,7 @@ fn another_identity_is_not_overwritten_unasked() {
     let mut scene = Scene::new(json!({}));
     let other = LeafProfile {
         common_name: "shop".into(),
-        sans: vec![external_ca_core::x509::San::Dns("shop.example".into())],
+        sans: vec![San::Dns("shop.example".into())],
         ..scene.profile(&gateway())
     };
     scene.put_leaf(&gateway(), &ca(2), &other, false);
@@ -35,6 +35,21 @@ fn another_identity_is_not_overwritten_unasked() {
         .into(),
     );
     assert_eq!(scene.settle().status.phase, Some(Phase::Ready));
+    assert_eq!(scene.signer(&gateway()), 0);
+}
+
+#[test]
+fn the_same_server_name_in_other_letters_is_the_same_identity() {
+    let mut scene = Scene::new(json!({}));
+    // By hand, without a common name, and too old: it is renewed.
+    let by_hand = LeafProfile {
+        common_name: "gateway".into(),
+        sans: vec![San::Dns(format!("Cluster-Gateway.{HOME}.SVC"))],
+        ..scene.profile(&gateway())
+    };
+    scene.put_leaf(&gateway(), &ca(2), &by_hand, false);
+    let planned = scene.settle();
+    assert_eq!(condition(&planned, "CertificatesReady").0, "True");
     assert_eq!(scene.signer(&gateway()), 0);
 }
 
