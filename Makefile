@@ -12,7 +12,7 @@ export RUST_TEST_THREADS SOURCE_DATE_EPOCH
 
 .DEFAULT_GOAL := help
 # No target is a file.
-.PHONY: help fmt lint generate verify verify-generated verify-chart verify-alerts verify-deny verify-purity tools test simulate bench demo static image chart
+.PHONY: help fmt lint generate verify verify-generated verify-chart verify-alerts verify-deny verify-purity tools test simulate digest bench demo static image chart
 
 help: ## What there is
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -67,6 +67,9 @@ test: tools ## Every test
 
 simulate: ## SEEDS=100000 seeds of the simulation; `make test` runs 5,000
 	SEEDS=$(or $(SEEDS),100000) $(CARGO) test --release --locked -p external-ca-tests --test simulation -- --nocapture
+
+digest: ## What 5,000 seeds are planned, a line for each, into target/digest: to compare two versions of the planner
+	DIGEST=$(CURDIR)/target/digest SEEDS=$(or $(SEEDS),5000) $(CARGO) test --release --locked -p external-ca-tests --test simulation what_is_planned -- --ignored
 
 bench: tools static ## 100, 500 and 1,000 planes against a real API server, with the binary that the image ships
 	EXTERNAL_CA_OPERATOR_BIN=$(CURDIR)/target/static/external-ca-operator $(CARGO) run --release --locked -p external-ca-tests --bin bench

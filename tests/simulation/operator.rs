@@ -12,6 +12,7 @@ use fastrand::Rng;
 use jiff::{SignedDuration, Timestamp};
 
 use crate::cluster::{Cluster, Content, Object, content, trust_secret};
+use crate::digest::Digest;
 use crate::issuer::sign;
 use crate::mutants::Mutant;
 use crate::pki::{ca, name, names};
@@ -55,6 +56,8 @@ pub struct World {
     pub cluster: Cluster,
     pub judge: Judge,
     pub mutant: Option<Mutant>,
+    /// Of all that is planned, where it is asked for.
+    pub digest: Option<Digest>,
 }
 
 pub struct Operator {
@@ -211,6 +214,9 @@ impl Operator {
         }
         if let Some(mutant) = world.mutant {
             mutant.spoil(&observed, &mut planned);
+        }
+        if let Some(digest) = &mut world.digest {
+            digest.add(&planned);
         }
         rules::of_plan(&observed, &planned)?;
         let say_first = planned.say_first && !planned.steps.is_empty();

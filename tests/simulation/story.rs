@@ -6,6 +6,7 @@ use fastrand::Rng;
 use jiff::SignedDuration;
 
 use crate::cluster::{AGENTS, Cluster};
+use crate::digest::Digest;
 use crate::mutants::Mutant;
 use crate::operator::{Answer, Operator, Weather, World};
 use crate::people::{self, Deed, Edit, Habits};
@@ -167,14 +168,26 @@ impl Story {
 
     /// Tells it; the error is what broke. A world that is traced can be asked how it came to that.
     pub fn tell(&self, mutant: Option<Mutant>, traced: bool) -> Result<(), (String, Vec<String>)> {
-        let cluster = Cluster::new(&mut Rng::with_seed(self.seed), traced);
-        let mut world = World {
-            cluster,
-            judge: Judge::default(),
-            mutant,
-        };
+        let mut world = self.world(mutant, traced);
         let told = self.happens(&mut world);
         told.map_err(|failure| (failure, world.cluster.trace().to_vec()))
+    }
+
+    /// What is planned in it, in one number.
+    pub fn digest(&self) -> u64 {
+        let mut world = self.world(None, false);
+        world.digest = Some(Digest::default());
+        let _ = self.happens(&mut world);
+        world.digest.map_or(0, |digest| digest.number())
+    }
+
+    fn world(&self, mutant: Option<Mutant>, traced: bool) -> World {
+        World {
+            cluster: Cluster::new(&mut Rng::with_seed(self.seed), traced),
+            judge: Judge::default(),
+            mutant,
+            digest: None,
+        }
     }
 
     fn happens(&self, world: &mut World) -> Result<(), String> {
