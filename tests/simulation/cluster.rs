@@ -4,9 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use external_ca_api::{ExternalCAIssuance, ExternalCAIssuanceStatus, MANAGER, PlaneKind};
-use external_ca_core::desired::desired;
-use external_ca_core::facts::hash;
-use external_ca_core::observed::{
+use external_ca_core::domain::desired;
+use external_ca_core::model::facts::hash;
+use external_ca_core::model::{
     Leaf, Material, MaterialKind, MaterialRef, ObjectRef, Plane, PlaneRef, Read, RolloutState,
     Workload, WorkloadKind, WorkloadRef,
 };
@@ -72,7 +72,7 @@ pub fn bundles() -> Vec<MaterialRef> {
 
 /// Where the agent of a plane lives.
 pub fn home_of(plane: &PlaneRef) -> &'static str {
-    external_ca_core::desired::default_namespace(plane.kind)
+    external_ca_core::domain::default_namespace(plane.kind)
 }
 
 /// What a Secret or ConfigMap is to hold.

@@ -5,7 +5,7 @@
 
 use std::collections::{BTreeSet, HashMap};
 
-use external_ca_core::observed::{Leaf, Material, MaterialRef, Observed, Read};
+use external_ca_core::model::{Leaf, Material, MaterialRef, Observed, Read};
 use external_ca_core::x509::{Certificate, Fingerprint, Usages, verify};
 
 use crate::cluster::{
@@ -27,7 +27,7 @@ impl Handshakes {
         let planes: Vec<_> = match seen {
             None => cluster.planes.values().collect(),
             Some(seen) => {
-                let known = |key: &external_ca_core::observed::PlaneRef| {
+                let known = |key: &external_ca_core::model::PlaneRef| {
                     seen.planes.iter().any(|plane| plane.plane == *key)
                 };
                 let planes = cluster.planes.iter();
@@ -130,7 +130,7 @@ impl Handshakes {
 #[derive(Clone, Copy)]
 pub enum Holder<'a> {
     Stored,
-    Pod(usize, &'a external_ca_core::observed::WorkloadRef),
+    Pod(usize, &'a external_ca_core::model::WorkloadRef),
 }
 
 impl std::fmt::Display for Holder<'_> {

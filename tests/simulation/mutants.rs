@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use external_ca_api::{AnchorState, AnchorStatus, CertificateState};
-use external_ca_core::desired::desired;
-use external_ca_core::facts::encode_loaded;
-use external_ca_core::observed::{Issuer, MaterialKind, Observed, Read, RolloutState};
+use external_ca_core::domain::desired;
+use external_ca_core::model::facts::encode_loaded;
+use external_ca_core::model::{Issuer, MaterialKind, Observed, Read, RolloutState};
 use external_ca_core::plan::{Plan, Step, Wiring};
 use external_ca_core::reason::{Problem, Reason};
 use external_ca_core::x509::{Certificate, encode_bundle};

@@ -3,8 +3,8 @@
 use std::collections::{BTreeSet, VecDeque};
 
 use external_ca_api::{ExternalCAIssuanceStatus, MANAGER, REPLACES_ANNOTATION};
-use external_ca_core::facts::decode_loaded;
-use external_ca_core::observed::{Issuer, MaterialKind, MaterialRef, Observed, PlaneRef, Read};
+use external_ca_core::model::facts::decode_loaded;
+use external_ca_core::model::{Issuer, MaterialKind, MaterialRef, Observed, PlaneRef, Read};
 use external_ca_core::plan::{Plan, Round, Step, Wiring, plan, without_memory};
 use external_ca_core::trust::Place;
 use external_ca_core::x509::{Certificate, PrivateKey, parse_bundle};

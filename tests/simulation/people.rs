@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use external_ca_api::{AdditionalAnchor, ClientCa, PlaneKind, RotationStrategy};
-use external_ca_core::observed::{MaterialRef, PlaneRef};
+use external_ca_core::model::{MaterialRef, PlaneRef};
 use external_ca_core::x509::Certificate;
 use fastrand::Rng;
 

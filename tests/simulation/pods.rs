@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use external_ca_core::observed::{MaterialRef, RolloutState, Workload};
+use external_ca_core::model::{MaterialRef, RolloutState, Workload};
 use fastrand::Rng;
 use jiff::Timestamp;
 

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use external_ca_api::Phase;
-use external_ca_core::observed::Leaf;
+use external_ca_core::model::Leaf;
 use external_ca_core::x509::{Certificate, Usages, verify};
 use fastrand::Rng;
 use jiff::SignedDuration;

@@ -3,9 +3,9 @@
 use std::collections::BTreeSet;
 
 use external_ca_api::{Phase, RotationStrategy};
-use external_ca_core::observed::{Leaf, Observed, Read, RolloutState};
+use external_ca_core::model::{Leaf, Observed, Read, RolloutState};
 use external_ca_core::plan::{Plan, Step, Wiring};
-use external_ca_core::rollout::consumers;
+use external_ca_core::trust::evidence::consumers;
 use external_ca_core::x509::Certificate;
 
 use crate::cluster::{Cluster, content, gateway_leaf, retiring, trust_secret};

@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, OnceLock};
 
 use external_ca_api::{ExternalCAIssuance, ExternalCAIssuanceStatus};
-use external_ca_core::desired::{desired, trust_secret};
-use external_ca_core::observed::{
+use external_ca_core::domain::{desired, trust_secret};
+use external_ca_core::model::{
     Claims, Issuer, MaterialRef, ObjectRef, Observed, Plane, PlaneRef, Read, Unread, Workload,
     WorkloadRef,
 };

@@ -9,9 +9,9 @@ use external_ca_api::{
 };
 use serde_json::{Map, Value};
 
-use crate::desired::{default_namespace, desired, key_algorithm, plane_type};
 use crate::diagnosis::CertManagerCertificate;
-use crate::observed::{
+use crate::domain::{default_namespace, desired, key_algorithm, plane_type};
+use crate::model::{
     Leaf, Material, MaterialKind, MaterialRef, ObjectRef, Plane, Read, Workload, WorkloadRef,
 };
 use crate::x509::{Certificate, CertificateAuthority, KeyAlgorithm, San};

@@ -10,14 +10,14 @@ use external_ca_api::{
 };
 use jiff::{SignedDuration, Timestamp};
 
-use crate::desired::{generated_ca_profile, identity};
-use crate::explain::explain;
-use crate::facts::{decode_loaded, hash};
-use crate::observed::{
+use crate::domain::{generated_ca_profile, identity};
+use crate::model::facts::{decode_loaded, hash};
+use crate::model::{
     GeneratedCa, Issuer, Leaf, Material, MaterialKind, MaterialRef, ObjectRef, Observed, Plane,
     PlaneRef, Read, RolloutState, Workload, WorkloadRef,
 };
 use crate::plan::{Plan, Step, Wiring, plan};
+use crate::report::explain::explain;
 use crate::x509::{
     Certificate, CertificateAuthority, KeyAlgorithm, LeafProfile, MintError, PrivateKey, StandIn,
     encode_bundle, generate, parse_bundle, request, self_signed_ca, sign_request,

@@ -1,5 +1,7 @@
 //! The words that conditions, Events, metrics and logs share.
 
+use crate::x509::CaError;
+
 /// An enum of words that people meet: each is one CamelCase word with its section in docs/troubleshooting.md.
 macro_rules! words {
     ($(#[$about:meta])* $words:ident: $($(#[$doc:meta])* $name:ident),* $(,)?) => {
@@ -175,6 +177,32 @@ impl Problem {
         Self {
             reason,
             message: message.into(),
+        }
+    }
+}
+
+impl From<&CaError> for Reason {
+    /// The word for a refused CA.
+    fn from(error: &CaError) -> Self {
+        match error {
+            CaError::TooLarge { .. } => Self::CATooLarge,
+            CaError::CertificateMissing
+            | CaError::CertificateInvalid { .. }
+            | CaError::CertificateUnusable { .. } => Self::CACertificateInvalid,
+            CaError::KeyMissing | CaError::KeyInvalid => Self::CAKeyInvalid,
+            CaError::KeyEncrypted => Self::CAKeyEncrypted,
+            CaError::UnsupportedKey { .. } => Self::CAUnsupportedKey,
+            CaError::KeyMismatch => Self::CAKeyMismatch,
+            CaError::NotACertificateAuthority { .. } => Self::NotACA,
+            CaError::KeyUsageMissing { .. } => Self::CAKeyUsageMissing,
+            CaError::Expired { .. } => Self::CAExpired,
+            CaError::NotYetValid { .. } => Self::CANotYetValid,
+            CaError::WeakKey { .. } => Self::CAWeakKey,
+            CaError::WeakSignature { .. } => Self::CAWeakSignature,
+            CaError::PathLengthExceeded { .. } => Self::CAPathLengthExceeded,
+            CaError::NameConstraints { .. } => Self::CANameConstraints,
+            CaError::UsageNotAllowed { .. } => Self::CAUsageNotAllowed,
+            CaError::PolicyConstraints { .. } => Self::CAPolicyConstraints,
         }
     }
 }

@@ -3,9 +3,9 @@
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use external_ca_core::desired::{Desired, DesiredLeaf, Role, desired, namespace, plane_type};
 use external_ca_core::diagnosis::{Answer, Finding, Handshake, connection};
-use external_ca_core::observed::{Leaf, MaterialKind, MaterialRef, ObjectRef, Observed, Plane};
+use external_ca_core::domain::{Desired, DesiredLeaf, Role, desired, namespace, plane_type};
+use external_ca_core::model::{Leaf, MaterialKind, MaterialRef, ObjectRef, Observed, Plane};
 use external_ca_core::x509::{Certificate, San};
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{Pod, Secret};

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use external_ca_core::lenient::refusal;
+use external_ca_core::model::lenient::refusal;
 use external_ca_core::x509::MintError;
 
 /// A command that failed: exit code 1.

@@ -4,7 +4,7 @@ use std::io::Read as _;
 use std::path::Path;
 
 use external_ca_api::{ExternalCAIssuance, GROUP};
-use external_ca_core::discovery::plane_kind;
+use external_ca_core::model::discovery::plane_kind;
 use external_ca_core::x509::CaChain;
 use jiff::Timestamp;
 use kube::ResourceExt;

@@ -95,7 +95,7 @@ impl Session {
         if found.len() > 1 {
             let names: Vec<String> = found
                 .iter()
-                .map(external_ca_core::desired::identity)
+                .map(external_ca_core::domain::identity)
                 .collect();
             return Err(Error::NotFound(format!(
                 "there are several ExternalCAIssuances, name one (and its namespace with -n): {}",

@@ -8,10 +8,10 @@ use aws_lc_rs::rand;
 use external_ca_api::{
     ExternalCAIssuance, ISSUANCE_ANNOTATION, MANAGER, MATERIAL_HASH_ANNOTATION, RENEW_ANNOTATION,
 };
-use external_ca_core::desired::{ca_secret, generated_ca_profile, identity};
-use external_ca_core::facts;
-use external_ca_core::lenient::Lenient;
-use external_ca_core::observed::{
+use external_ca_core::domain::{ca_secret, generated_ca_profile, identity};
+use external_ca_core::model::facts;
+use external_ca_core::model::lenient::Lenient;
+use external_ca_core::model::{
     Issuer as ObservedIssuer, Material, MaterialKind, MaterialRef, ObjectRef, Observed, PlaneRef,
     Read, WorkloadKind, WorkloadRef,
 };

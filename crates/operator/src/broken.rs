@@ -4,8 +4,8 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use external_ca_api::{ExternalCAIssuance, MANAGER};
-use external_ca_core::lenient::{Lenient, Undecodable};
-use external_ca_core::status::{Finding, merge};
+use external_ca_core::model::lenient::{Lenient, Undecodable};
+use external_ca_core::report::status::{Finding, merge};
 use external_ca_core::{Problem, Reason};
 use jiff::Timestamp;
 use kube::api::{Patch, PatchParams};

@@ -5,10 +5,10 @@ use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use external_ca_api::PlaneKind;
-use external_ca_core::discovery::ServedKind;
-use external_ca_core::facts;
-use external_ca_core::lenient::Lenient;
-use external_ca_core::observed::{Plane, PlaneRef};
+use external_ca_core::model::discovery::ServedKind;
+use external_ca_core::model::facts;
+use external_ca_core::model::lenient::Lenient;
+use external_ca_core::model::{Plane, PlaneRef};
 use kube::core::DynamicObject;
 use kube::{Api, ResourceExt};
 use tokio::task::AbortHandle;

@@ -3,7 +3,7 @@
 use std::future::Future;
 use std::time::Duration;
 
-use external_ca_core::lenient::{Undecodable, refusal};
+use external_ca_core::model::lenient::{Undecodable, refusal};
 use external_ca_core::x509::{IssuedError, KeyError, MintError};
 use external_ca_core::{Problem, Reason};
 use kube::runtime::watcher;

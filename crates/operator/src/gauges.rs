@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use external_ca_api::{
     AnchorState, CertificateState, ExternalCAIssuance, ExternalCAIssuanceStatus, RolloutPhase,
 };
-use external_ca_core::desired::renew_before;
+use external_ca_core::domain::renew_before;
 use jiff::{SignedDuration, Timestamp};
 use kube::ResourceExt;
 use prometheus_client::collector::Collector;

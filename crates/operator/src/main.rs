@@ -25,7 +25,7 @@ use std::time::Duration;
 
 use clap::Parser;
 use external_ca_api::ExternalCAIssuance;
-use external_ca_core::lenient::Lenient;
+use external_ca_core::model::lenient::Lenient;
 use kube::api::ListParams;
 use kube::{Api, Client, Config, CustomResourceExt};
 use tokio::signal::unix::{SignalKind, signal};

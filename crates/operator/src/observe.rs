@@ -3,9 +3,9 @@
 use std::sync::Arc;
 
 use external_ca_api::ExternalCAIssuance;
-use external_ca_core::desired::identity;
-use external_ca_core::observed::{MaterialKind, MaterialRef, Observed, Read};
-use external_ca_core::snapshot::Needs;
+use external_ca_core::domain::identity;
+use external_ca_core::model::snapshot::Needs;
+use external_ca_core::model::{MaterialKind, MaterialRef, Observed, Read};
 use jiff::Timestamp;
 
 use crate::reconcile::Context;

@@ -109,7 +109,7 @@ impl Pace {
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
-    use external_ca_core::observed::ObjectRef;
+    use external_ca_core::model::ObjectRef;
 
     fn step(name: &str) -> Step {
         Step::GenerateCa {

@@ -3,9 +3,9 @@
 use std::collections::{BTreeSet, HashMap};
 
 use external_ca_api::PlaneKind;
-use external_ca_core::discovery::{self, Answers, Ask, ServedKind};
-use external_ca_core::lenient::Lenient;
-use external_ca_core::observed::PlaneRef;
+use external_ca_core::model::PlaneRef;
+use external_ca_core::model::discovery::{self, Answers, Ask, ServedKind};
+use external_ca_core::model::lenient::Lenient;
 use kube::core::DynamicObject;
 use kube::{Api, Client};
 use serde_json::Value;

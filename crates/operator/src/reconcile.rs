@@ -5,12 +5,13 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use external_ca_api::{ExternalCAIssuance, ExternalCAIssuanceStatus, MANAGER, RENEW_ANNOTATION};
-use external_ca_core::bounded::bounded as bounded_status;
-use external_ca_core::desired::identity;
-use external_ca_core::lenient::Lenient;
-use external_ca_core::observed::PlaneRef;
-use external_ca_core::plan::{Plan, Step, plan, with_failures, without_memory};
-use external_ca_core::snapshot::Scope;
+use external_ca_core::domain::identity;
+use external_ca_core::model::PlaneRef;
+use external_ca_core::model::lenient::Lenient;
+use external_ca_core::model::snapshot::Scope;
+use external_ca_core::plan::{Plan, Step, plan, without_memory};
+use external_ca_core::report::bounded::bounded as bounded_status;
+use external_ca_core::report::with_failures;
 use external_ca_core::{Problem, Reason};
 use jiff::Timestamp;
 use kube::api::{Patch, PatchParams};
@@ -406,7 +407,10 @@ async fn tell(context: &Context, issuance: &ExternalCAIssuance, bad: bool, probl
     let event = Event {
         type_,
         reason: problem.reason.to_string(),
-        note: Some(external_ca_core::status::limit(problem.message, 1000)),
+        note: Some(external_ca_core::report::status::limit(
+            problem.message,
+            1000,
+        )),
         action: "Reconcile".into(),
         secondary: None,
     };

@@ -4,11 +4,11 @@ use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use external_ca_api::PlaneKind;
-use external_ca_core::facts;
-use external_ca_core::observed::{
+use external_ca_core::model::facts;
+use external_ca_core::model::snapshot::{CaPem, Seen};
+use external_ca_core::model::{
     Material, MaterialKind, MaterialRef, ObjectRef, Plane, PlaneRef, Read, Workload, WorkloadRef,
 };
-use external_ca_core::snapshot::{CaPem, Seen};
 use k8s_openapi::api::core::v1::{ConfigMap, Secret};
 use kube::ResourceExt;
 use tokio::sync::{Notify, mpsc};

@@ -5,13 +5,13 @@ use std::fmt::Debug;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use external_ca_core::discovery::ServedKind;
-use external_ca_core::facts;
-use external_ca_core::lenient::Lenient;
-use external_ca_core::observed::{
+use external_ca_core::model::discovery::ServedKind;
+use external_ca_core::model::facts;
+use external_ca_core::model::lenient::Lenient;
+use external_ca_core::model::snapshot::workloads_of;
+use external_ca_core::model::{
     MaterialKind, MaterialRef, ObjectRef, Read, WorkloadKind, WorkloadRef,
 };
-use external_ca_core::snapshot::workloads_of;
 use futures::{StreamExt, TryStreamExt};
 use k8s_openapi::NamespaceResourceScope;
 use k8s_openapi::api::apps::v1::{DaemonSet, Deployment, StatefulSet};
@@ -253,7 +253,7 @@ impl Watches {
         &self,
         kind: WorkloadKind,
         namespace: &str,
-        facts: fn(&K) -> Option<external_ca_core::observed::Workload>,
+        facts: fn(&K) -> Option<external_ca_core::model::Workload>,
     ) where
         K: Resource<DynamicType = (), Scope = NamespaceResourceScope>
             + Clone

@@ -5,8 +5,8 @@ use std::collections::BTreeSet;
 use jiff::SignedDuration;
 
 use super::{Case, Denied, Finding, FindingWord};
-use crate::desired::ca_secret;
-use crate::observed::{MaterialKind, MaterialRef, ObjectRef, Read};
+use crate::domain::ca_secret;
+use crate::model::{MaterialKind, MaterialRef, ObjectRef, Read};
 use crate::reason::Reason;
 use crate::x509::BACKDATE;
 

@@ -3,9 +3,8 @@
 use jiff::{SignedDuration, Timestamp};
 
 use super::{Case, Finding, FindingWord, Symptom};
-use crate::checks::renewal_time;
-use crate::desired::{DesiredLeaf, Role, renew_before};
-use crate::observed::{Leaf, MaterialRef, Read};
+use crate::domain::{DesiredLeaf, Role, renew_before, renewal_time};
+use crate::model::{Leaf, MaterialRef, Read};
 use crate::reason::Reason;
 use crate::x509::{Certificate, San, Usages};
 

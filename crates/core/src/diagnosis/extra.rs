@@ -4,9 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
 
-use crate::observed::{MaterialKind, MaterialRef, ObjectRef, Read, WorkloadRef};
+use crate::model::{MaterialKind, MaterialRef, ObjectRef, Read, WorkloadRef};
 
-/// What the doctor reads beyond [`crate::observed::Observed`].
+/// What the doctor reads beyond [`crate::model::Observed`].
 #[derive(Clone, Debug, Default)]
 pub struct Extra {
     /// The text under `ca.crt` of trust places.

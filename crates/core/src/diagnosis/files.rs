@@ -5,7 +5,7 @@ use jiff::Timestamp;
 use super::certificates::{common_name, inherent, name_missing};
 use super::trust::{emptiness, issuer_name, misnamed, refused_chain, verdict};
 use super::{Finding, FindingWord, Symptom};
-use crate::observed::Leaf;
+use crate::model::Leaf;
 use crate::x509::{Usages, VerifyError, key_pair_matches, parse_bundle, verify};
 
 /// What the certificate is for.

@@ -23,8 +23,8 @@ pub use files::{Files, Role as FileRole, files};
 pub use finding::{Finding, FindingWord, Severity, Symptom, Word};
 pub use workload_facts::{cert_manager_certificate, detail};
 
-use crate::desired::{Desired, desired, identity, plane_type};
-use crate::observed::{MaterialRef, Observed, PlaneRef};
+use crate::domain::{Desired, desired, identity, plane_type};
+use crate::model::{MaterialRef, Observed, PlaneRef};
 use crate::reason::Reason;
 use crate::x509::CaChain;
 

@@ -2,8 +2,8 @@
 
 use super::trust::emptiness;
 use super::{Case, Finding, FindingWord, Symptom};
-use crate::desired::{plane_type, trust_secret};
-use crate::observed::{MaterialRef, Plane, Read, Workload};
+use crate::domain::{plane_type, trust_secret};
+use crate::model::{MaterialRef, Plane, Read, Workload};
 use crate::x509::parse_bundle;
 
 /// A clientCA that is empty, no PEM, or leads nowhere.

@@ -3,8 +3,8 @@
 use std::collections::BTreeSet;
 
 use super::{Case, Finding, FindingWord, Symptom, Word};
-use crate::desired::{DesiredLeaf, Role, ca_secret, trust_secret};
-use crate::observed::{Leaf, MaterialKind, MaterialRef, ObjectRef, Plane, Read};
+use crate::domain::{DesiredLeaf, Role, ca_secret, trust_secret};
+use crate::model::{Leaf, MaterialKind, MaterialRef, ObjectRef, Plane, Read};
 use crate::reason::Reason;
 use crate::trust::Place;
 use crate::x509::{Certificate, VerifyError, parse_bundle, verify};

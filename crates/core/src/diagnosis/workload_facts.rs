@@ -7,7 +7,7 @@ use k8s_openapi::api::core::v1::{KeyToPath, Pod, PodTemplateSpec};
 use serde_json::Value;
 
 use super::{CertManagerCertificate, Mount, WorkloadDetail};
-use crate::observed::{MaterialKind, MaterialRef, ObjectRef};
+use crate::model::{MaterialKind, MaterialRef, ObjectRef};
 
 /// More of a workload, from its pod template; `paused` is its `spec.paused`.
 pub fn detail(
@@ -25,12 +25,12 @@ pub fn detail(
         .collect();
     let dials = ["--server-url", "--cluster-gateway-url"]
         .into_iter()
-        .filter_map(|flag| host(&crate::facts::flag(&words, flag)?));
+        .filter_map(|flag| host(&crate::model::facts::flag(&words, flag)?));
     WorkloadDetail {
         mounts: mounts(namespace, template),
         labels: labels(template),
         paused,
-        is_gateway: crate::facts::flag(&words, "--server-cert").is_some(),
+        is_gateway: crate::model::facts::flag(&words, "--server-cert").is_some(),
         dials: dials.collect(),
         oldest_start: pods.iter().filter_map(started).min(),
     }

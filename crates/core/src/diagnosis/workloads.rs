@@ -6,9 +6,9 @@ use std::sync::Arc;
 use jiff::Timestamp;
 
 use super::{Case, Finding, FindingWord, Mount, WorkloadDetail};
-use crate::observed::{MaterialKind, MaterialRef, ObjectRef, Read, RolloutState, Workload};
+use crate::model::{MaterialKind, MaterialRef, ObjectRef, Read, RolloutState, Workload};
 use crate::reason::Reason;
-use crate::rollout::{Load, load};
+use crate::trust::evidence::{Load, load};
 
 pub(super) fn check(case: &mut Case<'_>) {
     let material: BTreeSet<MaterialRef> = case.observed.material.keys().cloned().collect();
@@ -243,6 +243,6 @@ fn started_before(detail: &WorkloadDetail, changed: Option<Timestamp>) -> bool {
 
 impl Case<'_> {
     fn home(&self) -> &str {
-        crate::desired::namespace(&self.observed.issuance)
+        crate::domain::namespace(&self.observed.issuance)
     }
 }

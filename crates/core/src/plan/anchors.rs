@@ -10,7 +10,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use super::conditions::list;
 use super::draft::{Area, Draft};
-use crate::observed::Read;
+use crate::model::Read;
 use crate::reason::{Problem, Reason};
 use crate::trust::{Place, Trust};
 use crate::x509::{Certificate, Fingerprint, parse_bundle};

@@ -4,8 +4,8 @@ use external_ca_api::REPLACES_ANNOTATION;
 
 use super::draft::{Area, Draft, RETRY};
 use super::step::Step;
-use crate::desired::identity;
-use crate::observed::{MaterialKind, MaterialRef, Read};
+use crate::domain::identity;
+use crate::model::{MaterialKind, MaterialRef, Read};
 use crate::reason::{Problem, Reason};
 use crate::trust::{Place, Trust};
 use crate::x509::Certificate;

@@ -8,7 +8,7 @@ use super::draft::{Area, Draft};
 use super::repairs::CONTEST_WINDOW;
 use super::step::Step;
 use crate::reason::{Problem, Reason};
-use crate::status::{Finding, limit, merge};
+use crate::report::status::{Finding, limit, merge};
 
 /// So many problems of one kind are told in full.
 const JOINED: usize = 3;

@@ -7,10 +7,10 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::Noted;
 use super::step::Step;
-use crate::desired::{Desired, ca_secret, identity};
-use crate::observed::{MaterialRef, Observed};
+use crate::domain::{Desired, ca_secret, identity};
+use crate::model::{MaterialRef, Observed};
+use crate::plan::maintenance::Gate;
 use crate::reason::Problem;
-use crate::windows::Gate;
 
 /// When a snapshot with something unreadable in it is looked at again.
 pub(super) const RETRY: SignedDuration = SignedDuration::from_secs(60);

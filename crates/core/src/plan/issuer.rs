@@ -9,10 +9,9 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use super::draft::{Area, Draft, RETRY};
 use super::step::Step;
-use crate::checks;
-use crate::desired::{Role, ca_secret, renew_before};
-use crate::facts::request;
-use crate::observed::{MaterialKind, MaterialRef, ObjectRef};
+use crate::domain::{Role, ca_secret, renew_before};
+use crate::model::facts::request;
+use crate::model::{MaterialKind, MaterialRef, ObjectRef};
 use crate::reason::{Problem, Reason};
 use crate::x509::{CaChain, Certificate};
 
@@ -35,7 +34,7 @@ impl Draft<'_> {
             ca_secret(&self.observed.issuance),
             leaf.target
         );
-        Some(Problem::new(checks::ca_reason(&error), message))
+        Some(Problem::new(Reason::from(&error), message))
     }
 
     pub(super) fn refuse(&mut self, problem: Problem) {

@@ -13,10 +13,10 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use super::conditions::list;
 use super::draft::{Area, Draft, RETRY};
 use super::step::Step;
-use crate::checks::{self, LeafContext, Verdict};
-use crate::desired::{DesiredLeaf, identity, renew_before};
-use crate::facts::request;
-use crate::observed::{Material, ObjectRef, Read};
+use crate::domain::fitness::{self, LeafContext, Verdict};
+use crate::domain::{DesiredLeaf, identity, renew_before, renewal_time};
+use crate::model::facts::request;
+use crate::model::{Material, ObjectRef, Read};
 use crate::reason::{Problem, Reason};
 use crate::trust::{Place, Trust, Waiting};
 use crate::x509::Certificate;
@@ -82,7 +82,7 @@ impl Draft<'_> {
                 now: self.now,
             };
             let mut opens = None;
-            let (state, reason) = match self.contest(checks::judge(&context), leaf, stored) {
+            let (state, reason) = match self.contest(fitness::judge(&context), leaf, stored) {
                 Verdict::Fit => {
                     ready += 1;
                     (CertificateState::Ready, None)
@@ -103,7 +103,7 @@ impl Draft<'_> {
                         self.steps.push(Step::IssueLeaf {
                             target: leaf.target.clone(),
                             profile: leaf.profile.clone(),
-                            reuse_key: checks::reuses_key(policy, &context),
+                            reuse_key: fitness::reuses_key(policy, &context),
                             why,
                             marks,
                             trusted_by: trust.trusted_by(leaf, retiring),
@@ -165,7 +165,7 @@ impl Draft<'_> {
             }
             let stored = self.observed.material.get(&leaf.material());
             let stored = stored.map_or(&unread, AsRef::as_ref);
-            let name = match (checks::certificate(stored), self.last_seen(leaf)) {
+            let name = match (fitness::certificate(stored), self.last_seen(leaf)) {
                 (Some(stored), _) => stored.common_names().first().cloned(),
                 (None, Some(told)) => Some(told.common_name.clone()),
                 (None, None) => None,
@@ -235,7 +235,7 @@ impl Draft<'_> {
     ) {
         // A new leaf's agent cannot do without. One that has a leaf is not kept waiting for a place that nobody writes.
         let mut places = waiting.places.iter();
-        let follows = checks::certificate(stored).is_none()
+        let follows = fitness::certificate(stored).is_none()
             || places.all(|place| being_written.contains(place));
         if waiting.loads.is_empty() && follows {
             self.coming.insert(leaf.material());
@@ -309,7 +309,7 @@ impl Draft<'_> {
         state: CertificateState,
         reason: Option<Reason>,
     ) -> CertificateStatus {
-        let found = checks::certificate(stored);
+        let found = fitness::certificate(stored);
         let lost = match found {
             Some(_) => None,
             None => self.last_seen(leaf),
@@ -326,7 +326,7 @@ impl Draft<'_> {
                 .map(|found| Time(found.not_after()))
                 .or_else(|| lost?.not_after.clone()),
             renewal_time: found
-                .map(|found| Time(checks::renewal_time(found, before, leaf.profile.duration))),
+                .map(|found| Time(renewal_time(found, before, leaf.profile.duration))),
             state,
             reason: reason.map(|reason| reason.to_string()),
         }
@@ -335,7 +335,7 @@ impl Draft<'_> {
 
 /// Until when the stored certificate does its work.
 fn serves_until(context: &LeafContext<'_>, reason: Reason) -> Option<Timestamp> {
-    let end = checks::certificate(context.stored)?.not_after();
+    let end = fitness::certificate(context.stored)?.not_after();
     Some(if is_defect(reason) { context.now } else { end })
 }
 

@@ -4,9 +4,9 @@ mod anchors;
 mod bundles;
 mod conditions;
 mod draft;
-mod failures;
 mod issuer;
 mod leaves;
+pub mod maintenance;
 mod planes;
 mod repairs;
 mod rollouts;
@@ -20,19 +20,18 @@ use std::sync::Arc;
 use external_ca_api::{ClientCa, ExternalCAIssuanceStatus, RotationStrategy};
 use jiff::{SignedDuration, Timestamp};
 
-pub use failures::with_failures;
 pub use step::{Round, Step, Wiring};
 
 use anchors::{former_anchors, known_anchors, retiring_since};
 use draft::{Area, Draft, RETRY};
 
-use crate::desired::{desired, selector_defect, trust_secret};
-use crate::observed::{Issuer, MaterialKind, MaterialRef, ObjectRef, Observed};
-use crate::overlap::unseen;
+use crate::domain::{desired, selector_defect, trust_secret};
+use crate::model::{Issuer, MaterialKind, MaterialRef, ObjectRef, Observed};
+use crate::plan::maintenance::Gate;
 use crate::reason::{Problem, Reason};
-use crate::rollout::{Holders, consumers};
+use crate::trust::evidence::{Holders, consumers};
+use crate::trust::overlap::unseen;
 use crate::trust::{Trust, Verified};
-use crate::windows::Gate;
 use crate::x509::{CaChain, Certificate};
 
 /// When an unchanged issuance is looked at again at the latest.

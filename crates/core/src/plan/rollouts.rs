@@ -8,12 +8,12 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use super::draft::{Area, Draft, RETRY};
 use super::step::Step;
-use crate::facts::encode_loaded;
-use crate::observed::{MaterialKind, MaterialRef, RolloutState, WorkloadRef};
+use crate::model::facts::encode_loaded;
+use crate::model::{MaterialKind, MaterialRef, RolloutState, WorkloadRef};
+use crate::plan::maintenance::Gate;
 use crate::reason::{Problem, Reason};
-use crate::rollout::{Consumer, restarts, stamp};
 use crate::trust::Trust;
-use crate::windows::Gate;
+use crate::trust::evidence::{Consumer, restarts, stamp};
 use crate::x509::Certificate;
 
 impl Draft<'_> {

@@ -6,8 +6,8 @@ use external_ca_api::{ExternalCAIssuanceStatus, RotationStatus};
 
 use super::draft::Draft;
 use crate::reason::{Problem, Reason};
-use crate::rollout::{Consumer, Load};
-use crate::status::limit;
+use crate::report::status::limit;
+use crate::trust::evidence::{Consumer, Load};
 use crate::x509::Certificate;
 
 impl Draft<'_> {

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::observed::{MaterialRef, ObjectRef, PlaneRef, WorkloadRef};
+use crate::model::{MaterialRef, ObjectRef, PlaneRef, WorkloadRef};
 use crate::reason::Problem;
 use crate::trust::Place;
 use crate::x509::{Certificate, LeafProfile};
@@ -122,16 +122,6 @@ impl Step {
             Self::WriteBundle { target, .. } => Some(Place::Material(target.clone())),
             Self::WirePlane { plane, .. } => Some(Place::ClientCa(plane.clone())),
             _ => None,
-        }
-    }
-
-    pub(super) fn condition(&self) -> &'static str {
-        match self {
-            Self::GenerateCa { .. } => "IssuerReady",
-            Self::WriteBundle { .. } => "TrustDistributed",
-            Self::WirePlane { .. } => "PlanesWired",
-            Self::IssueLeaf { .. } | Self::Consume(_) => "CertificatesReady",
-            Self::Restart { .. } => "RolloutsComplete",
         }
     }
 }

@@ -5,11 +5,11 @@ use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use super::draft::{Area, Draft};
-use crate::desired::renew_before;
-use crate::observed::MaterialRef;
+use crate::domain::renew_before;
+use crate::model::MaterialRef;
+use crate::plan::maintenance::{Gate, gate, reserve};
 use crate::reason::{Problem, Reason};
-use crate::rollout::{Consumer, Load};
-use crate::windows::{Gate, gate, reserve};
+use crate::trust::evidence::{Consumer, Load};
 
 impl Draft<'_> {
     /// Windows bind what the operator restarts by itself; a compromised CA does not wait.

@@ -1,7 +1,7 @@
 //! What `kubectl externalca adopt` says where there is little to take over.
 
 use external_ca_core::adopt::{Installation, adopt};
-use external_ca_core::observed::ObjectRef;
+use external_ca_core::model::ObjectRef;
 
 use super::pieces::{HOME, ca};
 

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use external_ca_api::Phase;
 use external_ca_core::Reason;
-use external_ca_core::observed::{Issuer, Unread};
+use external_ca_core::model::{Issuer, Unread};
 use external_ca_core::plan::{Step, plan, without_memory};
 use serde_json::json;
 

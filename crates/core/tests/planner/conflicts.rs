@@ -1,7 +1,7 @@
 //! Who has a Secret that several want, and what still counts of leaves that cannot be planned.
 
 use external_ca_api::Phase;
-use external_ca_core::observed::{Issuer, Leaf};
+use external_ca_core::model::{Issuer, Leaf};
 use external_ca_core::plan::Step;
 use jiff::SignedDuration;
 use serde_json::json;
@@ -124,7 +124,7 @@ fn an_old_ca_stays_while_a_leaf_that_cannot_be_planned_needs_it() {
                     .find(|now| now.plane == plane.plane)
                     .unwrap();
                 let plane_id = plane.plane_id;
-                external_ca_core::observed::Plane {
+                external_ca_core::model::Plane {
                     plane_id,
                     ..now.clone()
                 }

@@ -7,7 +7,7 @@ use external_ca_core::diagnosis::{
     Answer, CertManagerCertificate, Denied, Extra, Finding, FindingWord, Handshake, Mount,
     OperatorState, Severity, WorkloadDetail, connection, diagnose,
 };
-use external_ca_core::observed::{
+use external_ca_core::model::{
     Issuer, Leaf, Material, MaterialRef, ObjectRef, Plane, Read, RolloutState, Unread,
 };
 use external_ca_core::x509::{

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use external_ca_api::{Phase, RENEW_ANNOTATION};
 use external_ca_core::forecast::{Forecast, forecast};
-use external_ca_core::observed::{Issuer, Leaf};
+use external_ca_core::model::{Issuer, Leaf};
 use external_ca_core::plan::{Round, Step};
 use external_ca_core::x509::{CaChain, Certificate, CertificateAuthority, StandIn, Usages, verify};
 use jiff::Timestamp;

@@ -2,7 +2,7 @@
 
 use external_ca_api::Phase;
 use external_ca_core::Reason;
-use external_ca_core::observed::Issuer;
+use external_ca_core::model::Issuer;
 use external_ca_core::plan::Step;
 use serde_json::json;
 

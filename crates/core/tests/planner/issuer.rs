@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use external_ca_api::Phase;
-use external_ca_core::observed::Issuer;
+use external_ca_core::model::Issuer;
 use external_ca_core::plan::Step;
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;

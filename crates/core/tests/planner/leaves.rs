@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use external_ca_api::RENEW_ANNOTATION;
-use external_ca_core::observed::Issuer;
+use external_ca_core::model::Issuer;
 use external_ca_core::plan::{Plan, Step, plan};
 use jiff::{SignedDuration, Timestamp};
 use serde_json::json;

@@ -1,7 +1,7 @@
 //! Whom a move to another CA waits for, seen or unseen.
 
 use external_ca_api::{CertificateState, Phase};
-use external_ca_core::observed::Issuer;
+use external_ca_core::model::Issuer;
 use serde_json::json;
 
 use super::pieces::{DATA, agent, ca, config_map_ref, days, gateway, plane, start, workload};

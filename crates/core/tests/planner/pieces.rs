@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, OnceLock};
 
 use external_ca_api::PlaneKind;
-use external_ca_core::observed::{
+use external_ca_core::model::{
     GeneratedCa, Leaf, Material, MaterialKind, MaterialRef, ObjectRef, Plane, PlaneRef,
     RolloutState, Workload, WorkloadKind, WorkloadRef,
 };

@@ -1,6 +1,6 @@
 //! Planes that refer to the trust Secret.
 
-use external_ca_core::observed::ObjectRef;
+use external_ca_core::model::ObjectRef;
 use external_ca_core::plan::Step;
 use serde_json::json;
 

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use external_ca_core::observed::RolloutState;
+use external_ca_core::model::RolloutState;
 use jiff::SignedDuration;
 use serde_json::json;
 

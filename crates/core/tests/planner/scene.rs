@@ -6,8 +6,8 @@ use std::sync::Arc;
 use external_ca_api::{
     ExternalCAIssuance, HELD_UNTIL_ANNOTATION, RENEWAL_ANNOTATION, REPLACES_ANNOTATION,
 };
-use external_ca_core::facts::hash;
-use external_ca_core::observed::{
+use external_ca_core::model::facts::hash;
+use external_ca_core::model::{
     Claims, GeneratedCa, Issuer, Leaf, Material, MaterialRef, Observed, Plane, Read, RolloutState,
     Workload,
 };
@@ -88,7 +88,7 @@ impl Scene {
 
     pub fn observed(&self) -> Observed {
         let planes: Vec<Arc<Plane>> = self.planes.iter().cloned().map(Arc::new).collect();
-        let wanted = external_ca_core::desired::desired(&self.issuance, &planes);
+        let wanted = external_ca_core::domain::desired(&self.issuance, &planes);
         let needs = wanted
             .trust_places
             .iter()
@@ -307,7 +307,7 @@ impl Scene {
 
     pub fn profile(&self, target: &MaterialRef) -> LeafProfile {
         let planes: Vec<Arc<Plane>> = self.planes.iter().cloned().map(Arc::new).collect();
-        external_ca_core::desired::desired(&self.issuance, &planes).leaves[&target.object]
+        external_ca_core::domain::desired(&self.issuance, &planes).leaves[&target.object]
             .profile
             .clone()
     }

@@ -2,7 +2,7 @@
 
 use external_ca_api::Phase;
 use external_ca_core::Reason;
-use external_ca_core::observed::{Issuer, Read};
+use external_ca_core::model::{Issuer, Read};
 use serde_json::json;
 
 use super::pieces::{DATA, HOME, agent, ca, config_map_ref, days, gateway};

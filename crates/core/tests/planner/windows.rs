@@ -2,7 +2,7 @@
 
 use external_ca_api::{Phase, RENEW_ANNOTATION};
 use external_ca_core::Reason;
-use external_ca_core::observed::{Issuer, Leaf};
+use external_ca_core::model::{Issuer, Leaf};
 use jiff::{SignedDuration, Timestamp};
 use serde_json::json;
 

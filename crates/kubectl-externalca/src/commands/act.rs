@@ -1,7 +1,7 @@
 //! `renew`, `rotate`, `pause` and `resume`: what a person asks of an issuance.
 
 use external_ca_api::{ExternalCAIssuance, Issuer, Phase, RENEW_ANNOTATION, ROTATE_ANNOTATION};
-use external_ca_core::desired::{ca_secret, identity};
+use external_ca_core::domain::{ca_secret, identity};
 use kube::api::{Patch, PatchParams};
 use kube::{Api, ResourceExt};
 use serde_json::{Value, json};

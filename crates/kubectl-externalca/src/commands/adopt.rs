@@ -4,9 +4,9 @@ use std::sync::Arc;
 
 use external_ca_api::ExternalCAIssuance;
 use external_ca_core::adopt::{Adoption, Installation, adopt, minimal};
-use external_ca_core::observed::{MaterialRef, ObjectRef};
+use external_ca_core::model::snapshot::CaPem;
+use external_ca_core::model::{MaterialRef, ObjectRef};
 use external_ca_core::plan::{Step, plan};
-use external_ca_core::snapshot::CaPem;
 use external_ca_core::x509::CertificateAuthority;
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Secret;

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use external_ca_api::ExternalCAIssuance;
-use external_ca_core::desired::identity;
+use external_ca_core::domain::identity;
 use kube::{Api, ResourceExt};
 
 use super::{Exit, print};

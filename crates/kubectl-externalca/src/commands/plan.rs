@@ -4,10 +4,10 @@ use std::sync::Arc;
 
 use external_ca_api::ExternalCAIssuance;
 use external_ca_core::Reason;
-use external_ca_core::desired::identity;
+use external_ca_core::domain::identity;
 use external_ca_core::forecast::forecast;
-use external_ca_core::observed::{Issuer, Material, Observed, Read};
-use external_ca_core::snapshot::public_chain;
+use external_ca_core::model::snapshot::public_chain;
+use external_ca_core::model::{Issuer, Material, Observed, Read};
 use jiff::Timestamp;
 use kube::ResourceExt;
 

@@ -3,12 +3,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use external_ca_api::ExternalCAIssuance;
-use external_ca_core::desired::{desired, namespace, trust_secret};
 use external_ca_core::diagnosis::{
     Denied, Extra, OperatorState, WorkloadDetail, cert_manager_certificate, detail,
 };
-use external_ca_core::observed::{MaterialKind, MaterialRef, ObjectRef, Plane, Read, WorkloadRef};
-use external_ca_core::snapshot::Seen;
+use external_ca_core::domain::{desired, namespace, trust_secret};
+use external_ca_core::model::snapshot::Seen;
+use external_ca_core::model::{MaterialKind, MaterialRef, ObjectRef, Plane, Read, WorkloadRef};
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::NamespaceResourceScope;
 use k8s_openapi::api::apps::v1::{DaemonSet, Deployment, StatefulSet};
@@ -213,7 +213,7 @@ impl Reader<'_> {
     }
 
     async fn detail(&mut self, workload: &WorkloadRef) -> Option<WorkloadDetail> {
-        use external_ca_core::observed::WorkloadKind;
+        use external_ca_core::model::WorkloadKind;
         let object = &workload.object;
         let (template, selector, paused) = match workload.kind {
             WorkloadKind::Deployment => {

@@ -10,14 +10,14 @@ use std::fmt::Debug;
 use std::sync::Arc;
 
 use external_ca_api::ExternalCAIssuance;
-use external_ca_core::desired::{desired, namespace};
-use external_ca_core::facts;
-use external_ca_core::lenient::{Lenient, Undecodable};
-use external_ca_core::observed::{
+use external_ca_core::domain::{desired, namespace};
+use external_ca_core::model::facts;
+use external_ca_core::model::lenient::{Lenient, Undecodable};
+use external_ca_core::model::snapshot::{CaPem, Needs, Scope, Seen, workloads_of};
+use external_ca_core::model::{
     Material, MaterialKind, MaterialRef, ObjectRef, Observed, Plane, Read, Workload, WorkloadKind,
     WorkloadRef,
 };
-use external_ca_core::snapshot::{CaPem, Needs, Scope, Seen, workloads_of};
 use futures::{StreamExt, stream};
 use jiff::Timestamp;
 use k8s_openapi::NamespaceResourceScope;

@@ -4,11 +4,11 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use external_ca_api::PlaneKind;
-use external_ca_core::discovery::{self, Answers, Ask, ServedKind};
-use external_ca_core::facts;
-use external_ca_core::lenient::Lenient;
-use external_ca_core::observed::PlaneRef;
-use external_ca_core::snapshot::Seen;
+use external_ca_core::model::PlaneRef;
+use external_ca_core::model::discovery::{self, Answers, Ask, ServedKind};
+use external_ca_core::model::facts;
+use external_ca_core::model::lenient::Lenient;
+use external_ca_core::model::snapshot::Seen;
 use kube::api::{DynamicObject, ListParams};
 use kube::{Api, Client, ResourceExt};
 use serde_json::Value;

@@ -196,7 +196,7 @@ mod tests {
 
     use external_ca_api::ExternalCAIssuanceStatus;
     use external_ca_core::forecast::Turn;
-    use external_ca_core::observed::{ObjectRef, WorkloadKind, WorkloadRef};
+    use external_ca_core::model::{ObjectRef, WorkloadKind, WorkloadRef};
     use serde_json::json;
 
     fn forecast() -> Forecast {

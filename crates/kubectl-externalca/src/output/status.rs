@@ -6,8 +6,8 @@ use external_ca_api::{
     AnchorState, AnchorStatus, CertificateState, CertificateStatus, ExternalCAIssuance,
     ExternalCAIssuanceStatus, Phase, PlaneStatus,
 };
-use external_ca_core::desired::{identity, namespace};
-use external_ca_core::observed::PlaneRef;
+use external_ca_core::domain::{identity, namespace};
+use external_ca_core::model::PlaneRef;
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 

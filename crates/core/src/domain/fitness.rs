@@ -3,10 +3,11 @@
 use external_ca_api::{ADOPT_ANNOTATION, RotationPolicy};
 use jiff::{SignedDuration, Timestamp};
 
-use crate::desired::DesiredLeaf;
-use crate::observed::{Leaf, Material, Read};
+use crate::domain::DesiredLeaf;
+use crate::domain::renewal::renewal_time;
+use crate::model::{Leaf, Material, Read};
 use crate::reason::{Problem, Reason};
-use crate::x509::{BACKDATE, CaChain, CaError, Certificate, KeyAlgorithm, San, verify};
+use crate::x509::{CaChain, Certificate, KeyAlgorithm, San, verify};
 
 /// What is known when a leaf is judged.
 pub struct LeafContext<'a> {
@@ -190,31 +191,7 @@ fn wrong_type(context: &LeafContext<'_>) -> Option<Problem> {
 
 fn forbidden_by_ca(context: &LeafContext<'_>) -> Option<Problem> {
     let error = context.ca.permits(&context.leaf.profile).err()?;
-    problem(context, ca_reason(&error), format_args!("{error}"))
-}
-
-/// The word for a refused CA.
-pub fn ca_reason(error: &CaError) -> Reason {
-    match error {
-        CaError::TooLarge { .. } => Reason::CATooLarge,
-        CaError::CertificateMissing
-        | CaError::CertificateInvalid { .. }
-        | CaError::CertificateUnusable { .. } => Reason::CACertificateInvalid,
-        CaError::KeyMissing | CaError::KeyInvalid => Reason::CAKeyInvalid,
-        CaError::KeyEncrypted => Reason::CAKeyEncrypted,
-        CaError::UnsupportedKey { .. } => Reason::CAUnsupportedKey,
-        CaError::KeyMismatch => Reason::CAKeyMismatch,
-        CaError::NotACertificateAuthority { .. } => Reason::NotACA,
-        CaError::KeyUsageMissing { .. } => Reason::CAKeyUsageMissing,
-        CaError::Expired { .. } => Reason::CAExpired,
-        CaError::NotYetValid { .. } => Reason::CANotYetValid,
-        CaError::WeakKey { .. } => Reason::CAWeakKey,
-        CaError::WeakSignature { .. } => Reason::CAWeakSignature,
-        CaError::PathLengthExceeded { .. } => Reason::CAPathLengthExceeded,
-        CaError::NameConstraints { .. } => Reason::CANameConstraints,
-        CaError::UsageNotAllowed { .. } => Reason::CAUsageNotAllowed,
-        CaError::PolicyConstraints { .. } => Reason::CAPolicyConstraints,
-    }
+    problem(context, Reason::from(&error), format_args!("{error}"))
 }
 
 /// The certificate that is stored, where there is one.
@@ -425,52 +402,6 @@ fn foreign_identity(context: &LeafContext<'_>, why: &Problem) -> Option<Problem>
             why.reason, context.leaf.target
         ),
     )
-}
-
-/// Whatever is asked for, a certificate serves so much of its life before the next one is issued: one part of this many.
-pub const LEAST_SERVICE: i32 = 10;
-
-/// When a certificate is renewed: `renew_before` of the wanted duration, in proportion to the time it really has, and a
-/// little earlier, by its serial number, so that certificates of one batch spread: by a twentieth of that time at most, and
-/// of the time that it serves. Never before it has served a tenth of its life.
-pub fn renewal_time(
-    certificate: &Certificate,
-    renew_before: SignedDuration,
-    duration: SignedDuration,
-) -> Timestamp {
-    let (begin, end) = (served_since(certificate, duration), certificate.not_after());
-    let life = begin.duration_until(end);
-    let share = life.as_secs_f64() / duration.as_secs_f64().max(1.0);
-    let before = renew_before.mul_f64(share.clamp(0.0, 1.0)).min(life);
-    let served = life - before;
-    let jitter = before
-        .min(served)
-        .mul_f64(f64::from(spread(certificate)) / 65536.0 / 20.0);
-    let least = life / LEAST_SERVICE;
-    let time = begin
-        .saturating_add((served - jitter).max(least))
-        .unwrap_or(Timestamp::MAX);
-    // The API keeps whole seconds.
-    Timestamp::from_second(time.as_second()).unwrap_or(time)
-}
-
-/// When a certificate was issued: it is dated back, by five minutes where the operator made it.
-fn served_since(certificate: &Certificate, duration: SignedDuration) -> Timestamp {
-    let (begin, end) = (certificate.not_before(), certificate.not_after());
-    let issued = begin.saturating_add(BACKDATE).unwrap_or(begin);
-    let full = end.saturating_sub(duration).unwrap_or(begin);
-    // One that is as long as its backdating was not dated back so much.
-    match issued < end {
-        true => issued.max(full),
-        false => begin.max(full),
-    }
-}
-
-fn spread(certificate: &Certificate) -> u16 {
-    let hash = crate::facts::hash(&[certificate.der()]);
-    hash.get(..4)
-        .and_then(|digits| u16::from_str_radix(digits, 16).ok())
-        .unwrap_or(0)
 }
 
 /// Whether a renewal keeps the key that is stored.

@@ -4,9 +4,9 @@ use std::collections::BTreeSet;
 
 use jiff::{SignedDuration, Timestamp};
 
-use crate::desired::{Desired, DesiredLeaf, Role};
-use crate::observed::{MaterialRef, ObjectRef, Observed, Plane, PlaneRef};
-use crate::rollout::Holders;
+use crate::domain::{Desired, DesiredLeaf, Role};
+use crate::model::{MaterialRef, ObjectRef, Observed, Plane, PlaneRef};
+use crate::trust::evidence::Holders;
 
 /// Whoever presents a leaf that no workload of a served namespace mounts.
 #[derive(Clone, Debug, PartialEq)]

@@ -1,8 +1,8 @@
 //! What is wanted, settled by what is seen: of several that want one Secret, which has it; whether the control plane's
 //! ConfigMap is a trust place.
 
-use crate::desired::{Desired, DesiredLeaf, Role, describe, home_bundle};
-use crate::observed::{Leaf, Observed, PlaneRef, Read};
+use crate::domain::{Desired, DesiredLeaf, Role, describe, home_bundle};
+use crate::model::{Leaf, Observed, PlaneRef, Read};
 use crate::reason::{Problem, Reason};
 use crate::x509::{Certificate, San};
 

@@ -8,10 +8,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use external_ca_api::RotationStrategy;
 use jiff::{SignedDuration, Timestamp};
 
-use crate::desired::{Desired, DesiredLeaf, Role};
-use crate::observed::{Leaf, MaterialRef, Observed, Plane, PlaneRef, Read};
-use crate::overlap::Unseen;
-use crate::rollout::Holders;
+use crate::domain::{Desired, DesiredLeaf, Role};
+use crate::model::{Leaf, MaterialRef, Observed, Plane, PlaneRef, Read};
+use crate::trust::evidence::Holders;
+use crate::trust::overlap::Unseen;
 use crate::x509::{CaChain, Certificate, Fingerprint, Usages, verify};
 
 /// How long a call may be on its way: longer than the operator waits for an answer (20 s).

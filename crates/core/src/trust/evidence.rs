@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use jiff::{SignedDuration, Timestamp};
 
-use crate::observed::{Material, MaterialRef, Read, RolloutState, Workload, WorkloadRef};
+use crate::model::{Material, MaterialRef, Read, RolloutState, Workload, WorkloadRef};
 
 /// What a workload's running pods hold of an object.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -5,14 +5,12 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use external_ca_api::{
-    Agent, ExternalCAIssuance, ExternalCAIssuanceSpec, KeyAlgorithm as ApiKey, PlaneKind,
-    PrivateKey, Usage,
+    Agent, ExternalCAIssuance, KeyAlgorithm as ApiKey, PlaneKind, PrivateKey, Usage,
 };
 use jiff::SignedDuration;
 use kube::core::{Selector, SelectorExt};
 
-use crate::checks::LEAST_SERVICE;
-use crate::observed::{MaterialKind, MaterialRef, ObjectRef, Plane, PlaneRef};
+use crate::model::{MaterialKind, MaterialRef, ObjectRef, Plane, PlaneRef};
 use crate::reason::{Problem, Reason};
 use crate::x509::{CaProfile, KeyAlgorithm, LeafProfile, San, Usages};
 
@@ -293,19 +291,6 @@ pub fn key_algorithm(key: &PrivateKey) -> KeyAlgorithm {
         (ApiKey::Ecdsa, _) => KeyAlgorithm::EcdsaP256,
         (ApiKey::Ed25519, _) => KeyAlgorithm::Ed25519,
     }
-}
-
-/// How long before its end a certificate of the full duration is renewed: nine tenths of it at most, also where the schema
-/// that admitted the issuance knew no limit.
-pub fn renew_before(spec: &ExternalCAIssuanceSpec) -> SignedDuration {
-    let defaults = &spec.certificate_defaults;
-    let duration = defaults.duration.0;
-    let before = match (defaults.renew_before, defaults.renew_before_percentage) {
-        (Some(before), _) => before.0,
-        (None, Some(percent)) => duration / 100 * i32::from(percent),
-        (None, None) => duration / 3,
-    };
-    before.min(duration - duration / LEAST_SERVICE)
 }
 
 /// Each name once: a certificate that says one twice, or in two spellings, says no more.

@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
-use crate::observed::{MaterialKind, MaterialRef, Observed, Read};
+use crate::model::{MaterialKind, MaterialRef, Observed, Read};
 use crate::plan::{Step, Wiring};
-use crate::rollout::{Load, load};
+use crate::trust::evidence::{Load, load};
 use crate::x509::{Certificate, parse_bundle};
 
 /// Why, from the snapshot that led to the step. `real`: the certificate that is meant by one of the snapshot's.

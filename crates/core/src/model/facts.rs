@@ -13,7 +13,7 @@ use k8s_openapi::api::core::v1::{ConfigMap, PodTemplateSpec, Secret};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ManagedFieldsEntry, ObjectMeta, Time};
 use serde_json::Value;
 
-use crate::observed::{
+use crate::model::{
     Leaf, Material, MaterialKind, MaterialRef, ObjectRef, Plane, PlaneRef, RolloutState, Workload,
     WorkloadKind, WorkloadRef,
 };

@@ -6,9 +6,9 @@ use external_ca_api::ExternalCAIssuanceStatus;
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
-use super::step::Step;
+use crate::plan::Step;
 use crate::reason::Problem;
-use crate::status::limit;
+use crate::report::status::limit;
 
 /// Puts steps that failed into the status; returns the conditions that turned.
 pub fn with_failures(
@@ -21,10 +21,10 @@ pub fn with_failures(
     let mut turned = Vec::new();
     let mut told = BTreeSet::new();
     for (step, problem) in failures {
-        if !told.insert(step.condition()) {
+        if !told.insert(condition(step)) {
             continue;
         }
-        for kind in [step.condition(), "Ready"] {
+        for kind in [condition(step), "Ready"] {
             let Some(condition) = status
                 .conditions
                 .iter_mut()
@@ -51,4 +51,15 @@ pub fn with_failures(
         }
     }
     turned
+}
+
+/// The condition that a step works for.
+fn condition(step: &Step) -> &'static str {
+    match step {
+        Step::GenerateCa { .. } => "IssuerReady",
+        Step::WriteBundle { .. } => "TrustDistributed",
+        Step::WirePlane { .. } => "PlanesWired",
+        Step::IssueLeaf { .. } | Step::Consume(_) => "CertificatesReady",
+        Step::Restart { .. } => "RolloutsComplete",
+    }
 }

@@ -8,9 +8,8 @@ use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Secret;
 use zeroize::Zeroizing;
 
-use crate::checks::ca_reason;
-use crate::desired::{ca_secret, desired, identity, namespace, trust_secret};
-use crate::observed::{
+use crate::domain::{ca_secret, desired, identity, namespace, trust_secret};
+use crate::model::{
     Claims, GeneratedCa, Issuer, Leaf, Material, MaterialKind, MaterialRef, ObjectRef, Observed,
     Plane, PlaneRef, Read, Unread, Workload, WorkloadKind, WorkloadRef, may_write,
 };
@@ -256,7 +255,7 @@ fn issuer(pem: Option<&Read<Arc<CaPem>>>, secret: &ObjectRef, now: Timestamp) ->
         Some(Read::Found(pem)) => match pem.authority(now) {
             Ok(authority) => Issuer::Ready(Arc::new(authority)),
             Err(error) => Issuer::Refused(Problem::new(
-                ca_reason(&error),
+                Reason::from(&error),
                 format!("the CA Secret {secret}: {error}"),
             )),
         },

@@ -1,0 +1,9 @@
+//! What is: objects with the facts that decisions rest on, and the snapshot of one issuance.
+
+pub mod discovery;
+pub mod facts;
+pub mod lenient;
+mod observed;
+pub mod snapshot;
+
+pub use observed::*;
