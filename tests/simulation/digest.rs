@@ -3,7 +3,9 @@
 use std::fmt::Write;
 use std::hash::{DefaultHasher, Hasher};
 
-use external_ca_core::plan::{Plan, Step, Wiring};
+use external_ca_core::finding::Severity;
+use external_ca_core::plan::{Step, Wiring};
+use external_ca_core::report::{Decision, message};
 use external_ca_core::x509::Certificate;
 
 /// The plans of a story, in their order.
@@ -12,7 +14,7 @@ pub struct Digest(DefaultHasher);
 
 impl Digest {
     /// Adds a plan.
-    pub fn add(&mut self, plan: &Plan) {
+    pub fn add(&mut self, plan: &Decision) {
         self.0.write(text(plan).as_bytes());
     }
 
@@ -23,23 +25,29 @@ impl Digest {
 }
 
 /// A plan in words that outlive its types.
-fn text(plan: &Plan) -> String {
+fn text(plan: &Decision) -> String {
     let mut text = String::new();
     for step in &plan.steps {
         let _ = writeln!(text, "{} {}", step.object(), words(step));
     }
     let status = serde_json::to_string(&plan.status).unwrap();
-    let _ = writeln!(text, "{status} {} {}", plan.next_check, plan.say_first);
-    for (is_bad, problem) in &plan.events {
-        let _ = writeln!(text, "{is_bad} {} {}", problem.reason, problem.message);
+    let _ = writeln!(
+        text,
+        "{status} {} {}",
+        plan.next_check, plan.persist_status_first
+    );
+    for notice in &plan.events {
+        let (is_warning, problem) = (notice.is_warning, &notice.problem);
+        let _ = writeln!(text, "{is_warning} {} {}", problem.reason, problem.message);
     }
     for noted in &plan.problems {
         let (object, problem) = (&noted.object, &noted.problem);
-        let blocks = noted.blocks;
+        let blocks = noted.severity == Severity::Problem;
         let _ = writeln!(
             text,
             "{object} {blocks} {} {}",
-            problem.reason, problem.message
+            problem.reason,
+            message(noted)
         );
     }
     text

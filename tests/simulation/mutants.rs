@@ -4,11 +4,12 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use external_ca_api::{AnchorState, AnchorStatus, CertificateState};
-use external_ca_core::domain::desired;
+use external_ca_core::domain::{compile, desired};
 use external_ca_core::model::facts::encode_loaded;
 use external_ca_core::model::{Issuer, MaterialKind, Observed, Read, RolloutState};
-use external_ca_core::plan::{Plan, Step, Wiring};
+use external_ca_core::plan::{Step, Wiring};
 use external_ca_core::reason::{Problem, Reason};
+use external_ca_core::report::Decision;
 use external_ca_core::x509::{Certificate, encode_bundle};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
@@ -111,8 +112,7 @@ impl Mutant {
                 }
             }
             Self::OnlyPlanned => {
-                let mut wanted = desired(&observed.issuance, &observed.planes);
-                wanted.settle(observed);
+                let wanted = compile(&observed.issuance, observed).wanted;
                 for leaf in &wanted.blocked {
                     if !wanted.leaves.contains_key(&leaf.target) {
                         observed
@@ -130,7 +130,7 @@ impl Mutant {
     }
 
     /// It does what it should not.
-    pub fn spoil(self, observed: &Observed, planned: &mut Plan) {
+    pub fn spoil(self, observed: &Observed, planned: &mut Decision) {
         let Issuer::Ready(authority) = &observed.issuer else {
             return;
         };
@@ -190,7 +190,7 @@ impl Mutant {
                     }
                 }
             }
-            Self::Unsaid => planned.say_first = false,
+            Self::Unsaid => planned.persist_status_first = false,
             Self::OnlyPlanned => {
                 for step in &mut planned.steps {
                     if let Step::WriteBundle { rests_on, .. } | Step::WirePlane { rests_on, .. } =

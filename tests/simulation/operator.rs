@@ -5,7 +5,8 @@ use std::collections::{BTreeSet, VecDeque};
 use external_ca_api::{ExternalCAIssuanceStatus, MANAGER, REPLACES_ANNOTATION};
 use external_ca_core::model::facts::decode_loaded;
 use external_ca_core::model::{Issuer, MaterialKind, MaterialRef, Observed, PlaneRef, Read};
-use external_ca_core::plan::{Plan, Round, Step, Wiring, plan, without_memory};
+use external_ca_core::plan::{Round, Step, Wiring};
+use external_ca_core::report::{Decision, decide, without_memory};
 use external_ca_core::trust::Place;
 use external_ca_core::x509::{Certificate, PrivateKey, parse_bundle};
 use fastrand::Rng;
@@ -78,7 +79,7 @@ pub struct Operator {
 /// A plan that is being carried out.
 struct Turn {
     observed: Observed,
-    planned: Plan,
+    planned: Decision,
     steps: VecDeque<Step>,
     now: Timestamp,
     /// The status must be stored first.
@@ -151,7 +152,7 @@ impl Operator {
     }
 
     /// A whole turn, in which nothing goes wrong.
-    pub fn turn(&mut self, world: &mut World) -> Result<Plan, String> {
+    pub fn turn(&mut self, world: &mut World) -> Result<Decision, String> {
         let calm = Weather {
             seed: 0,
             late: 0,
@@ -170,7 +171,7 @@ impl Operator {
         }
         if !planned.steps.is_empty() && whole {
             let observed = self.view.observe(self.said.as_ref(), now, &mut || false);
-            rules::repeats_nothing(&planned.steps, &plan(&observed, now).steps)?;
+            rules::repeats_nothing(&planned.steps, &decide(&observed, now).steps)?;
         }
         Ok(planned)
     }
@@ -208,8 +209,8 @@ impl Operator {
         if let Some(mutant) = world.mutant {
             mutant.blind(&mut observed);
         }
-        let mut planned = plan(&observed, now);
-        if rng.u8(..32) == 0 && plan(&observed, now).steps != planned.steps {
+        let mut planned = decide(&observed, now);
+        if rng.u8(..32) == 0 && decide(&observed, now).steps != planned.steps {
             return Err("the same snapshot led to two plans".into());
         }
         if let Some(mutant) = world.mutant {
@@ -219,7 +220,7 @@ impl Operator {
             digest.add(&planned);
         }
         rules::of_plan(&observed, &planned)?;
-        let say_first = planned.say_first && !planned.steps.is_empty();
+        let say_first = planned.persist_status_first && !planned.steps.is_empty();
         let forgetful = self.unstorable && !say_first;
         let mut steps = match forgetful && world.mutant != Some(Mutant::NeedsNoMemory) {
             true => without_memory(&observed, now),

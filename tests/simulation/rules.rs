@@ -4,7 +4,8 @@ use std::collections::BTreeSet;
 
 use external_ca_api::{Phase, RotationStrategy};
 use external_ca_core::model::{Leaf, Observed, Read, RolloutState};
-use external_ca_core::plan::{Plan, Step, Wiring};
+use external_ca_core::plan::{Step, Wiring};
+use external_ca_core::report::Decision;
 use external_ca_core::trust::evidence::consumers;
 use external_ca_core::x509::Certificate;
 
@@ -166,7 +167,7 @@ fn outlives_its_chain(leaf: &Leaf) -> bool {
     above.any(|above| above.not_after() < leaf.not_after())
 }
 
-pub fn of_plan(observed: &Observed, planned: &Plan) -> Result<(), String> {
+pub fn of_plan(observed: &Observed, planned: &Decision) -> Result<(), String> {
     let unknown = observed
         .material
         .values()
@@ -178,7 +179,7 @@ pub fn of_plan(observed: &Observed, planned: &Plan) -> Result<(), String> {
 }
 
 /// Guard 7: one restart, and none while the other side is restarting.
-fn one_side_at_a_time(observed: &Observed, planned: &Plan) -> Result<(), String> {
+fn one_side_at_a_time(observed: &Observed, planned: &Decision) -> Result<(), String> {
     let restarts: Vec<_> = planned
         .steps
         .iter()

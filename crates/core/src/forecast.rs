@@ -16,8 +16,9 @@ use crate::model::{
     GeneratedCa, Issuer, Leaf, Material, MaterialKind, MaterialRef, ObjectRef, Observed, Plane,
     PlaneRef, Read, RolloutState, Workload, WorkloadRef,
 };
-use crate::plan::{Plan, Step, Wiring, plan};
+use crate::plan::{Step, Wiring};
 use crate::report::explain::explain;
+use crate::report::{Decision, decide};
 use crate::x509::{
     Certificate, CertificateAuthority, KeyAlgorithm, LeafProfile, MintError, PrivateKey, StandIn,
     encode_bundle, generate, parse_bundle, request, self_signed_ca, sign_request,
@@ -80,7 +81,7 @@ pub fn forecast(observed: &Observed, now: Timestamp) -> Result<Forecast, MintErr
     let mut turns: Vec<Turn> = Vec::new();
     let (mut vain, mut not_before) = (0, None);
     loop {
-        let planned = plan(&world.observed, world.now);
+        let planned = decide(&world.observed, world.now);
         let news = world.observed.issuance.status.as_ref() != Some(&planned.status);
         let moves: Vec<Move> = planned
             .steps
@@ -247,7 +248,7 @@ impl World {
         self.now = next.unwrap_or(self.now);
     }
 
-    fn apply(&mut self, planned: &Plan) -> Result<(), MintError> {
+    fn apply(&mut self, planned: &Decision) -> Result<(), MintError> {
         self.tick();
         for step in &planned.steps {
             match step {

@@ -6,6 +6,7 @@
 pub mod adopt;
 pub mod diagnosis;
 pub mod domain;
+pub mod finding;
 pub mod forecast;
 pub mod model;
 pub mod plan;

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use external_ca_api::{ExternalCAIssuance, MANAGER};
 use external_ca_core::model::lenient::{Lenient, Undecodable};
-use external_ca_core::report::status::{Finding, merge};
+use external_ca_core::report::status::{Stated, merge};
 use external_ca_core::{Problem, Reason};
 use jiff::Timestamp;
 use kube::api::{Patch, PatchParams};
@@ -110,7 +110,7 @@ async fn tell(context: Arc<Context>, object: Lenient<ExternalCAIssuance>, error:
     if !context.scope.served.contains(&namespace) {
         return;
     }
-    let finding = |kind, status| Finding {
+    let finding = |kind, status| Stated {
         kind,
         status,
         reason: problem.reason,

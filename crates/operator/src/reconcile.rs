@@ -9,9 +9,9 @@ use external_ca_core::domain::identity;
 use external_ca_core::model::PlaneRef;
 use external_ca_core::model::lenient::Lenient;
 use external_ca_core::model::snapshot::Scope;
-use external_ca_core::plan::{Plan, Step, plan, without_memory};
+use external_ca_core::plan::Step;
 use external_ca_core::report::bounded::bounded as bounded_status;
-use external_ca_core::report::with_failures;
+use external_ca_core::report::{Decision, Notice, decide, with_failures, without_memory};
 use external_ca_core::{Problem, Reason};
 use jiff::Timestamp;
 use kube::api::{Patch, PatchParams};
@@ -119,15 +119,15 @@ pub async fn reconcile(
         // The store rings when the last first read is in.
         return Ok(Action::requeue(Duration::from_secs(5)));
     };
-    let Plan {
+    let Decision {
         steps,
         mut status,
         events,
         next_check,
-        say_first,
+        persist_status_first,
         problems: _,
-    } = plan(&observed, now);
-    if say_first && !steps.is_empty() {
+    } = decide(&observed, now);
+    if persist_status_first && !steps.is_empty() {
         let written =
             write_status(&context, &issuance, stored.as_ref(), &status, &mut memory).await;
         match written {
@@ -365,10 +365,10 @@ fn next(
 async fn publish(
     context: &Context,
     issuance: &ExternalCAIssuance,
-    turned: impl Iterator<Item = (bool, Problem)>,
+    turned: impl Iterator<Item = Notice>,
     outcome: &Outcome,
 ) {
-    let mut done: Vec<(bool, Problem)> = Vec::new();
+    let mut done: Vec<Notice> = Vec::new();
     for reason in [
         Reason::Issued,
         Reason::TrustUpdated,
@@ -385,13 +385,13 @@ async fn publish(
             1 => String::new(),
             count => format!(", and {} more", count - 1),
         };
-        done.push((
-            false,
-            Problem::new(reason, format!("{}{more}", first.message)),
-        ));
+        done.push(Notice {
+            is_warning: false,
+            problem: Problem::new(reason, format!("{}{more}", first.message)),
+        });
     }
-    for (bad, problem) in turned.chain(done) {
-        tell(context, issuance, bad, problem).await;
+    for notice in turned.chain(done) {
+        tell(context, issuance, notice.is_warning, notice.problem).await;
     }
 }
 

@@ -23,15 +23,14 @@ pub use files::{Files, Role as FileRole, files};
 pub use finding::{Finding, FindingWord, Severity, Symptom, Word};
 pub use workload_facts::{cert_manager_certificate, detail};
 
-use crate::domain::{Desired, desired, identity, plane_type};
+use crate::domain::{Desired, compile, identity, plane_type};
 use crate::model::{MaterialRef, Observed, PlaneRef};
 use crate::reason::Reason;
 use crate::x509::CaChain;
 
 /// Everything that is wrong, the worst first. A healthy installation yields nothing.
 pub fn diagnose(observed: &Observed, extra: &Extra, now: Timestamp) -> Vec<Finding> {
-    let mut desired = desired(&observed.issuance, &observed.planes);
-    desired.settle(observed);
+    let desired = compile(&observed.issuance, observed).wanted;
     let mut case = Case {
         observed,
         extra,

@@ -1,11 +1,12 @@
 //! What the operator itself would say: its plan's problems, and failures that only its status knows.
 
 use super::{Case, Finding, FindingWord, Severity, Symptom};
-use crate::plan::{Noted, plan};
+use crate::finding::{self, Finding as Planned};
 use crate::reason::Reason;
+use crate::report::{decide, message};
 
 pub(super) fn check(case: &mut Case<'_>) {
-    for noted in plan(case.observed, case.now).problems {
+    for noted in decide(case.observed, case.now).problems {
         let reason = noted.problem.reason;
         // Where it is we who could not read, that was said.
         let ours = matches!(reason, Reason::Unreadable | Reason::CASecretUnreadable);
@@ -25,7 +26,7 @@ pub(super) fn check(case: &mut Case<'_>) {
 }
 
 /// The doctor has seen more of it.
-fn explained(case: &Case<'_>, noted: &Noted) -> bool {
+fn explained(case: &Case<'_>, noted: &Planned) -> bool {
     let by = |word: FindingWord| case.has(word, &noted.object);
     match noted.problem.reason {
         Reason::ForeignClientCA => by(FindingWord::ClientCASecretMissing),
@@ -44,14 +45,14 @@ fn explained(case: &Case<'_>, noted: &Noted) -> bool {
 }
 
 /// Messages name the object, what is wrong, and the fix, in that order; some of a CA's have no fix of their own.
-fn finding(noted: &Noted) -> Option<Finding> {
+fn finding(noted: &Planned) -> Option<Finding> {
     let (cause, remedy) = advice(noted.problem.reason)?;
-    let message = noted.problem.message.as_str();
-    let message = message
+    let message = message(noted);
+    let about = message
         .strip_prefix(noted.object.as_str())
         .and_then(|rest| rest.strip_prefix(": "))
-        .unwrap_or(message);
-    let (what, fix) = message.split_once("; ").unwrap_or((message, remedy));
+        .unwrap_or(&message);
+    let (what, fix) = about.split_once("; ").unwrap_or((about, remedy));
     // Whatever is wanted there, the namespace is what must be added.
     let namespace = noted
         .object
@@ -63,9 +64,10 @@ fn finding(noted: &Noted) -> Option<Finding> {
     };
     let finding = Finding::error(noted.problem.reason, object, what);
     let finding = Finding {
-        severity: match noted.blocks {
-            true => Severity::Error,
-            false => Severity::Warning,
+        severity: if noted.severity == finding::Severity::Problem {
+            Severity::Error
+        } else {
+            Severity::Warning
         },
         symptom: symptom(noted.problem.reason),
         ..finding

@@ -1,10 +1,10 @@
 //! Ordered, named checks of one leaf: the first that speaks decides.
 
-use external_ca_api::{ADOPT_ANNOTATION, RotationPolicy};
+use external_ca_api::ADOPT_ANNOTATION;
 use jiff::{SignedDuration, Timestamp};
 
-use crate::domain::DesiredLeaf;
-use crate::domain::renewal::renewal_time;
+use super::leaf::DesiredLeaf;
+use super::renewal::renewal_time;
 use crate::model::{Leaf, Material, Read};
 use crate::reason::{Problem, Reason};
 use crate::x509::{CaChain, Certificate, KeyAlgorithm, San, verify};
@@ -404,10 +404,9 @@ fn foreign_identity(context: &LeafContext<'_>, why: &Problem) -> Option<Problem>
     )
 }
 
-/// Whether a renewal keeps the key that is stored.
-pub fn reuses_key(policy: RotationPolicy, context: &LeafContext<'_>) -> bool {
-    policy == RotationPolicy::Never
-        && missing(context).is_none()
+/// Whether a renewal can keep the key that is stored.
+pub fn may_reuse_key(context: &LeafContext<'_>) -> bool {
+    missing(context).is_none()
         && invalid(context).is_none()
         && key_mismatch(context).is_none()
         && certificate(context.stored).and_then(KeyAlgorithm::of) == Some(context.leaf.profile.key)

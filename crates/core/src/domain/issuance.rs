@@ -1,71 +1,27 @@
 //! The issuance's presets and overrides, expanded to the leaves, trust places and planes it wants.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::sync::Arc;
 
 use external_ca_api::{
-    Agent, ExternalCAIssuance, KeyAlgorithm as ApiKey, PlaneKind, PrivateKey, Usage,
+    ADOPT_ANNOTATION, Agent, ExternalCAIssuance, Issuer as IssuerSpec, KeyAlgorithm as ApiKey,
+    PlaneKind, PrivateKey, RENEW_ANNOTATION, ROTATE_ANNOTATION, RolloutStrategy, RotationPolicy,
+    RotationStrategy, Usage,
 };
 use jiff::SignedDuration;
 use kube::core::{Selector, SelectorExt};
 
-use crate::model::{MaterialKind, MaterialRef, ObjectRef, Plane, PlaneRef};
+use super::leaf::{Desired, DesiredLeaf, Role};
+use super::renewal::renew_before;
+use super::trust_domain::{
+    AnchorSource, Authority, ClientCa, Names, Owner, Renewal, Requests, Rollout, Rotation, Source,
+    TrustDomain, Window,
+};
+use crate::model::facts::request;
+use crate::model::{MaterialKind, MaterialRef, ObjectRef, Observed, Plane};
 use crate::reason::{Problem, Reason};
 use crate::x509::{CaProfile, KeyAlgorithm, LeafProfile, San, Usages};
-
-/// Where a leaf comes from, and so who verifies it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Role {
-    /// The gateway's server certificate: verified by whoever mounts a trust bundle.
-    Gateway,
-    /// An agent's client certificate: verified by the gateway against the clientCA of its planes.
-    Agent,
-    /// A further certificate: verified by anybody.
-    Further,
-}
-
-/// A leaf that must exist.
-#[derive(Clone, Debug, PartialEq)]
-pub struct DesiredLeaf {
-    /// The Secret.
-    pub target: ObjectRef,
-    /// Where it comes from.
-    pub role: Role,
-    /// What it must be.
-    pub profile: LeafProfile,
-    /// The planes whose agents present it.
-    pub planes: BTreeSet<PlaneRef>,
-    /// It cannot be planned, by a conflict or an invalid spec. What is stored may be presented all the same.
-    pub blocked: bool,
-}
-
-impl DesiredLeaf {
-    /// The Secret, as something that workloads mount.
-    pub fn material(&self) -> MaterialRef {
-        MaterialRef {
-            kind: MaterialKind::Secret,
-            object: self.target.clone(),
-        }
-    }
-}
-
-/// All that an issuance wants.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct Desired {
-    /// Leaves, by Secret.
-    pub leaves: BTreeMap<ObjectRef, DesiredLeaf>,
-    /// Leaves that cannot be planned: only what is stored of them counts.
-    pub blocked: Vec<DesiredLeaf>,
-    /// Leaves that want the same Secret, until [`Desired::settle`] says which of them has it.
-    pub contested: BTreeMap<ObjectRef, Vec<DesiredLeaf>>,
-    /// ConfigMaps and Secrets that hold the bundle.
-    pub trust_places: BTreeSet<MaterialRef>,
-    /// Planes that belong to the issuance, sorted.
-    pub planes: Vec<Arc<Plane>>,
-    /// What cannot be wanted, and why.
-    pub problems: Vec<(Option<ObjectRef>, Problem)>,
-}
 
 /// The issuance's namespace.
 pub fn namespace(issuance: &ExternalCAIssuance) -> &str {
@@ -94,6 +50,102 @@ pub fn generated_ca_profile() -> CaProfile {
         organizations: vec!["OpenChoreo".into()],
         path_length: None,
         duration: SignedDuration::from_hours(87_600),
+    }
+}
+
+/// The trust domain that an issuance declares, over what is seen.
+pub fn compile<'a>(issuance: &'a ExternalCAIssuance, observed: &Observed) -> TrustDomain<'a> {
+    let spec = &issuance.spec;
+    let IssuerSpec::CaSecret(secret) = &spec.issuer;
+    let annotations = issuance.metadata.annotations.as_ref();
+    let annotation = |name| annotations.and_then(|all| all.get(name));
+    let renew = annotation(RENEW_ANNOTATION).map(|text| Names::parse(text));
+    let mut domain = TrustDomain {
+        owner: Owner {
+            kind: "ExternalCAIssuance",
+            identity: identity(issuance),
+            generation: issuance.metadata.generation,
+            earlier: issuance.status.as_ref(),
+        },
+        authority: Authority {
+            secret: ca_secret(issuance),
+            generate: secret.generate,
+        },
+        wanted: desired(issuance, &observed.planes),
+        gateway: Some(MaterialRef {
+            kind: MaterialKind::Secret,
+            object: ObjectRef::new(namespace(issuance), &spec.gateway.secret_name),
+        }),
+        trust_secret: Some(trust_secret(issuance)),
+        agent_bundle: Some(&spec.trust.config_map_name),
+        additional: additional(issuance),
+        client_ca: match spec.planes.client_ca {
+            external_ca_api::ClientCa::Unmanaged => ClientCa::Unmanaged,
+            external_ca_api::ClientCa::Value => ClientCa::Value,
+            external_ca_api::ClientCa::SecretRef => ClientCa::Reference,
+        },
+        renewal: Renewal {
+            before: renew_before(spec),
+            keeps_key: spec.certificate_defaults.private_key.rotation_policy
+                == RotationPolicy::Never,
+        },
+        rotation: Rotation {
+            immediate: spec.rotation.strategy == RotationStrategy::Immediate,
+            overlap: spec.rotation.overlap.0,
+        },
+        rollout: rollout(&spec.rollout),
+        requests: Requests {
+            renew: renew.zip(request(issuance, RENEW_ANNOTATION)),
+            adopt: annotation(ADOPT_ANNOTATION)
+                .map(|text| Names::parse(text))
+                .unwrap_or_default(),
+            rotate: request(issuance, ROTATE_ANNOTATION),
+        },
+        paused: spec.paused,
+        defect: selector_defect(issuance),
+    };
+    domain
+        .wanted
+        .settle_contests(observed, domain.owner.earlier);
+    domain
+        .wanted
+        .settle_home_bundle(observed, &home_bundle(issuance));
+    domain
+}
+
+fn additional(issuance: &ExternalCAIssuance) -> Vec<AnchorSource<'_>> {
+    let mut sources = Vec::new();
+    let entries = &issuance.spec.trust.additional_anchors;
+    for (index, entry) in entries.iter().enumerate() {
+        sources.push(AnchorSource {
+            origin: format!("spec.trust.additionalAnchors[{index}]"),
+            source: match (&entry.pem, &entry.config_map_ref) {
+                (None, Some(reference)) => Source::ConfigMap {
+                    name: reference.name.clone(),
+                    key: reference.key.clone(),
+                },
+                (pem, _) => Source::Pem(pem.as_deref().unwrap_or_default()),
+            },
+        });
+    }
+    sources
+}
+
+fn rollout(spec: &external_ca_api::Rollout) -> Rollout<'_> {
+    let mut windows = Vec::new();
+    for (index, window) in spec.windows.iter().enumerate() {
+        windows.push(Window {
+            index,
+            schedule: &window.schedule,
+            duration: window.duration,
+            time_zone: &window.time_zone,
+        });
+    }
+    Rollout {
+        restarts: spec.strategy == RolloutStrategy::Restart,
+        max_concurrent: spec.max_concurrent as usize,
+        timeout: spec.timeout.0,
+        windows,
     }
 }
 
@@ -162,38 +214,6 @@ pub fn home_bundle(issuance: &ExternalCAIssuance) -> MaterialRef {
     }
 }
 
-impl Desired {
-    /// Every leaf that is wanted, also those that cannot be planned.
-    pub fn all(&self) -> impl Iterator<Item = &DesiredLeaf> {
-        let contested = self.contested.values().flatten();
-        self.leaves.values().chain(&self.blocked).chain(contested)
-    }
-
-    /// Why a Secret's leaf cannot be planned.
-    pub fn problems_of(&self, target: &ObjectRef) -> Option<Reason> {
-        let mut problems = self.problems.iter();
-        let found = problems.find(|(object, _)| object.as_ref() == Some(target));
-        found.map(|(_, problem)| problem.reason)
-    }
-
-    pub(crate) fn block(&mut self, leaf: DesiredLeaf) {
-        self.blocked.push(DesiredLeaf {
-            blocked: true,
-            ..leaf
-        });
-    }
-
-    /// Agents with the same planeID may share a Secret.
-    fn want(&mut self, leaf: DesiredLeaf) {
-        let claimants = self.contested.entry(leaf.target.clone()).or_default();
-        let mut others = claimants.iter_mut();
-        match others.find(|other| other.role == Role::Agent && other.profile == leaf.profile) {
-            Some(other) => other.planes.extend(leaf.planes),
-            None => claimants.push(leaf),
-        }
-    }
-}
-
 fn defect(reserved: &[ObjectRef], origin: &str, leaf: &DesiredLeaf) -> Option<Problem> {
     let target = &leaf.target;
     if let Err(error) = leaf.profile.validate() {
@@ -213,22 +233,6 @@ fn defect(reserved: &[ObjectRef], origin: &str, leaf: &DesiredLeaf) -> Option<Pr
         return Some(Problem::new(Reason::Conflict, message));
     }
     None
-}
-
-/// A leaf as messages name it.
-pub(crate) fn describe(leaf: &DesiredLeaf) -> String {
-    match leaf.role {
-        Role::Gateway => "the gateway".into(),
-        Role::Further => format!("the certificate \"{}\"", leaf.profile.common_name),
-        Role::Agent => {
-            let planes: Vec<String> = leaf.planes.iter().map(ToString::to_string).collect();
-            format!(
-                "planeID \"{}\" ({})",
-                leaf.profile.common_name,
-                planes.join(", ")
-            )
-        }
-    }
 }
 
 /// Why `planes.selector` selects nothing: the schema of an older release admits an operator that there is not.

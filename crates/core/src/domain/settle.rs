@@ -1,40 +1,39 @@
 //! What is wanted, settled by what is seen: of several that want one Secret, which has it; whether the control plane's
 //! ConfigMap is a trust place.
 
-use crate::domain::{Desired, DesiredLeaf, Role, describe, home_bundle};
-use crate::model::{Leaf, Observed, PlaneRef, Read};
+use external_ca_api::ExternalCAIssuanceStatus;
+
+use super::leaf::{Desired, DesiredLeaf, Role, describe};
+use crate::model::{Leaf, MaterialRef, Observed, PlaneRef, Read};
 use crate::reason::{Problem, Reason};
 use crate::x509::{Certificate, San};
 
 impl Desired {
-    /// Decides what only what is seen can tell.
-    pub fn settle(&mut self, observed: &Observed) {
-        self.settle_contests(observed);
-        self.settle_home_bundle(observed);
-    }
-
     /// OpenChoreo's control-plane chart makes the ConfigMap itself, and Helm refuses to install over one that was there
     /// before. So it is filled where it exists, and made only where something waits for it.
-    fn settle_home_bundle(&mut self, observed: &Observed) {
-        let bundle = home_bundle(&observed.issuance);
+    pub(super) fn settle_home_bundle(&mut self, observed: &Observed, bundle: &MaterialRef) {
         let is_absent = observed
             .material
-            .get(&bundle)
+            .get(bundle)
             .is_none_or(|read| **read == Read::Absent);
         let home = &bundle.object.namespace;
         let has_agent = self
             .all()
             .any(|leaf| leaf.role == Role::Agent && leaf.target.namespace == *home);
         let mut workloads = observed.workloads.iter();
-        if is_absent && !has_agent && !workloads.any(|one| one.mounts.contains(&bundle)) {
-            self.trust_places.remove(&bundle);
+        if is_absent && !has_agent && !workloads.any(|one| one.mounts.contains(bundle)) {
+            self.trust_places.remove(bundle);
         }
     }
 
     /// Whoever stands keeps the Secret, and renewal goes on; the others are told. It stands by what is stored, or else by
     /// what was last told of it; where neither says, whoever's planes may be written comes first. Of the others, and of all
     /// where none stands, only what is stored counts.
-    fn settle_contests(&mut self, observed: &Observed) {
+    pub(super) fn settle_contests(
+        &mut self,
+        observed: &Observed,
+        earlier: Option<&ExternalCAIssuanceStatus>,
+    ) {
         for (target, mut claimants) in std::mem::take(&mut self.contested) {
             let first = claimants.first().map(DesiredLeaf::material);
             let found = first.and_then(|first| observed.material.get(&first)?.found());
@@ -43,10 +42,9 @@ impl Desired {
                 Leaf::Empty | Leaf::Invalid(_) => None,
             });
             let name = target.to_string();
-            let told = observed.issuance.status.iter();
-            let mut told = told.flat_map(|told| &told.certificates);
-            let told = told.find(|told| told.target == name);
-            let told = told.map(|told| told.common_name.as_str());
+            let mut entries = earlier.iter().flat_map(|status| &status.certificates);
+            let told = entries.find(|entry| entry.target == name);
+            let told = told.map(|entry| entry.common_name.as_str());
             let owner = owner(&claimants, certificate, told, |plane| {
                 observed.may_write(plane)
             });

@@ -1,19 +1,15 @@
-//! The anchors: what the spec adds, whom an old one waits for, and what is remembered of those that have left.
+//! The anchors: what the domain adds, what an old one waits for, and what is remembered of those that have left.
 
-use std::collections::{BTreeMap, BTreeSet};
-
-use external_ca_api::{
-    AnchorState, AnchorStatus, ExternalCAIssuanceStatus, RotationStrategy, TrustStatus,
-};
-use jiff::Timestamp;
+use external_ca_api::{AnchorState, AnchorStatus, TrustStatus};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
-use super::conditions::list;
-use super::draft::{Area, Draft};
+use super::draft::Draft;
+use crate::domain::{AnchorSource, Source};
+use crate::finding::{Area, Finding, Severity};
 use crate::model::Read;
 use crate::reason::{Problem, Reason};
-use crate::trust::{Place, Trust};
-use crate::x509::{Certificate, Fingerprint, parse_bundle};
+use crate::trust::{Blocker, Guards, Place, View, since};
+use crate::x509::{Certificate, parse_bundle};
 
 /// So many anchors that have left are remembered.
 const FORMER_ANCHORS: usize = 32;
@@ -21,32 +17,9 @@ const FORMER_ANCHORS: usize = 32;
 impl Draft<'_> {
     /// The additional anchors, and the entries that cannot be read: guard 3 counts those.
     pub(super) fn additional_anchors(&mut self) -> (Vec<Certificate>, Vec<String>) {
-        let (mut anchors, mut unknown) = (Vec::new(), Vec::new());
-        for (index, entry) in self
-            .observed
-            .issuance
-            .spec
-            .trust
-            .additional_anchors
-            .iter()
-            .enumerate()
-        {
-            let origin = format!("spec.trust.additionalAnchors[{index}]");
-            let found = match (&entry.pem, &entry.config_map_ref) {
-                (Some(pem), _) => Ok(parse_bundle(pem.as_bytes()).certificates),
-                (None, Some(reference)) => {
-                    let key = (reference.name.clone(), reference.key.clone());
-                    match self.observed.anchor_config_maps.get(&key) {
-                        Some(Read::Found(found)) => Ok(found.clone()),
-                        Some(Read::Unknown(why)) => Err(why.clone()),
-                        Some(Read::Absent) | None => {
-                            Err(format!("ConfigMap {} does not exist", reference.name))
-                        }
-                    }
-                }
-                (None, None) => Ok(Vec::new()),
-            };
-            let problem = match found {
+        let (mut anchors, mut unread) = (Vec::new(), Vec::new());
+        for AnchorSource { origin, source } in &self.domain.additional {
+            let problem = match self.read_anchors(source) {
                 Ok(found) if found.is_empty() => "it holds no PEM certificate".to_owned(),
                 Ok(found) => {
                     anchors.extend(found);
@@ -56,21 +29,33 @@ impl Draft<'_> {
             };
             let message = format!("{origin}: {problem}; correct it or remove the entry");
             let problem = Problem::new(Reason::AnchorUnreadable, message);
-            self.problem(Area::Trust, self.issuance(), problem);
-            unknown.push(origin);
+            self.problem(Area::Trust, self.owner(), problem);
+            unread.push(origin.clone());
         }
-        (anchors, unknown)
+        (anchors, unread)
     }
 
-    pub(super) fn anchors(&mut self, trust: &Trust<'_>, retiring: &[Certificate]) {
-        let immediate =
-            self.observed.issuance.spec.rotation.strategy == RotationStrategy::Immediate;
-        let said = self.previous();
-        let said = said.map_or_else(Vec::new, |status| status.anchors().to_vec());
+    fn read_anchors(&self, source: &Source<'_>) -> Result<Vec<Certificate>, String> {
+        match source {
+            Source::Pem(pem) => Ok(parse_bundle(pem.as_bytes()).certificates),
+            Source::ConfigMap { name, key } => {
+                let key = (name.clone(), key.clone());
+                match self.observed.anchor_config_maps.get(&key) {
+                    Some(Read::Found(found)) => Ok(found.clone()),
+                    Some(Read::Unknown(why)) => Err(why.clone()),
+                    Some(Read::Absent) | None => Err(format!("ConfigMap {name} does not exist")),
+                }
+            }
+        }
+    }
+
+    pub(super) fn anchors(&mut self, guards: &Guards<'_>) {
+        let view = &guards.view;
+        let earlier = self.previous().map_or(&[][..], |status| status.anchors());
         let now = self.now;
         let entry = |anchor: &Certificate, state, waiting_for| {
             let fingerprint = anchor.fingerprint().to_string();
-            let before = said
+            let before = earlier
                 .iter()
                 .find(|old| old.fingerprint == fingerprint && old.state == state);
             let since = before.and_then(|old| since(old, now)).unwrap_or(now);
@@ -83,78 +68,84 @@ impl Draft<'_> {
                 fingerprint,
             }
         };
-        let mut anchors = vec![entry(trust.ca.anchor(), AnchorState::Active, Vec::new())];
-        for anchor in trust
-            .additional
-            .iter()
-            .filter(|anchor| *anchor != trust.ca.anchor())
-        {
+        let mut anchors = vec![entry(view.ca.anchor(), AnchorState::Active, Vec::new())];
+        let additional = view.additional.iter();
+        for anchor in additional.filter(|anchor| *anchor != view.ca.anchor()) {
             anchors.push(entry(anchor, AnchorState::Next, Vec::new()));
         }
-        for anchor in retiring {
-            let mut waiting: BTreeSet<String> = BTreeSet::new();
-            for place in trust.places().filter(|place| {
-                trust
-                    .stored(place)
-                    .is_some_and(|stored| stored.contains(anchor))
-            }) {
-                waiting.extend(trust.dependents(&place, anchor));
-            }
-            let waiting: Vec<String> = waiting.into_iter().take(10).collect();
-            if !waiting.is_empty() {
-                let until = trust.signed_until(anchor);
-                if until > self.now {
-                    self.wake(until);
-                }
-                let (reason, what) = match immediate {
-                    true => (
-                        Reason::CuttingOff,
-                        "leaves every trust place at once (rotation.strategy: Immediate); cut off until they have moved",
-                    ),
-                    false => (
-                        Reason::WaitingForPeers,
-                        "stays trusted until these have moved",
-                    ),
-                };
-                let message = format!("the old CA {} {what}: {}", anchor.subject(), list(&waiting));
-                // Before all else: who is cut off must be in the first line.
-                let entry = (Area::Trust, Problem::new(reason, message));
-                match immediate {
-                    true => self.waiting.insert(0, entry),
-                    false => self.waiting.push(entry),
-                }
-            }
-            anchors.push(entry(anchor, AnchorState::Retiring, waiting));
+        for anchor in &view.retiring {
+            self.retires(guards, anchor);
+            anchors.push(entry(anchor, AnchorState::Retiring, Vec::new()));
         }
-        anchors.extend(self.unseen_anchors(trust, &anchors));
+        anchors.extend(self.unread_anchors(view, &anchors));
         let former = self.remembered(&anchors);
         self.status.trust = Some(TrustStatus { anchors, former });
     }
 
+    /// What an anchor on its way out waits for.
+    fn retires(&mut self, guards: &Guards<'_>, anchor: &Certificate) {
+        let view = &guards.view;
+        let places = view.places().filter(|place| view.has(place, anchor));
+        let blockers: Vec<Blocker> = places
+            .flat_map(|place| guards.dependents(&place, anchor))
+            .collect();
+        if blockers.is_empty() {
+            return;
+        }
+        let until = guards.signed_until(anchor);
+        if until > self.now {
+            self.wake(until);
+        }
+        let (reason, what) = if self.domain.rotation.immediate {
+            (
+                Reason::CuttingOff,
+                "leaves every trust place at once (rotation.strategy: Immediate); cut off until they have moved",
+            )
+        } else {
+            (
+                Reason::WaitingForPeers,
+                "stays trusted until these have moved",
+            )
+        };
+        let message = format!("the old CA {} {what}", anchor.subject());
+        let fingerprint = anchor.fingerprint().to_string();
+        self.retiring.insert(fingerprint, blockers.clone());
+        let problem = Problem::new(reason, message);
+        let finding = Finding::new(Area::Trust, Severity::Waiting, self.authority(), problem);
+        let finding = finding.blocked_by(blockers);
+        // Before all else: who is cut off must be in the first line.
+        self.findings.push(if self.domain.rotation.immediate {
+            finding.first()
+        } else {
+            finding
+        });
+    }
+
     /// Anchors that may stand where nothing can be read now, or may have stood where nothing is: once forgotten, they would
     /// be taken for somebody else's.
-    fn unseen_anchors(&self, trust: &Trust<'_>, seen: &[AnchorStatus]) -> Vec<AnchorStatus> {
-        let places = trust.desired.trust_places.iter();
-        let unread: Vec<String> = places
-            .filter(|place| {
-                trust
-                    .stored(&Place::Material((*place).clone()))
-                    .is_none_or(<[_]>::is_empty)
-            })
-            .map(ToString::to_string)
-            .take(10)
+    fn unread_anchors(&mut self, view: &View<'_>, seen: &[AnchorStatus]) -> Vec<AnchorStatus> {
+        let places = view.domain.wanted.trust_places.iter().cloned();
+        let unread: Vec<Blocker> = places
+            .map(Place::Material)
+            .filter(|place| view.stored(place).is_none_or(<[_]>::is_empty))
+            .map(Blocker::Place)
             .collect();
-        let previous = self.previous().into_iter();
-        let previous = previous.flat_map(ExternalCAIssuanceStatus::anchors);
-        let unseen = previous.filter(|old| {
-            !unread.is_empty() && seen.iter().all(|new| new.fingerprint != old.fingerprint)
-        });
+        if unread.is_empty() {
+            return Vec::new();
+        }
+        let earlier = self.previous().map_or(&[][..], |status| status.anchors());
+        let is_unread =
+            |old: &&AnchorStatus| seen.iter().all(|new| new.fingerprint != old.fingerprint);
         let keep = |old: &AnchorStatus| AnchorStatus {
             state: AnchorState::Retiring,
-            waiting_for: unread.clone(),
             ..old.clone()
         };
-        unseen.map(keep).collect()
+        let kept: Vec<AnchorStatus> = earlier.iter().filter(is_unread).map(keep).collect();
+        for anchor in &kept {
+            let fingerprint = anchor.fingerprint.clone();
+            self.retiring.insert(fingerprint, unread.clone());
+        }
+        kept
     }
 
     /// Guard 5: whatever was once handed out may come back, by a late write or an old manifest.
@@ -169,40 +160,4 @@ impl Draft<'_> {
         former.drain(..former.len().saturating_sub(FORMER_ANCHORS));
         former
     }
-}
-
-/// Since when an anchor is in its state, as far as it was said; not by a clock that was ahead.
-fn since(anchor: &AnchorStatus, now: Timestamp) -> Option<Timestamp> {
-    let since = anchor.since.as_ref().map(|since| since.0);
-    since.filter(|since| *since <= now)
-}
-
-pub(super) fn known_anchors(status: Option<&ExternalCAIssuanceStatus>) -> BTreeSet<Fingerprint> {
-    let anchors = status
-        .into_iter()
-        .flat_map(ExternalCAIssuanceStatus::anchors);
-    fingerprints(anchors.map(|anchor| &anchor.fingerprint))
-}
-
-pub(super) fn former_anchors(status: Option<&ExternalCAIssuanceStatus>) -> BTreeSet<Fingerprint> {
-    let trust = status.and_then(|status| status.trust.as_ref());
-    fingerprints(trust.into_iter().flat_map(|trust| &trust.former))
-}
-
-pub(super) fn retiring_since(
-    status: Option<&ExternalCAIssuanceStatus>,
-    now: Timestamp,
-) -> BTreeMap<Fingerprint, Timestamp> {
-    let retiring = status
-        .into_iter()
-        .flat_map(ExternalCAIssuanceStatus::retiring);
-    let said = retiring.filter_map(|anchor| {
-        let fingerprint = Fingerprint::parse(&anchor.fingerprint)?;
-        Some((fingerprint, since(anchor, now)?))
-    });
-    said.collect()
-}
-
-fn fingerprints<'a>(texts: impl Iterator<Item = &'a String>) -> BTreeSet<Fingerprint> {
-    texts.filter_map(|text| Fingerprint::parse(text)).collect()
 }

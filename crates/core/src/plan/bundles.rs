@@ -2,18 +2,17 @@
 
 use external_ca_api::REPLACES_ANNOTATION;
 
-use super::draft::{Area, Draft, RETRY};
+use super::draft::{Draft, RETRY};
 use super::step::Step;
-use crate::domain::identity;
+use crate::finding::Area;
 use crate::model::{MaterialKind, MaterialRef, Read};
 use crate::reason::{Problem, Reason};
-use crate::trust::{Place, Trust};
+use crate::trust::{Guards, Place};
 use crate::x509::Certificate;
 
 impl Draft<'_> {
-    pub(super) fn bundles(&mut self, trust: &Trust<'_>, retiring: &[Certificate]) {
-        let issuance = identity(&self.observed.issuance);
-        for target in &trust.desired.trust_places {
+    pub(super) fn bundles(&mut self, guards: &Guards<'_>) {
+        for target in &self.domain.wanted.trust_places {
             if !self.observed.served.contains(&target.object.namespace) {
                 let message = format!(
                     "{target}: the operator is not told to serve the namespace {}; add it to the chart's namespaces.serve",
@@ -66,7 +65,8 @@ impl Draft<'_> {
                 let problem = Problem::new(Reason::CAKeyExposed, message);
                 self.warn(Area::Trust, target, problem);
             }
-            let Some(wanted) = trust.wanted(&Place::Material(target.clone()), retiring) else {
+            let place = Place::Material(target.clone());
+            let Some(wanted) = guards.wanted(&place) else {
                 continue;
             };
             if found.is_some_and(|found| same(&found.anchors, &wanted)) {
@@ -74,7 +74,7 @@ impl Draft<'_> {
             }
             // Text without a certificate is what OpenChoreo's chart puts there at each upgrade: nobody fights for it.
             if let Some(found) = found.filter(|found| !found.anchors.is_empty()) {
-                let ours = found.issuance.as_ref() == Some(&issuance);
+                let ours = found.issuance.as_ref() == Some(&self.domain.owner.identity);
                 let object = target.to_string();
                 let (manager, written) = (found.manager.clone(), found.changed);
                 if let Err(problem) =
@@ -84,19 +84,18 @@ impl Draft<'_> {
                     continue;
                 }
             }
-            self.waiting.push((
-                Area::Trust,
-                Problem::new(Reason::Progressing, format!("writing {target}")),
-            ));
-            let lost = match self.was_there(target) {
-                true => trust.other_anchors(),
-                false => trust.lost_anchors(),
+            let progress = Problem::new(Reason::Progressing, format!("writing {target}"));
+            self.wait(Area::Trust, target, progress);
+            let lost = if self.was_there(target) {
+                guards.view.other_anchors()
+            } else {
+                guards.view.lost_anchors()
             };
             self.steps.push(Step::WriteBundle {
                 target: target.clone(),
                 resource_version: found.map(|found| found.resource_version.clone()),
-                drops: trust.drops(&Place::Material(target.clone()), &wanted),
-                rests_on: trust.rests_on(&Place::Material(target.clone()), &wanted),
+                drops: guards.drops(&place, &wanted),
+                rests_on: guards.rests_on(&place, &wanted),
                 anchors: wanted,
                 marks: lost
                     .filter(|_| found.is_none())
@@ -112,10 +111,9 @@ impl Draft<'_> {
         if self.was_cut() {
             return true;
         }
-        let said = self
-            .previous()
-            .map_or(&[][..], |status| &status.certificates);
-        let targets = said.iter().filter_map(|said| said.target.split_once('/'));
+        let earlier = self.previous();
+        let leaves = earlier.map_or(&[][..], |status| &status.certificates);
+        let targets = leaves.iter().filter_map(|leaf| leaf.target.split_once('/'));
         let mut namespaces = targets.map(|(namespace, _)| namespace);
         namespaces.any(|namespace| namespace == bundle.object.namespace)
     }

@@ -4,33 +4,27 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use external_ca_api::ExternalCAIssuanceStatus;
 use jiff::{SignedDuration, Timestamp};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
-use super::Noted;
+use super::maintenance::Gate;
 use super::step::Step;
-use crate::domain::{Desired, ca_secret, identity};
-use crate::model::{MaterialRef, Observed};
-use crate::plan::maintenance::Gate;
-use crate::reason::Problem;
+use crate::domain::TrustDomain;
+use crate::finding::{Area, Finding, Severity};
+use crate::model::{MaterialRef, Observed, WorkloadRef};
+use crate::reason::{Problem, Reason};
+use crate::trust::Blocker;
 
 /// When a snapshot with something unreadable in it is looked at again.
 pub(super) const RETRY: SignedDuration = SignedDuration::from_secs(60);
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Area {
-    Issuer,
-    Trust,
-    Certificates,
-    Planes,
-    Rollouts,
-}
-
 pub(super) struct Draft<'a> {
+    pub(super) domain: &'a TrustDomain<'a>,
     pub(super) observed: &'a Observed,
-    pub(super) desired: Desired,
     pub(super) now: Timestamp,
     pub(super) steps: Vec<Step>,
     /// Leaves that follow as soon as trust is written: a restart before that would be one too many.
     pub(super) coming: BTreeSet<MaterialRef>,
+    /// What stands where, to be reported; its conditions come later.
     pub(super) status: ExternalCAIssuanceStatus,
     pub(super) next_check: Timestamp,
     /// Whether workloads may be restarted now.
@@ -38,44 +32,83 @@ pub(super) struct Draft<'a> {
     /// How long before its end a certificate waits for no window.
     pub(super) reserve: SignedDuration,
     /// Workloads that such a certificate waits for.
-    pub(super) urgent: BTreeSet<String>,
-    /// What needs a person.
-    pub(super) problems: BTreeMap<Area, Vec<Problem>>,
-    /// What a person should know though it works.
-    pub(super) warnings: BTreeMap<Area, Problem>,
-    /// All of both, with their objects.
-    pub(super) noted: Vec<Noted>,
-    /// What time and the operator will bring.
-    pub(super) waiting: Vec<(Area, Problem)>,
-    /// Guard 8: who is cut off was said, and guards 1 and 2 are skipped.
+    pub(super) urgent: BTreeSet<WorkloadRef>,
+    pub(super) findings: Vec<Finding>,
+    /// What each anchor on its way out waits for, by fingerprint.
+    pub(super) retiring: BTreeMap<String, Vec<Blocker>>,
+    /// Guard 8: who is cut off was announced, and guards 1 and 2 are skipped.
     pub(super) immediate: bool,
 }
 
-impl Draft<'_> {
+impl<'a> Draft<'a> {
+    pub(super) fn new(domain: &'a TrustDomain<'a>, observed: &'a Observed, now: Timestamp) -> Self {
+        Self {
+            domain,
+            observed,
+            now,
+            steps: Vec::new(),
+            coming: BTreeSet::new(),
+            status: ExternalCAIssuanceStatus {
+                observed_generation: domain.owner.generation,
+                ..Default::default()
+            },
+            next_check: now.saturating_add(super::RESYNC).unwrap_or(now),
+            gate: Gate::Open(Timestamp::MAX),
+            reserve: SignedDuration::ZERO,
+            urgent: BTreeSet::new(),
+            findings: Vec::new(),
+            retiring: BTreeMap::new(),
+            immediate: false,
+        }
+    }
+
+    /// What needs a person.
     pub(super) fn problem(&mut self, area: Area, object: impl ToString, problem: Problem) {
-        self.note(object, true, &problem);
-        self.problems.entry(area).or_default().push(problem);
+        let finding = Finding::new(area, Severity::Problem, object, problem);
+        self.findings.push(finding);
     }
 
+    /// What a person should know though it works.
     pub(super) fn warn(&mut self, area: Area, object: impl ToString, problem: Problem) {
-        self.note(object, false, &problem);
-        self.warnings.insert(area, problem);
+        let finding = Finding::new(area, Severity::Warning, object, problem);
+        self.findings.push(finding);
     }
 
-    fn note(&mut self, object: impl ToString, blocks: bool, problem: &Problem) {
-        self.noted.push(Noted {
-            object: object.to_string(),
-            blocks,
-            problem: problem.clone(),
-        });
+    /// What time and the operator bring.
+    pub(super) fn wait(&mut self, area: Area, object: impl ToString, problem: Problem) {
+        let finding = Finding::new(area, Severity::Waiting, object, problem);
+        self.findings.push(finding);
     }
 
-    pub(super) fn issuance(&self) -> String {
-        format!("ExternalCAIssuance {}", identity(&self.observed.issuance))
+    /// What waits for the next window; it is no defect, unless a move to another CA waits with it.
+    pub(super) fn wait_for_window(
+        &mut self,
+        area: Area,
+        until: Timestamp,
+        what: String,
+        is_rotating: bool,
+    ) {
+        self.wake(until);
+        let next = self.status.next_window.take();
+        let next = next.map_or(until, |next| next.0.min(until));
+        self.status.next_window = Some(Time(next));
+        let opens = !matches!(self.gate, Gate::Closed(opens) if opens > until);
+        let window = vec![Blocker::Window { until, opens }];
+        let problem = Problem::new(Reason::WaitingForWindow, what);
+        let finding = if is_rotating {
+            Finding::new(area, Severity::Waiting, self.owner(), problem).first()
+        } else {
+            Finding::new(area, Severity::Deferred, self.owner(), problem)
+        };
+        self.findings.push(finding.blocked_by(window));
+    }
+
+    pub(super) fn owner(&self) -> String {
+        self.domain.owner.to_string()
     }
 
     pub(super) fn authority(&self) -> String {
-        format!("Secret {}", ca_secret(&self.observed.issuance))
+        format!("Secret {}", self.domain.authority.secret)
     }
 
     pub(super) fn wake(&mut self, at: Timestamp) {
@@ -92,7 +125,7 @@ impl Draft<'_> {
             .is_some_and(|status| status.omitted.is_some())
     }
 
-    pub(super) fn previous(&self) -> Option<&ExternalCAIssuanceStatus> {
-        self.observed.issuance.status.as_ref()
+    pub(super) fn previous(&self) -> Option<&'a ExternalCAIssuanceStatus> {
+        self.domain.owner.earlier
     }
 }

@@ -1,16 +1,15 @@
 //! The CA: whether it can do what is asked of it, what is said without one, and when the next one is made.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 
-use external_ca_api::{Issuer as IssuerSpec, IssuerStatus, RENEWAL_ANNOTATION, ROTATE_ANNOTATION};
+use external_ca_api::{IssuerStatus, RENEWAL_ANNOTATION, ROTATE_ANNOTATION};
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
-use super::draft::{Area, Draft, RETRY};
+use super::draft::{Draft, RETRY};
 use super::step::Step;
-use crate::domain::{Role, ca_secret, renew_before};
-use crate::model::facts::request;
+use crate::domain::Role;
+use crate::finding::{Area, Finding, Severity};
 use crate::model::{MaterialKind, MaterialRef, ObjectRef};
 use crate::reason::{Problem, Reason};
 use crate::x509::{CaChain, Certificate};
@@ -20,7 +19,8 @@ impl Draft<'_> {
     pub(super) fn unfit(&self, ca: &CaChain) -> Option<Problem> {
         let forbidden = |role: Role| {
             let mut leaves = self
-                .desired
+                .domain
+                .wanted
                 .leaves
                 .values()
                 .filter(move |leaf| leaf.role == role)
@@ -31,8 +31,7 @@ impl Draft<'_> {
         let (leaf, error) = forbidden(Role::Gateway).or_else(|| forbidden(Role::Agent))?;
         let message = format!(
             "the CA Secret {} cannot sign Secret {}: {error}",
-            ca_secret(&self.observed.issuance),
-            leaf.target
+            self.domain.authority.secret, leaf.target
         );
         Some(Problem::new(Reason::from(&error), message))
     }
@@ -50,8 +49,7 @@ impl Draft<'_> {
     }
 
     pub(super) fn without_issuer(&mut self) {
-        let target = ca_secret(&self.observed.issuance);
-        let IssuerSpec::CaSecret(secret) = &self.observed.issuance.spec.issuer;
+        let target = self.domain.authority.secret.clone();
         if !self.observed.served.contains(&target.namespace) {
             let message = format!(
                 "the operator is not told to serve the namespace {}; add it to the chart's namespaces.serve",
@@ -71,14 +69,10 @@ impl Draft<'_> {
                 self.authority(),
                 Problem::new(Reason::Conflict, message),
             );
-        } else if secret.generate {
-            self.waiting.push((
-                Area::Issuer,
-                Problem::new(
-                    Reason::Progressing,
-                    format!("making the CA Secret {target}"),
-                ),
-            ));
+        } else if self.domain.authority.generate {
+            let message = format!("making the CA Secret {target}");
+            let progress = Problem::new(Reason::Progressing, message);
+            self.wait(Area::Issuer, self.authority(), progress);
             self.steps.push(Step::GenerateCa {
                 target,
                 resource_version: None,
@@ -107,7 +101,7 @@ impl Draft<'_> {
 
     /// Without an issuer nothing is judged, so what was said of certificates and anchors stays.
     pub(super) fn keep_status(&mut self) {
-        if let Some(previous) = self.observed.issuance.status.clone() {
+        if let Some(previous) = self.previous().cloned() {
             self.status.issuer = previous.issuer;
             self.status.trust = previous.trust;
             self.status.certificates = previous.certificates;
@@ -117,22 +111,18 @@ impl Draft<'_> {
             self.status.next_renewal = previous.next_renewal;
         }
         for area in [Area::Trust, Area::Certificates, Area::Planes] {
-            self.waiting.push((
-                area,
-                Problem::new(Reason::Progressing, "waiting for the issuer"),
-            ));
+            let progress = Problem::new(Reason::Progressing, "waiting for the issuer");
+            self.wait(area, self.owner(), progress);
         }
     }
 
     /// The CA that the operator made is replaced by the next one when somebody asks for it, and early enough before its end
     /// that no certificate must be shortened; one rotation after the other. The rest follows from the new CA.
     pub(super) fn next_ca(&mut self, ca: &CaChain, retiring: &[Certificate]) {
-        let issuance = Arc::clone(&self.observed.issuance);
-        let IssuerSpec::CaSecret(secret) = &issuance.spec.issuer;
-        let target = ca_secret(&issuance);
-        let asked = request(&issuance, ROTATE_ANNOTATION);
+        let target = self.domain.authority.secret.clone();
+        let asked = self.domain.requests.rotate.clone();
         let generated = self.observed.generated.as_ref();
-        let Some(generated) = generated.filter(|_| secret.generate) else {
+        let Some(generated) = generated.filter(|_| self.domain.authority.generate) else {
             if asked.is_some() {
                 let message = format!(
                     "the annotation {ROTATE_ANNOTATION} asks for a new CA, but the one in Secret {target} is not the operator's to \
@@ -157,7 +147,8 @@ impl Draft<'_> {
         }
         let message = format!("making the next CA in Secret {target}");
         let progress = Problem::new(Reason::Progressing, message);
-        self.waiting.insert(0, (Area::Issuer, progress));
+        let next = Finding::new(Area::Issuer, Severity::Waiting, self.authority(), progress);
+        self.findings.push(next.first());
         self.steps = vec![Step::GenerateCa {
             target,
             resource_version: Some(generated.resource_version.clone()),
@@ -170,9 +161,9 @@ impl Draft<'_> {
 
     /// From when on a certificate might outlive the CA; never in the first half of the CA's life.
     fn ca_due(&self, ca: &CaChain) -> Timestamp {
-        let leaves = self.desired.leaves.values();
+        let leaves = self.domain.wanted.leaves.values();
         let longest = leaves.map(|leaf| leaf.profile.duration).max();
-        let margin = longest.unwrap_or_default() + renew_before(&self.observed.issuance.spec);
+        let margin = longest.unwrap_or_default() + self.domain.renewal.before;
         let begin = ca.certificate().not_before();
         let half = begin.duration_until(ca.not_after()) / 2;
         let early = ca.not_after().saturating_sub(margin);
@@ -191,7 +182,7 @@ impl Draft<'_> {
         });
         self.wake(end);
         let warn = end
-            .saturating_sub(renew_before(&self.observed.issuance.spec))
+            .saturating_sub(self.domain.renewal.before)
             .unwrap_or(Timestamp::MIN);
         if warn <= self.now {
             let message = format!(

@@ -1,159 +1,170 @@
 //! Which certificates are issued, and when.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
 
 use external_ca_api::{
-    ADOPT_ANNOTATION, CertificateState, CertificateStatus, HELD_UNTIL_ANNOTATION, RENEW_ANNOTATION,
-    RENEWAL_ANNOTATION, REPLACES_ANNOTATION, RotationPolicy,
+    CertificateState, CertificateStatus, HELD_UNTIL_ANNOTATION, RENEW_ANNOTATION,
+    RENEWAL_ANNOTATION, REPLACES_ANNOTATION,
 };
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
-use super::conditions::list;
-use super::draft::{Area, Draft, RETRY};
+use super::draft::{Draft, RETRY};
 use super::step::Step;
 use crate::domain::fitness::{self, LeafContext, Verdict};
-use crate::domain::{DesiredLeaf, identity, renew_before, renewal_time};
-use crate::model::facts::request;
-use crate::model::{Material, ObjectRef, Read};
+use crate::domain::{DesiredLeaf, renewal_time};
+use crate::finding::{Area, Finding, Severity};
+use crate::model::{Material, Read};
 use crate::reason::{Problem, Reason};
-use crate::trust::{Place, Trust, Waiting};
+use crate::trust::{Blocker, Guards, Place};
 use crate::x509::Certificate;
 
 /// When a leaf is issued.
 enum When {
     Now,
     /// Once these trust the CA.
-    Trusted(Waiting),
+    Trusted(Vec<Blocker>),
     /// Once the next maintenance window is open.
     Window(Timestamp),
 }
 
-impl Draft<'_> {
-    pub(super) fn leaves(&mut self, trust: &Trust<'_>, retiring: &[Certificate]) {
-        let issuance = Arc::clone(&self.observed.issuance);
-        let annotations = issuance.metadata.annotations.clone().unwrap_or_default();
-        let (renew, adopt) = (
-            annotations.get(RENEW_ANNOTATION),
-            annotations.get(ADOPT_ANNOTATION),
-        );
-        let named = |text: Option<&String>, target: &ObjectRef| {
-            text.is_some_and(|text| {
-                text.split(',')
-                    .map(str::trim)
-                    .any(|word| word == "all" || word == target.to_string() || word == target.name)
-            })
+/// What is counted over all leaves.
+#[derive(Default)]
+struct Tally {
+    ready: usize,
+    renewals: Vec<Timestamp>,
+    /// Whether no request for a renewal has to wait.
+    granted: bool,
+}
+
+impl<'a> Draft<'a> {
+    pub(super) fn leaves(&mut self, guards: &Guards<'_>) {
+        let mut tally = Tally {
+            granted: true,
+            ..Tally::default()
         };
-        let request = request(&issuance, RENEW_ANNOTATION);
-        let owner = identity(&issuance);
-        let before = renew_before(&issuance.spec);
-        let policy: RotationPolicy = issuance
-            .spec
-            .certificate_defaults
-            .private_key
-            .rotation_policy;
-        let (mut ready, mut renewals, mut granted) = (0, Vec::new(), true);
         let being_written: BTreeSet<Place> = self.steps.iter().filter_map(Step::place).collect();
-        for leaf in trust.desired.leaves.values() {
+        for leaf in self.domain.wanted.leaves.values() {
             // Objects of namespaces that are not served are not read.
             let unread = Read::Unknown("it was not read".into());
             let stored = self.observed.material.get(&leaf.material());
             let stored = stored.map_or(&unread, AsRef::as_ref);
-            let context = LeafContext {
-                leaf,
-                stored,
-                ca: trust.ca,
-                renew_before: before,
-                issuance: &owner,
-                claimed_by: self
-                    .observed
-                    .claims
-                    .material
-                    .get(&leaf.material())
-                    .map(String::as_str),
-                authority_of: {
-                    let authorities = &self.observed.claims.authorities;
-                    authorities.get(&leaf.target).map(String::as_str)
-                },
-                served: self.observed.served.contains(&leaf.target.namespace),
-                adopt: named(adopt, &leaf.target),
-                renew: request.as_deref().filter(|_| named(renew, &leaf.target)),
-                now: self.now,
-            };
-            let mut opens = None;
-            let (state, reason) = match self.contest(fitness::judge(&context), leaf, stored) {
-                Verdict::Fit => {
-                    ready += 1;
-                    (CertificateState::Ready, None)
-                }
+            let context = self.context(leaf, stored, guards);
+            let verdict = self.contest(fitness::judge(&context), leaf, stored);
+            let (state, reason, opens) = match verdict {
+                Verdict::Fit => (CertificateState::Ready, None, None),
                 Verdict::Blocked(problem) => {
                     let reason = problem.reason;
                     if reason == Reason::Unreadable {
                         self.wake_in(RETRY);
                     }
                     self.problem(Area::Certificates, leaf.material(), problem);
-                    (CertificateState::Failed, Some(reason))
+                    (CertificateState::Failed, Some(reason), None)
                 }
-                Verdict::Issue(why) => match self.when(trust, retiring, &context, &why) {
-                    When::Now => {
-                        let reason = why.reason;
-                        let marks = self.marks(trust, &context, reason, request.clone());
-                        self.waiting.push((Area::Certificates, why.clone()));
-                        self.steps.push(Step::IssueLeaf {
-                            target: leaf.target.clone(),
-                            profile: leaf.profile.clone(),
-                            reuse_key: fitness::reuses_key(policy, &context),
-                            why,
-                            marks,
-                            trusted_by: trust.trusted_by(leaf, retiring),
-                        });
-                        (CertificateState::Pending, Some(reason))
-                    }
-                    When::Trusted(waiting) => {
-                        let reason = why.reason;
-                        self.wait_for_peers(leaf, stored, why, waiting, &being_written);
-                        (CertificateState::Waiting, Some(reason))
-                    }
-                    When::Window(at) => {
-                        opens = Some(at);
-                        let renewal =
-                            matches!(why.reason, Reason::Renewing | Reason::RenewRequested);
-                        let what = format!("{}; it", why.message);
-                        self.wait_for_window(Area::Certificates, at, &what, !renewal);
-                        granted &= why.reason != Reason::RenewRequested;
-                        ready += usize::from(renewal);
-                        let state = match renewal {
-                            true => CertificateState::Ready,
-                            false => CertificateState::Waiting,
-                        };
-                        (state, Some(Reason::WaitingForWindow))
-                    }
-                },
+                Verdict::Issue(why) => self.due(guards, &context, why, &being_written, &mut tally),
             };
-            let mut entry = self.certificate_status(trust, leaf, stored, before, state, reason);
+            tally.ready += usize::from(state == CertificateState::Ready);
+            let mut entry = self.certificate_status(guards, leaf, stored, state, reason);
             entry.renewal_time = opens.map(Time).or(entry.renewal_time);
-            renewals.extend(entry.renewal_time.as_ref().map(|time| time.0));
+            tally
+                .renewals
+                .extend(entry.renewal_time.as_ref().map(|time| time.0));
             self.status.certificates.push(entry);
         }
-        self.blocked_leaves(trust, before);
-        if renew.is_some() && granted {
+        self.blocked_leaves(guards);
+        if self.domain.requests.renew.is_some() && tally.granted {
             // One round of issuing grants the request: the annotation goes with it, and later steps do not depend on it.
             self.steps.push(Step::Consume(RENEW_ANNOTATION));
         }
         let wanted = self.status.certificates.len();
-        self.status.certificates_ready = Some(format!("{ready}/{wanted}"));
-        let next = renewals.into_iter().min();
+        self.status.certificates_ready = Some(format!("{}/{wanted}", tally.ready));
+        let next = tally.renewals.into_iter().min();
         if let Some(next) = next.filter(|next| *next > self.now) {
             self.wake(next);
         }
         self.status.next_renewal = next.map(Time);
     }
 
+    fn context<'c>(
+        &self,
+        leaf: &'c DesiredLeaf,
+        stored: &'c Read<Material>,
+        guards: &'c Guards<'_>,
+    ) -> LeafContext<'c>
+    where
+        'a: 'c,
+    {
+        let claims = &self.observed.claims;
+        let requests = &self.domain.requests;
+        let renew = requests.renew.as_ref();
+        let renew = renew.filter(|(names, _)| names.contains(&leaf.target));
+        LeafContext {
+            leaf,
+            stored,
+            ca: guards.view.ca,
+            renew_before: self.domain.renewal.before,
+            issuance: &self.domain.owner.identity,
+            claimed_by: claims.material.get(&leaf.material()).map(String::as_str),
+            authority_of: claims.authorities.get(&leaf.target).map(String::as_str),
+            served: self.observed.served.contains(&leaf.target.namespace),
+            adopt: requests.adopt.contains(&leaf.target),
+            renew: renew.map(|(_, request)| request.as_str()),
+            now: self.now,
+        }
+    }
+
+    /// What becomes of a leaf that is to be issued: its state, the word, and until when it waits for a window.
+    fn due(
+        &mut self,
+        guards: &Guards<'_>,
+        context: &LeafContext<'_>,
+        why: Problem,
+        being_written: &BTreeSet<Place>,
+        tally: &mut Tally,
+    ) -> (CertificateState, Option<Reason>, Option<Timestamp>) {
+        let reason = why.reason;
+        match self.when(guards, context, &why) {
+            When::Now => {
+                self.issue(guards, context, why);
+                (CertificateState::Pending, Some(reason), None)
+            }
+            When::Trusted(blockers) => {
+                self.wait_for_peers(context, why, blockers, being_written);
+                (CertificateState::Waiting, Some(reason), None)
+            }
+            When::Window(at) => {
+                let is_renewal = matches!(reason, Reason::Renewing | Reason::RenewRequested);
+                let what = format!("{}; it", why.message);
+                self.wait_for_window(Area::Certificates, at, what, !is_renewal);
+                tally.granted &= reason != Reason::RenewRequested;
+                let state = if is_renewal {
+                    CertificateState::Ready
+                } else {
+                    CertificateState::Waiting
+                };
+                (state, Some(Reason::WaitingForWindow), Some(at))
+            }
+        }
+    }
+
+    fn issue(&mut self, guards: &Guards<'_>, context: &LeafContext<'_>, why: Problem) {
+        let leaf = context.leaf;
+        let marks = self.marks(guards, context, why.reason);
+        self.wait(Area::Certificates, leaf.material(), why.clone());
+        self.steps.push(Step::IssueLeaf {
+            target: leaf.target.clone(),
+            profile: leaf.profile.clone(),
+            reuse_key: self.domain.renewal.keeps_key && fitness::may_reuse_key(context),
+            why,
+            marks,
+            trusted_by: guards.trusted_by(leaf),
+        });
+    }
+
     /// What is stored of leaves that cannot be planned is told on, and remembered: whoever stands there stands by it.
-    fn blocked_leaves(&mut self, trust: &Trust<'_>, before: SignedDuration) {
+    fn blocked_leaves(&mut self, guards: &Guards<'_>) {
         let unread = Read::Unknown("it was not read".into());
-        for leaf in &trust.desired.blocked {
+        for leaf in &self.domain.wanted.blocked {
             let target = leaf.target.to_string();
             if self
                 .status
@@ -165,15 +176,15 @@ impl Draft<'_> {
             }
             let stored = self.observed.material.get(&leaf.material());
             let stored = stored.map_or(&unread, AsRef::as_ref);
-            let name = match (fitness::certificate(stored), self.last_seen(leaf)) {
+            let name = match (fitness::certificate(stored), self.told_of(leaf)) {
                 (Some(stored), _) => stored.common_names().first().cloned(),
                 (None, Some(told)) => Some(told.common_name.clone()),
                 (None, None) => None,
             };
             let Some(common_name) = name else { continue };
-            let reason = self.desired.problems_of(&leaf.target);
+            let reason = self.domain.wanted.problems_of(&leaf.target);
             let failed = CertificateState::Failed;
-            let entry = self.certificate_status(trust, leaf, stored, before, failed, reason);
+            let entry = self.certificate_status(guards, leaf, stored, failed, reason);
             self.status.certificates.push(CertificateStatus {
                 common_name,
                 renewal_time: None,
@@ -192,7 +203,7 @@ impl Draft<'_> {
         let (Verdict::Issue(_), Some(found)) = (&verdict, stored.found()) else {
             return verdict;
         };
-        let ours = found.issuance.as_deref() == Some(identity(&self.observed.issuance).as_str());
+        let ours = found.issuance.as_deref() == Some(self.domain.owner.identity.as_str());
         let object = leaf.material().to_string();
         let manager = found.manager.clone();
         match self.may_repair(&object, "data[\"tls.crt\"]", ours, manager, found.changed) {
@@ -203,75 +214,75 @@ impl Draft<'_> {
 
     /// When a leaf may be issued: once its verifiers trust the CA, and once the workloads that hold what is stored may be
     /// restarted.
-    fn when(
-        &mut self,
-        trust: &Trust<'_>,
-        retiring: &[Certificate],
-        context: &LeafContext<'_>,
-        why: &Problem,
-    ) -> When {
+    fn when(&mut self, guards: &Guards<'_>, context: &LeafContext<'_>, why: &Problem) -> When {
         let serves_until = serves_until(context, why.reason);
-        let waiting = trust.must_load_first(context.leaf, retiring);
-        if waiting != Waiting::default() {
+        let blockers = guards.must_load_first(context.leaf);
+        if !blockers.is_empty() {
             let waits = |end| self.gate.holds_back(end, self.reserve, self.now).is_some();
             if serves_until.is_some_and(|end| !waits(end)) {
-                self.urgent.extend(waiting.loads.iter().cloned());
+                self.urgent
+                    .extend(blockers.iter().filter_map(|one| match one {
+                        Blocker::Workload(workload) => Some(workload.clone()),
+                        _ => None,
+                    }));
             }
-            return When::Trusted(waiting);
+            return When::Trusted(blockers);
         }
         serves_until
             .and_then(|end| self.gate.holds_back(end, self.reserve, self.now))
-            .filter(|_| !trust.holders.of(&context.leaf.material()).is_empty())
+            .filter(|_| !guards.holders.of(&context.leaf.material()).is_empty())
             .map_or(When::Now, When::Window)
     }
 
     fn wait_for_peers(
         &mut self,
-        leaf: &DesiredLeaf,
-        stored: &Read<Material>,
+        context: &LeafContext<'_>,
         why: Problem,
-        waiting: Waiting,
+        blockers: Vec<Blocker>,
         being_written: &BTreeSet<Place>,
     ) {
-        // A new leaf's agent cannot do without. One that has a leaf is not kept waiting for a place that nobody writes.
-        let mut places = waiting.places.iter();
-        let follows = fitness::certificate(stored).is_none()
-            || places.all(|place| being_written.contains(place));
-        if waiting.loads.is_empty() && follows {
-            self.coming.insert(leaf.material());
+        // A new leaf's agent cannot do without. One that has a leaf is not kept waiting for a place that stays as it is.
+        let is_new = fitness::certificate(context.stored).is_none();
+        let follows = blockers.iter().all(|blocker| match blocker {
+            Blocker::Place(place) => is_new || being_written.contains(place),
+            _ => false,
+        });
+        let leaf = context.leaf.material();
+        if follows {
+            self.coming.insert(leaf.clone());
         }
-        let places = waiting.places.iter().map(ToString::to_string);
-        let whom: Vec<String> = places.chain(waiting.loads).collect();
-        let message = format!(
-            "{}; it is signed by the CA once these trust it: {}",
-            why.message,
-            list(&whom)
-        );
-        let word = match is_defect(why.reason) {
-            true => why.reason,
-            false => Reason::WaitingForPeers,
+        let word = if is_defect(why.reason) {
+            why.reason
+        } else {
+            Reason::WaitingForPeers
         };
-        self.waiting
-            .push((Area::Certificates, Problem::new(word, message)));
+        let message = format!(
+            "{}; it is signed by the CA once these trust it",
+            why.message
+        );
+        let problem = Problem::new(word, message);
+        let finding = Finding::new(Area::Certificates, Severity::Waiting, leaf, problem);
+        self.findings.push(finding.blocked_by(blockers));
     }
 
     /// What is told with a leaf: the request that it grants, what it replaces, and how long that may be held.
     fn marks(
         &self,
-        trust: &Trust<'_>,
+        guards: &Guards<'_>,
         context: &LeafContext<'_>,
         reason: Reason,
-        request: Option<String>,
     ) -> BTreeMap<&'static str, String> {
+        let renew = self.domain.requests.renew.as_ref();
+        let request = renew.map(|(_, request)| request.clone());
         let lost = match context.stored {
-            Read::Absent => self.last_seen(context.leaf),
+            Read::Absent => self.told_of(context.leaf),
             _ => None,
         };
         // One that was never told of may have been deleted, too.
         let replaces = match context.stored {
             Read::Absent => lost
                 .and_then(|lost| lost.serial.clone())
-                .or_else(|| trust.lost_anchors())
+                .or_else(|| guards.view.lost_anchors())
                 .or_else(|| self.was_cut().then(|| "unknown".to_owned())),
             _ => None,
         };
@@ -281,7 +292,7 @@ impl Draft<'_> {
         };
         let older = context.stored.found().and_then(|found| found.held_until);
         let material = context.leaf.material();
-        let older = older.filter(|_| !trust.holders.not_current(&material).is_empty());
+        let older = older.filter(|_| !guards.holders.not_current(&material).is_empty());
         let held_until = end.into_iter().chain(older).min();
         [
             (RENEWAL_ANNOTATION, request),
@@ -294,7 +305,7 @@ impl Draft<'_> {
     }
 
     /// What was last said of a leaf.
-    fn last_seen(&self, leaf: &DesiredLeaf) -> Option<&CertificateStatus> {
+    fn told_of(&self, leaf: &DesiredLeaf) -> Option<&CertificateStatus> {
         let target = leaf.target.to_string();
         let mut entries = self.previous()?.certificates.iter();
         entries.find(|old| old.target == target)
@@ -302,31 +313,32 @@ impl Draft<'_> {
 
     fn certificate_status(
         &self,
-        trust: &Trust<'_>,
+        guards: &Guards<'_>,
         leaf: &DesiredLeaf,
         stored: &Read<Material>,
-        before: SignedDuration,
         state: CertificateState,
         reason: Option<Reason>,
     ) -> CertificateStatus {
         let found = fitness::certificate(stored);
         let lost = match found {
             Some(_) => None,
-            None => self.last_seen(leaf),
+            None => self.told_of(leaf),
         };
-        let by_issuer = found.is_some_and(|found| found.signed_by(trust.ca.certificate()));
+        let by_issuer = found.is_some_and(|found| found.signed_by(guards.view.ca.certificate()));
         CertificateStatus {
             target: leaf.target.to_string(),
             common_name: leaf.profile.common_name.clone(),
             serial: found
                 .map(Certificate::serial_hex)
                 .or_else(|| lost?.serial.clone()),
-            signer: by_issuer.then(|| trust.ca.anchor().fingerprint().short()),
+            signer: by_issuer.then(|| guards.view.ca.anchor().fingerprint().short()),
             not_after: found
                 .map(|found| Time(found.not_after()))
                 .or_else(|| lost?.not_after.clone()),
-            renewal_time: found
-                .map(|found| Time(renewal_time(found, before, leaf.profile.duration))),
+            renewal_time: found.map(|found| {
+                let before = self.domain.renewal.before;
+                Time(renewal_time(found, before, leaf.profile.duration))
+            }),
             state,
             reason: reason.map(|reason| reason.to_string()),
         }

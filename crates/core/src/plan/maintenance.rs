@@ -1,8 +1,8 @@
 //! Maintenance windows: when workloads may be restarted.
 
-use external_ca_api::{MaintenanceWindow, Rollout};
 use jiff::{SignedDuration, Timestamp};
 
+use crate::domain::{Rollout, Window};
 use crate::reason::{Problem, Reason};
 
 /// Whether restarts are welcome.
@@ -34,26 +34,27 @@ impl Gate {
 /// How long before its end a certificate is no longer held back: half of the time that a renewal comes ahead, or longer
 /// where so many workloads may need it, each batch its timeout, the gateway before them.
 pub fn reserve(
-    rollout: &Rollout,
+    rollout: &Rollout<'_>,
     workloads: usize,
     renew_before: SignedDuration,
 ) -> SignedDuration {
-    let batches = workloads.div_ceil(rollout.max_concurrent.max(1) as usize) + 1;
+    let batches = workloads.div_ceil(rollout.max_concurrent.max(1)) + 1;
     let batches = i32::try_from(batches).unwrap_or(i32::MAX);
-    let rollouts = rollout.timeout.0.checked_mul(batches);
+    let rollouts = rollout.timeout.checked_mul(batches);
     rollouts
         .unwrap_or(SignedDuration::MAX)
         .max(renew_before / 2)
 }
 
 /// The state of all windows together. None means that there is no limit; one that cannot be read never opens.
-pub fn gate(windows: &[MaintenanceWindow], now: Timestamp) -> (Gate, Vec<Problem>) {
+pub fn gate(windows: &[Window<'_>], now: Timestamp) -> (Gate, Vec<Problem>) {
     if windows.is_empty() {
         return (Gate::Open(Timestamp::MAX), Vec::new());
     }
     let mut problems = Vec::new();
     let mut all = Gate::Closed(Timestamp::MAX);
-    for (index, window) in windows.iter().enumerate() {
+    for window in windows {
+        let index = window.index;
         match state(window, now) {
             Ok(one) => all = wider(all, one),
             Err(why) => {
@@ -77,11 +78,12 @@ fn wider(a: Gate, b: Gate) -> Gate {
     }
 }
 
-fn state(window: &MaintenanceWindow, now: Timestamp) -> Result<Gate, String> {
-    let MaintenanceWindow {
+fn state(window: &Window<'_>, now: Timestamp) -> Result<Gate, String> {
+    let Window {
         schedule,
         duration,
         time_zone,
+        ..
     } = window;
     let fields: Vec<&str> = schedule.split_whitespace().collect();
     if fields.len() != 5 {
@@ -102,10 +104,11 @@ fn state(window: &MaintenanceWindow, now: Timestamp) -> Result<Gate, String> {
         .checked_sub(duration.0)
         .map_err(|_| format!("the duration {duration} is too long"))?;
     let opened = next(lately)?;
-    match opened <= now {
-        true => Ok(Gate::Open(opened.saturating_add(duration.0).unwrap_or(now))),
-        false => Ok(Gate::Closed(opened)),
-    }
+    Ok(if opened <= now {
+        Gate::Open(opened.saturating_add(duration.0).unwrap_or(now))
+    } else {
+        Gate::Closed(opened)
+    })
 }
 
 #[cfg(test)]
@@ -115,11 +118,12 @@ mod tests {
     use external_ca_api::Duration;
     use proptest::prelude::*;
 
-    fn window(schedule: &str, hours: i64, time_zone: &str) -> MaintenanceWindow {
-        MaintenanceWindow {
-            schedule: schedule.into(),
+    fn window<'a>(schedule: &'a str, hours: i64, time_zone: &'a str) -> Window<'a> {
+        Window {
+            index: 0,
+            schedule,
             duration: Duration::from_hours(hours),
-            time_zone: time_zone.into(),
+            time_zone,
         }
     }
 

@@ -2,42 +2,36 @@
 
 use std::collections::BTreeSet;
 
-use external_ca_api::{ClientCa, PlaneStatus};
+use external_ca_api::PlaneStatus;
 
 use super::bundles::same;
-use super::draft::{Area, Draft};
+use super::draft::Draft;
 use super::step::{Step, Wiring};
-use crate::domain::plane_type;
-use crate::model::{MaterialKind, MaterialRef, Plane, WorkloadRef};
+use crate::domain::{ClientCa, plane_type};
+use crate::finding::Area;
+use crate::model::{MaterialKind, MaterialRef, Plane, PlaneRef};
 use crate::reason::{Problem, Reason};
-use crate::trust::{Place, Trust};
+use crate::trust::{Guards, Place};
 use crate::x509::{Certificate, encode_bundle};
 
 impl Draft<'_> {
-    pub(super) fn planes(&mut self, trust: &Trust<'_>, retiring: &[Certificate]) {
-        let mode = self.observed.issuance.spec.planes.client_ca;
-        for plane in &trust.desired.planes {
-            let result = self.wire(trust, plane, mode, retiring);
+    pub(super) fn planes(&mut self, guards: &Guards<'_>) {
+        for plane in &self.domain.wanted.planes {
+            let result = self.wire(guards, plane);
             let (wired, reason) = match result {
                 Ok(None) => (true, None),
-                Ok(Some((client_ca, drops, rests_on))) => {
+                Ok(Some(step)) => {
                     let message = format!("writing the clientCA of {}", plane.plane);
-                    self.waiting
-                        .push((Area::Planes, Problem::new(Reason::Progressing, message)));
-                    self.steps.push(Step::WirePlane {
-                        plane: plane.plane.clone(),
-                        resource_version: plane.resource_version.clone(),
-                        client_ca,
-                        drops,
-                        rests_on,
-                    });
+                    let progress = Problem::new(Reason::Progressing, message);
+                    self.wait(Area::Planes, &plane.plane, progress);
+                    self.steps.push(step);
                     (false, Some(Reason::Progressing))
                 }
                 Err(problem) => {
                     let reason = problem.reason;
                     // The trust Secret comes first; that is under way.
                     if reason == Reason::Progressing {
-                        self.waiting.push((Area::Planes, problem));
+                        self.wait(Area::Planes, &plane.plane, problem);
                     } else {
                         self.problem(Area::Planes, &plane.plane, problem);
                     }
@@ -56,179 +50,206 @@ impl Draft<'_> {
         }
     }
 
-    fn wire(
-        &mut self,
-        trust: &Trust<'_>,
-        plane: &Plane,
-        mode: ClientCa,
-        retiring: &[Certificate],
-    ) -> Result<Option<(Wiring, bool, Vec<MaterialRef>)>, Problem> {
+    /// How a plane is wired, unless it is.
+    fn wire(&mut self, guards: &Guards<'_>, plane: &Plane) -> Result<Option<Step>, Problem> {
         let name = &plane.plane;
-        let anchor = trust.ca.anchor();
-        if trust.refers_to_trust_secret(plane) {
-            let place = Place::Material(trust.trust_secret.clone());
-            return match trust
-                .stored(&place)
-                .is_some_and(|stored| stored.contains(anchor))
-            {
-                true => Ok(None),
-                false => Err(Problem::new(
-                    Reason::Progressing,
-                    format!("{name} waits for {}", trust.trust_secret),
-                )),
+        let view = &guards.view;
+        let anchor = view.ca.anchor();
+        if view.refers_to_trust_secret(plane) {
+            let secret = view.trust_secret();
+            return match secret.filter(|secret| !view.has(secret, anchor)) {
+                None => Ok(None),
+                Some(secret) => Err(waits_for(name, &secret)),
             };
         }
-        if mode == ClientCa::Unmanaged {
-            return if plane.anchors.contains(anchor) {
-                Ok(None)
-            } else {
-                Err(Problem::new(
-                    Reason::ClientCAMismatch,
-                    format!(
-                        "{name}: spec.clusterAgent.clientCA does not contain the CA that signs its agent's certificate ({}), so the \
-                         gateway would say \"certificate not valid for any CR\" and agents see \"x509: certificate signed by unknown authority\"; \
-                         add that CA to the clientCA, or let planes.clientCA be Value or SecretRef",
-                        anchor.subject()
-                    ),
-                ))
-            };
-        }
-        if let Some(owner) = self.observed.claims.planes.get(name) {
-            return Err(Problem::new(
-                Reason::Conflict,
-                format!(
-                    "{name}: the older issuance {owner} writes its clientCA; exclude the plane from one of the two by planes.selector"
-                ),
-            ));
-        }
-        if !self.observed.may_write(name) {
-            return Err(Problem::new(
-                Reason::NamespaceNotServed,
-                format!(
-                    "{name}: the operator is not told to write planes in its namespace; add it to the chart's namespaces.planes, or exclude the plane by planes.selector"
-                ),
-            ));
-        }
-        if let (None, Some((secret, key))) = (&plane.value, &plane.reference) {
-            return Err(Problem::new(
-                Reason::ForeignClientCA,
-                format!(
-                    "{name}: spec.clusterAgent.clientCA refers to the key {key} of the Secret {secret}, which this issuance does not manage; let it \
-                     refer to {} (key ca.crt), remove the reference, or exclude the plane by planes.selector",
-                    trust.trust_secret
-                ),
-            ));
-        }
-        let foreign = trust.foreign(plane, retiring);
-        let foreign = foreign.filter(|_| mode == ClientCa::SecretRef).map(|foreign| {
-            Problem::new(
-                Reason::ForeignClientCA,
-                format!(
-                    "{name}: spec.clusterAgent.clientCA trusts {}, which has nothing to do with this issuance, so it stays by value and is not \
-                     made to refer to {}; add that CA to trust.additionalAnchors, or take it out of the plane",
-                    foreign.subject(),
-                    trust.trust_secret
-                ),
-            )
-        });
-        let by_value = mode == ClientCa::Value || foreign.is_some();
-        if let Some(problem) = foreign {
-            // Its agent is served all the same.
-            self.warn(Area::Planes, name, problem);
-        }
-        let wiring = if by_value {
-            let place = Place::ClientCa(name.clone());
-            let Some(wanted) = trust.wanted(&place, retiring) else {
-                return Err(Problem::new(
-                    Reason::Progressing,
-                    format!("{name} waits until its agent's certificate can be read"),
-                ));
-            };
-            if same(&plane.anchors, &wanted) {
+        if self.domain.client_ca == ClientCa::Unmanaged {
+            if plane.anchors.contains(anchor) {
                 return Ok(None);
             }
-            let (drops, rests_on) = (
-                trust.drops(&place, &wanted),
-                trust.rests_on(&place, &wanted),
-            );
-            (Wiring::Value(encode_bundle(&wanted)), drops, rests_on)
+            return Err(not_trusted(name, anchor));
+        }
+        self.may_wire(plane)?;
+        let foreign = view.foreign(plane).zip(self.trust_secret());
+        let foreign = foreign.filter(|_| self.domain.client_ca == ClientCa::Reference);
+        let by_value = self.domain.client_ca == ClientCa::Value || foreign.is_some();
+        if let Some((anchor, secret)) = foreign {
+            // Its agent is served all the same.
+            self.warn(Area::Planes, name, stays_by_value(name, anchor, secret));
+        }
+        let wired = if by_value {
+            by_value_of(guards, plane)?
         } else {
-            let Some(field) = plane.reference_field else {
-                return Err(Problem::new(
-                    Reason::ClientCAMismatch,
-                    format!(
-                        "{name}: this version of the resource knows no Secret reference; use planes.clientCA: Value"
-                    ),
-                ));
-            };
-            let stored = trust
-                .stored(&Place::Material(trust.trust_secret.clone()))
-                .unwrap_or_default();
-            let may_leave = |old: &&Certificate| trust.immediate && retiring.contains(old);
-            let kept = plane.anchors.iter().filter(|old| !may_leave(old));
-            let holds: Vec<Certificate> = kept.chain([anchor]).cloned().collect();
-            if holds.iter().any(|one| !stored.contains(one)) {
-                return Err(Problem::new(
-                    Reason::Progressing,
-                    format!("{name} waits for {}", trust.trust_secret),
-                ));
-            }
-            let drops = plane.anchors.iter().any(|old| !holds.contains(old));
-            let wiring = Wiring::Reference {
-                field,
-                secret: trust.trust_secret.object.clone(),
-                holds,
-            };
-            (wiring, drops, Vec::new())
+            self.by_reference(guards, plane)?
+                .map(|(wiring, drops)| (wiring, drops, Vec::new()))
         };
-        let was_wired = self.previous().is_some_and(|status| {
+        let Some((client_ca, drops, rests_on)) = wired else {
+            return Ok(None);
+        };
+        self.may_repair(
+            &name.to_string(),
+            "spec.clusterAgent.clientCA",
+            self.was_wired(plane) && !plane.anchors.contains(anchor),
+            plane.manager.clone(),
+            plane.changed,
+        )?;
+        Ok(Some(Step::WirePlane {
+            plane: name.clone(),
+            resource_version: plane.resource_version.clone(),
+            client_ca,
+            drops,
+            rests_on,
+        }))
+    }
+
+    /// Whether the plane is this domain's to write.
+    fn may_wire(&self, plane: &Plane) -> Result<(), Problem> {
+        let name = &plane.plane;
+        if let Some(owner) = self.observed.claims.planes.get(name) {
+            let message = format!(
+                "{name}: the older issuance {owner} writes its clientCA; exclude the plane from one of the two by planes.selector"
+            );
+            return Err(Problem::new(Reason::Conflict, message));
+        }
+        if !self.observed.may_write(name) {
+            let message = format!(
+                "{name}: the operator is not told to write planes in its namespace; add it to the chart's namespaces.planes, or exclude the plane by planes.selector"
+            );
+            return Err(Problem::new(Reason::NamespaceNotServed, message));
+        }
+        if let (None, Some((secret, key))) = (&plane.value, &plane.reference) {
+            let ours = self.trust_secret().map_or_else(String::new, |ours| {
+                format!("let it refer to {ours} (key ca.crt), ")
+            });
+            let message = format!(
+                "{name}: spec.clusterAgent.clientCA refers to the key {key} of the Secret {secret}, which this issuance does not manage; {ours}\
+                 remove the reference, or exclude the plane by planes.selector"
+            );
+            return Err(Problem::new(Reason::ForeignClientCA, message));
+        }
+        Ok(())
+    }
+
+    fn trust_secret(&self) -> Option<&'_ MaterialRef> {
+        self.domain.trust_secret.as_ref()
+    }
+
+    fn by_reference(
+        &self,
+        guards: &Guards<'_>,
+        plane: &Plane,
+    ) -> Result<Option<(Wiring, bool)>, Problem> {
+        let name = &plane.plane;
+        let Some((field, secret)) = plane.reference_field.zip(self.trust_secret()) else {
+            let message = format!(
+                "{name}: this version of the resource knows no Secret reference; use planes.clientCA: Value"
+            );
+            return Err(Problem::new(Reason::ClientCAMismatch, message));
+        };
+        let place = Place::Material(secret.clone());
+        let stored = guards.view.stored(&place).unwrap_or_default();
+        let anchors = plane.anchors.iter();
+        let kept = anchors.filter(|anchor| !guards.leaves_at_once(anchor));
+        let holds: Vec<Certificate> = kept.chain([guards.view.ca.anchor()]).cloned().collect();
+        if holds.iter().any(|one| !stored.contains(one)) {
+            return Err(waits_for(name, &place));
+        }
+        let drops = plane.anchors.iter().any(|anchor| !holds.contains(anchor));
+        let wiring = Wiring::Reference {
+            field,
+            secret: secret.object.clone(),
+            holds,
+        };
+        Ok(Some((wiring, drops)))
+    }
+
+    fn was_wired(&self, plane: &Plane) -> bool {
+        let name = &plane.plane;
+        self.previous().is_some_and(|status| {
             status.planes.iter().any(|old| {
                 old.wired
                     && old.kind == name.kind
                     && old.namespace == name.namespace
                     && old.name == name.name
             })
-        });
-        let lacks_ours = !plane.anchors.contains(anchor);
-        let object = name.to_string();
-        self.may_repair(
-            &object,
-            "spec.clusterAgent.clientCA",
-            was_wired && lacks_ours,
-            plane.manager.clone(),
-            plane.changed,
-        )?;
-        Ok(Some(wiring))
+        })
     }
 
     /// An agent whose plane ID no plane resource has is refused by the gateway.
     pub(super) fn agents_without_plane(&mut self) {
-        let observed = self.observed;
-        let bundle = &observed.issuance.spec.trust.config_map_name;
-        let planes = observed.planes.iter();
+        let Some(bundle) = self.domain.agent_bundle else {
+            return;
+        };
+        let planes = self.observed.planes.iter();
         let known: BTreeSet<(&str, &str)> = planes
             .map(|plane| (plane_type(plane.plane.kind), plane.plane_id.as_str()))
             .collect();
-        let lost: Vec<(&WorkloadRef, Problem)> = observed
-            .workloads
-            .iter()
-            .filter(|workload| {
-                workload.mounts.iter().any(|mount| mount.kind == MaterialKind::ConfigMap && mount.object.name == *bundle)
-            })
-            .filter_map(|workload| {
-                let (kind, id) = workload.agent.as_ref()?;
-                (!known.contains(&(kind.as_str(), id.as_str()))).then(|| {
-                    let message = format!(
-                        "{} runs an agent with --plane-type={kind} --plane-id={id}, but no plane resource has that planeID, so the gateway \
-                         would say \"no {kind} CRs found with planeID '{id}'\"; create the plane resource, or let its spec.planeID equal the agent's --plane-id",
-                        workload.workload
-                    );
-                    (&workload.workload, Problem::new(Reason::PlaneNotFound, message))
-                })
-            })
-            .collect();
-        for (workload, problem) in lost {
-            self.problem(Area::Planes, workload, problem);
+        let trusts = |mount: &MaterialRef| {
+            mount.kind == MaterialKind::ConfigMap && mount.object.name == *bundle
+        };
+        for workload in &self.observed.workloads {
+            let Some((kind, id)) = &workload.agent else {
+                continue;
+            };
+            if known.contains(&(kind.as_str(), id.as_str())) || !workload.mounts.iter().any(trusts)
+            {
+                continue;
+            }
+            let message = format!(
+                "{} runs an agent with --plane-type={kind} --plane-id={id}, but no plane resource has that planeID, so the gateway \
+                 would say \"no {kind} CRs found with planeID '{id}'\"; create the plane resource, or let its spec.planeID equal the agent's --plane-id",
+                workload.workload
+            );
+            let problem = Problem::new(Reason::PlaneNotFound, message);
+            self.problem(Area::Planes, &workload.workload, problem);
         }
     }
+}
+
+fn by_value_of(
+    guards: &Guards<'_>,
+    plane: &Plane,
+) -> Result<Option<(Wiring, bool, Vec<MaterialRef>)>, Problem> {
+    let place = Place::ClientCa(plane.plane.clone());
+    let Some(wanted) = guards.wanted(&place) else {
+        let message = format!(
+            "{} waits until its agent's certificate can be read",
+            plane.plane
+        );
+        return Err(Problem::new(Reason::Progressing, message));
+    };
+    if same(&plane.anchors, &wanted) {
+        return Ok(None);
+    }
+    let (drops, rests_on) = (
+        guards.drops(&place, &wanted),
+        guards.rests_on(&place, &wanted),
+    );
+    Ok(Some((
+        Wiring::Value(encode_bundle(&wanted)),
+        drops,
+        rests_on,
+    )))
+}
+
+fn waits_for(plane: &PlaneRef, place: &Place) -> Problem {
+    Problem::new(Reason::Progressing, format!("{plane} waits for {place}"))
+}
+
+fn not_trusted(plane: &PlaneRef, anchor: &Certificate) -> Problem {
+    let message = format!(
+        "{plane}: spec.clusterAgent.clientCA does not contain the CA that signs its agent's certificate ({}), so the \
+         gateway would say \"certificate not valid for any CR\" and agents see \"x509: certificate signed by unknown authority\"; \
+         add that CA to the clientCA, or let planes.clientCA be Value or SecretRef",
+        anchor.subject()
+    );
+    Problem::new(Reason::ClientCAMismatch, message)
+}
+
+fn stays_by_value(plane: &PlaneRef, foreign: &Certificate, secret: &MaterialRef) -> Problem {
+    let message = format!(
+        "{plane}: spec.clusterAgent.clientCA trusts {}, which has nothing to do with this issuance, so it stays by value and is not \
+         made to refer to {secret}; add that CA to trust.additionalAnchors, or take it out of the plane",
+        foreign.subject()
+    );
+    Problem::new(Reason::ForeignClientCA, message)
 }

@@ -8,17 +8,29 @@ use super::draft::Draft;
 use crate::reason::{Problem, Reason};
 
 /// How long a repair counts when somebody puts a field back.
-pub(super) const CONTEST_WINDOW: SignedDuration = SignedDuration::from_hours(1);
+const CONTEST_WINDOW: SignedDuration = SignedDuration::from_hours(1);
 /// How often a field is repaired before it is left alone.
 const CONTEST_LIMIT: u32 = 2;
 
 impl Draft<'_> {
+    /// A field that fits again for an hour is no longer contested.
+    pub(super) fn remember_contests(&mut self) {
+        for entry in self.contested() {
+            let is_recent = entry.last_time.0.duration_until(self.now) < CONTEST_WINDOW;
+            let mut new = self.status.contested.iter();
+            if is_recent && !new.any(|new| new.object == entry.object) {
+                self.status.contested.push(entry);
+            }
+        }
+        self.status
+            .contested
+            .sort_by(|a, b| a.object.cmp(&b.object));
+    }
+
     /// Repairs that still count: those of the last hour, and fields that are left alone until the spec changes.
-    pub(super) fn contested(&self) -> Vec<Contested> {
+    fn contested(&self) -> Vec<Contested> {
         self.previous()
-            .filter(|status| {
-                status.observed_generation == self.observed.issuance.metadata.generation
-            })
+            .filter(|status| status.observed_generation == self.domain.owner.generation)
             .map_or(&[][..], |status| &status.contested)
             .iter()
             .filter(|entry| {

@@ -1,160 +1,203 @@
-//! Which workloads are restarted, and what is said of their rollouts.
+//! Which workloads are restarted, and how far their rollouts have come.
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use external_ca_api::{CertificateState, RolloutPhase, RolloutStatus, RolloutStrategy};
+use external_ca_api::{CertificateState, RolloutPhase, RolloutStatus};
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
-use super::draft::{Area, Draft, RETRY};
+use super::draft::{Draft, RETRY};
+use super::maintenance::Gate;
 use super::step::Step;
+use crate::finding::Area;
 use crate::model::facts::encode_loaded;
 use crate::model::{MaterialKind, MaterialRef, RolloutState, WorkloadRef};
-use crate::plan::maintenance::Gate;
 use crate::reason::{Problem, Reason};
-use crate::trust::Trust;
-use crate::trust::evidence::{Consumer, restarts, stamp};
-use crate::x509::Certificate;
+use crate::trust::Guards;
+use crate::trust::evidence::{Consumer, Restarts, stamp};
+
+/// What keeps restarts from being done at once.
+struct Held<'a> {
+    /// Material that consumers must prove to have loaded.
+    prove: BTreeSet<MaterialRef>,
+    /// Workloads that wait for a window, and until when.
+    windows: BTreeMap<&'a WorkloadRef, Timestamp>,
+}
+
+impl Held<'_> {
+    fn is_due(&self, consumer: &Consumer<'_>) -> bool {
+        let workload = &consumer.workload.workload;
+        consumer.is_stale(&self.prove) && !self.windows.contains_key(workload)
+    }
+}
+
+/// How far a workload has come.
+struct Progress {
+    reason: Reason,
+    phase: RolloutPhase,
+    state: String,
+}
 
 impl Draft<'_> {
-    /// Material that stays as it is while something waits for its consumers: who has not proven to have loaded it is
-    /// restarted, or all would wait for ever.
-    fn to_be_proven(&self, trust: &Trust<'_>, retiring: &[Certificate]) -> BTreeSet<MaterialRef> {
-        let leaves = trust.desired.leaves.values();
-        let states = self.status.certificates.iter().map(|said| said.state);
-        let fit = leaves
-            .zip(states.clone())
-            .filter(|(_, state)| !retiring.is_empty() && *state == CertificateState::Ready)
-            .map(|(leaf, _)| leaf.material());
-        let mut prove: BTreeSet<MaterialRef> = fit.collect();
-        if states
-            .into_iter()
-            .any(|state| state == CertificateState::Waiting)
-        {
-            prove.extend(trust.desired.trust_places.iter().cloned());
-        }
-        prove
-    }
-
-    pub(super) fn rollouts(
-        &mut self,
-        consumers: &[Consumer<'_>],
-        trust: &Trust<'_>,
-        retiring: &[Certificate],
-    ) {
-        let prove = self.to_be_proven(trust, retiring);
-        let spec = &self.observed.issuance.spec.rollout;
-        let timeout = spec.timeout.0;
-        let about_to_change: BTreeSet<MaterialRef> = self
-            .steps
-            .iter()
-            .filter_map(|step| match step {
-                Step::WriteBundle { target, .. } => Some(target.clone()),
-                Step::IssueLeaf { target, .. } => Some(MaterialRef {
-                    kind: MaterialKind::Secret,
-                    object: target.clone(),
-                }),
-                _ => None,
-            })
-            .chain(std::mem::take(&mut self.coming))
-            .collect();
-        let rotating = !retiring.is_empty();
-        let waits: BTreeMap<&WorkloadRef, Timestamp> = consumers
-            .iter()
-            .filter(|consumer| consumer.is_stale(&prove))
-            .filter_map(|one| Some((&one.workload.workload, self.held_back(one)?)))
-            .collect();
-        let wanted = |consumer: &Consumer<'_>| {
-            consumer.is_stale(&prove) && !waits.contains_key(&consumer.workload.workload)
+    pub(super) fn rollouts(&mut self, consumers: &[Consumer<'_>], guards: &Guards<'_>) {
+        let prove = self.to_be_proven(guards);
+        let stale = consumers.iter().filter(|one| one.is_stale(&prove));
+        let waits = |one: &Consumer<'_>| self.held_back(one);
+        let windows = stale.filter_map(|one| Some((&one.workload.workload, waits(one)?)));
+        let held = Held {
+            windows: windows.collect(),
+            prove,
         };
-        if spec.strategy == RolloutStrategy::Restart {
-            for consumer in restarts(
-                consumers,
-                &about_to_change,
-                wanted,
-                spec.max_concurrent as usize,
-                timeout,
-                self.now,
-            ) {
-                self.steps.push(Step::Restart {
-                    workload: consumer.workload.workload.clone(),
-                    resource_version: consumer.workload.resource_version.clone(),
-                    material_hash: encode_loaded(&stamp(consumer, &self.observed.material)),
-                });
-            }
-        }
-        let previous = self.observed.issuance.status.as_ref();
-        let previous: BTreeMap<&str, (RolloutPhase, Timestamp)> = previous
-            .map_or(&[][..], |status| &status.rollouts)
+        self.restart(consumers, &held);
+        let earlier = self.previous();
+        let earlier = earlier.map_or(&[][..], |status| &status.rollouts);
+        let earlier: BTreeMap<&str, &RolloutStatus> = earlier
             .iter()
-            .map(|old| (old.workload.as_str(), (old.phase, old.since.0)))
+            .map(|old| (old.workload.as_str(), old))
             .collect();
-        for consumer in consumers
-            .iter()
-            .filter(|consumer| consumer.is_stale(&prove) || consumer.is_busy())
-        {
-            let workload = consumer.workload.workload.to_string();
-            if let Some(until) = waits.get(&consumer.workload.workload) {
+        let is_rotating = !guards.view.retiring.is_empty();
+        for consumer in consumers {
+            if !consumer.is_stale(&held.prove) && !consumer.is_busy() {
+                continue;
+            }
+            let workload = &consumer.workload.workload;
+            if let Some(until) = held.windows.get(workload) {
                 let what = format!("{workload} holds old material; its restart");
-                self.wait_for_window(Area::Rollouts, *until, &what, rotating);
+                self.wait_for_window(Area::Rollouts, *until, what, is_rotating);
             }
-            let (reason, mut phase, state) = match (&consumer.workload.rollout, consumer.is_stale(&prove)) {
-                (_, true) if spec.strategy == RolloutStrategy::None => (
-                    Reason::RestartNeeded,
-                    RolloutPhase::RestartNeeded,
-                    "holds old material, and rollout.strategy is None; restart it".to_owned(),
-                ),
-                (RolloutState::Running(why), _) if consumer.is_busy() => {
-                    (Reason::RollingOut, RolloutPhase::Running, why.clone())
-                }
-                _ if waits.contains_key(&consumer.workload.workload) => (
-                    Reason::WaitingForWindow,
-                    RolloutPhase::Waiting,
-                    "waits for the maintenance window".to_owned(),
-                ),
-                (_, true) if matches!(self.gate, Gate::Closed(_)) => (
-                    Reason::OutsideWindow,
-                    RolloutPhase::Waiting,
-                    "is restarted outside the maintenance windows: a certificate cannot wait for the next one".to_owned(),
-                ),
-                _ => (Reason::RollingOut, RolloutPhase::Waiting, "waits for its restart".to_owned()),
-            };
-            // The time in the queue is no part of a rollout.
-            let same = |(old, _): &&(RolloutPhase, Timestamp)| {
-                let began = *old == RolloutPhase::Stuck && phase == RolloutPhase::Running;
-                began || *old == phase
-            };
-            let since = previous.get(workload.as_str()).filter(same);
-            let since = since.map_or(self.now, |(_, since)| *since);
-            let late = since.saturating_add(timeout).unwrap_or(Timestamp::MAX);
-            let said = format!("{workload} {state}");
-            if phase == RolloutPhase::RestartNeeded {
-                let problem = Problem::new(Reason::RestartNeeded, said);
-                self.problem(Area::Rollouts, &workload, problem);
-            } else if late <= self.now && consumer.is_busy() {
-                phase = RolloutPhase::Stuck;
-                let message = format!(
-                    "{workload} has not finished its rollout since {since}: {state}; look at its pods (kubectl describe) and mend what keeps them from being available"
-                );
-                let problem = Problem::new(Reason::RolloutStuck, message);
-                self.problem(Area::Rollouts, &workload, problem);
-            } else if reason != Reason::WaitingForWindow {
-                match late > self.now {
-                    true => self.wake(late),
-                    false => self.wake_in(RETRY),
-                }
-                let problem = Problem::new(reason, said);
-                self.waiting.push((Area::Rollouts, problem));
-            }
-            self.status.rollouts.push(RolloutStatus {
-                workload,
-                phase,
-                state,
-                since: Time(since),
-            });
+            let progress = self.rollout_progress(consumer, &held);
+            let entry = earlier.get(workload.to_string().as_str());
+            let since = since(entry, progress.phase).unwrap_or(self.now);
+            self.follow(consumer, progress, since);
         }
         if let Gate::Open(until) = self.gate {
             self.wake(until);
         }
     }
+
+    /// Material that stays as it is while something waits for its consumers: who has not proven to have loaded it is
+    /// restarted, or all would wait for ever.
+    fn to_be_proven(&self, guards: &Guards<'_>) -> BTreeSet<MaterialRef> {
+        let wanted = &self.domain.wanted;
+        let states = self.status.certificates.iter().map(|entry| entry.state);
+        let is_rotating = !guards.view.retiring.is_empty();
+        let fit = wanted.leaves.values().zip(states.clone());
+        let fit = fit.filter(|(_, state)| is_rotating && *state == CertificateState::Ready);
+        let mut prove: BTreeSet<MaterialRef> = fit.map(|(leaf, _)| leaf.material()).collect();
+        if states
+            .into_iter()
+            .any(|state| state == CertificateState::Waiting)
+        {
+            prove.extend(wanted.trust_places.iter().cloned());
+        }
+        prove
+    }
+
+    fn restart(&mut self, consumers: &[Consumer<'_>], held: &Held<'_>) {
+        let written = self.steps.iter().filter_map(|step| match step {
+            Step::WriteBundle { target, .. } => Some(target.clone()),
+            Step::IssueLeaf { target, .. } => Some(MaterialRef {
+                kind: MaterialKind::Secret,
+                object: target.clone(),
+            }),
+            _ => None,
+        });
+        let about_to_change = written.chain(std::mem::take(&mut self.coming)).collect();
+        let rollout = &self.domain.rollout;
+        if !rollout.restarts {
+            return;
+        }
+        let restarts = Restarts {
+            consumers,
+            about_to_change,
+            max_concurrent: rollout.max_concurrent,
+            timeout: rollout.timeout,
+            now: self.now,
+        };
+        for consumer in restarts.due(|consumer| held.is_due(consumer)) {
+            self.steps.push(Step::Restart {
+                workload: consumer.workload.workload.clone(),
+                resource_version: consumer.workload.resource_version.clone(),
+                material_hash: encode_loaded(&stamp(consumer, &self.observed.material)),
+            });
+        }
+    }
+
+    fn rollout_progress(&self, consumer: &Consumer<'_>, held: &Held<'_>) -> Progress {
+        let is_stale = consumer.is_stale(&held.prove);
+        let (reason, phase, state) = match &consumer.workload.rollout {
+            _ if is_stale && !self.domain.rollout.restarts => (
+                Reason::RestartNeeded,
+                RolloutPhase::RestartNeeded,
+                "holds old material, and rollout.strategy is None; restart it",
+            ),
+            RolloutState::Running(why) if consumer.is_busy() => {
+                (Reason::RollingOut, RolloutPhase::Running, why.as_str())
+            }
+            _ if held.windows.contains_key(&consumer.workload.workload) => (
+                Reason::WaitingForWindow,
+                RolloutPhase::Waiting,
+                "waits for the maintenance window",
+            ),
+            _ if is_stale && matches!(self.gate, Gate::Closed(_)) => (
+                Reason::OutsideWindow,
+                RolloutPhase::Waiting,
+                "is restarted outside the maintenance windows: a certificate cannot wait for the next one",
+            ),
+            _ => (
+                Reason::RollingOut,
+                RolloutPhase::Waiting,
+                "waits for its restart",
+            ),
+        };
+        Progress {
+            reason,
+            phase,
+            state: state.to_owned(),
+        }
+    }
+
+    fn follow(&mut self, consumer: &Consumer<'_>, progress: Progress, since: Timestamp) {
+        let Progress {
+            reason,
+            mut phase,
+            state,
+        } = progress;
+        let workload = &consumer.workload.workload;
+        let timeout = self.domain.rollout.timeout;
+        let late = since.saturating_add(timeout).unwrap_or(Timestamp::MAX);
+        if phase == RolloutPhase::RestartNeeded {
+            let problem = Problem::new(Reason::RestartNeeded, format!("{workload} {state}"));
+            self.problem(Area::Rollouts, workload, problem);
+        } else if late <= self.now && consumer.is_busy() {
+            phase = RolloutPhase::Stuck;
+            let message = format!(
+                "{workload} has not finished its rollout since {since}: {state}; look at its pods (kubectl describe) and mend what keeps them from being available"
+            );
+            let problem = Problem::new(Reason::RolloutStuck, message);
+            self.problem(Area::Rollouts, workload, problem);
+        } else if reason != Reason::WaitingForWindow {
+            if late > self.now {
+                self.wake(late);
+            } else {
+                self.wake_in(RETRY);
+            }
+            let problem = Problem::new(reason, format!("{workload} {state}"));
+            self.wait(Area::Rollouts, workload, problem);
+        }
+        self.status.rollouts.push(RolloutStatus {
+            workload: workload.to_string(),
+            phase,
+            state,
+            since: Time(since),
+        });
+    }
+}
+
+/// Since when a rollout is in its phase. The time in the queue is no part of it.
+fn since(earlier: Option<&&RolloutStatus>, phase: RolloutPhase) -> Option<Timestamp> {
+    let old = earlier?;
+    let is_same =
+        old.phase == phase || old.phase == RolloutPhase::Stuck && phase == RolloutPhase::Running;
+    is_same.then_some(old.since.0)
 }

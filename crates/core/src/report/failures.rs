@@ -6,9 +6,10 @@ use external_ca_api::ExternalCAIssuanceStatus;
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
+use super::notice::Notice;
+use super::status::limit;
 use crate::plan::Step;
 use crate::reason::Problem;
-use crate::report::status::limit;
 
 /// Puts steps that failed into the status; returns the conditions that turned.
 pub fn with_failures(
@@ -16,7 +17,7 @@ pub fn with_failures(
     failures: &[(Step, Problem)],
     previous: Option<&ExternalCAIssuanceStatus>,
     now: Timestamp,
-) -> Vec<(bool, Problem)> {
+) -> Vec<Notice> {
     let before = previous.map_or(&[][..], |status| status.conditions.as_slice());
     let mut turned = Vec::new();
     let mut told = BTreeSet::new();
@@ -46,7 +47,10 @@ pub fn with_failures(
                 old.reason != condition.reason || old.message != condition.message
             });
             if kind != "Ready" && news {
-                turned.push((true, problem.clone()));
+                turned.push(Notice {
+                    is_warning: true,
+                    problem: problem.clone(),
+                });
             }
         }
     }

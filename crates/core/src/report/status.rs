@@ -3,6 +3,8 @@
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 
+use super::text::message;
+use crate::finding::Finding;
 use crate::reason::Reason;
 
 /// The condition types, in the order in which they are shown.
@@ -20,7 +22,7 @@ pub const CONDITIONS: [&str; 9] = [
 
 /// A condition before it is merged with what was.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Finding {
+pub struct Stated {
     /// One of [`CONDITIONS`].
     pub kind: &'static str,
     /// Its status.
@@ -31,28 +33,50 @@ pub struct Finding {
     pub message: String,
 }
 
+impl Stated {
+    /// From its parts.
+    pub fn new(
+        kind: &'static str,
+        status: bool,
+        reason: Reason,
+        message: impl Into<String>,
+    ) -> Self {
+        Self {
+            kind,
+            status,
+            reason,
+            message: message.into(),
+        }
+    }
+
+    /// In the words of a finding.
+    pub fn of(kind: &'static str, status: bool, finding: &Finding) -> Self {
+        Self::new(kind, status, finding.problem.reason, message(finding))
+    }
+}
+
 /// Conditions as the API conventions want them: `lastTransitionTime` stays while the status does.
 pub fn merge(
     previous: &[Condition],
-    findings: Vec<Finding>,
+    conditions: Vec<Stated>,
     generation: Option<i64>,
     now: Timestamp,
 ) -> Vec<Condition> {
-    findings
+    conditions
         .into_iter()
-        .map(|finding| {
-            let status = if finding.status { "True" } else { "False" };
+        .map(|stated| {
+            let status = if stated.status { "True" } else { "False" };
             let since = previous
                 .iter()
-                .find(|condition| condition.type_ == finding.kind && condition.status == status)
+                .find(|condition| condition.type_ == stated.kind && condition.status == status)
                 .map_or(Time(now), |condition| {
                     condition.last_transition_time.clone()
                 });
             Condition {
-                type_: finding.kind.into(),
+                type_: stated.kind.into(),
                 status: status.into(),
-                reason: finding.reason.as_str().into(),
-                message: limit(finding.message, 32_768),
+                reason: stated.reason.as_str().into(),
+                message: limit(stated.message, 32_768),
                 last_transition_time: since,
                 observed_generation: generation,
             }

@@ -120,9 +120,11 @@ pub fn consumers<'a>(
                 .filter_map(|object| material.get_key_value(object))
                 .map(|(object, stored)| (object, load(workload, object, stored)))
                 .collect();
-            let side = match gateway.is_some_and(|gateway| workload.mounts.contains(gateway)) {
-                true => Side::Gateway,
-                false => Side::Peer,
+            let is_gateway = gateway.is_some_and(|gateway| workload.mounts.contains(gateway));
+            let side = if is_gateway {
+                Side::Gateway
+            } else {
+                Side::Peer
             };
             let blocked = loads
                 .keys()
@@ -137,60 +139,57 @@ pub fn consumers<'a>(
         .collect()
 }
 
-/// Who of those that are `wanted` is restarted now: the gateway alone and first, then at most `max_concurrent` peers at
-/// once. A workload waits while something that it mounts is about to change, so that one restart does for all. One that
-/// mounts what does not exist holds nobody back: what it lacks may wait for the others. A peer whose rollout is stuck no
-/// longer holds the others back: their own certificates have an end too.
-pub fn restarts<'a>(
-    consumers: &'a [Consumer<'a>],
-    about_to_change: &BTreeSet<MaterialRef>,
-    wanted: impl Fn(&Consumer<'_>) -> bool,
-    max_concurrent: usize,
-    timeout: SignedDuration,
-    now: Timestamp,
-) -> Vec<&'a Consumer<'a>> {
-    let of = |side: Side| {
-        consumers
-            .iter()
-            .filter(move |consumer| consumer.side == side && !consumer.blocked)
-    };
-    let busy = |side: Side| of(side).filter(|consumer| consumer.is_busy());
-    let stale = |side: Side| of(side).filter(|consumer| wanted(consumer));
-    let ready = |consumer: &&Consumer<'_>| {
-        !consumer.is_busy()
-            && !consumer
-                .workload
-                .mounts
-                .iter()
-                .any(|mount| about_to_change.contains(mount))
-    };
-    if busy(Side::Gateway).next().is_some() {
-        // A gateway that is stuck because its template names old material is helped by the next restart.
-        return stale(Side::Gateway)
-            .filter(|consumer| {
-                !consumer
-                    .workload
-                    .mounts
-                    .iter()
-                    .any(|mount| about_to_change.contains(mount))
-            })
-            .take(1)
-            .collect();
-    }
-    let moving = busy(Side::Peer)
-        .filter(|consumer| !consumer.stuck(now, timeout))
-        .count();
-    if stale(Side::Gateway).next().is_some() {
-        return if moving == 0 {
-            stale(Side::Gateway).filter(ready).take(1).collect()
-        } else {
-            Vec::new()
+/// Who may be restarted now.
+pub struct Restarts<'c, 'a> {
+    /// Every consumer.
+    pub consumers: &'c [Consumer<'a>],
+    /// What is about to be written.
+    pub about_to_change: BTreeSet<MaterialRef>,
+    /// How many peers at once.
+    pub max_concurrent: usize,
+    /// When a rollout counts as stuck.
+    pub timeout: SignedDuration,
+    /// Now.
+    pub now: Timestamp,
+}
+
+impl<'c, 'a> Restarts<'c, 'a> {
+    /// Which of those that are `wanted` are restarted now: the gateway alone and first, then at most `max_concurrent` peers
+    /// at once. A workload waits while something that it mounts is about to change, so that one restart does for all. One
+    /// that mounts what does not exist holds no other back: what it lacks may wait for the others. Nor does a peer whose
+    /// rollout is stuck: the others' certificates have an end too.
+    pub fn due(&self, wanted: impl Fn(&Consumer<'_>) -> bool) -> Vec<&'c Consumer<'a>> {
+        let of = |side: Side| {
+            let all = self.consumers.iter();
+            all.filter(move |consumer| consumer.side == side && !consumer.blocked)
         };
+        let busy = |side: Side| of(side).filter(|consumer| consumer.is_busy());
+        let stale = |side: Side| of(side).filter(|consumer| wanted(consumer));
+        let is_stuck = |consumer: &Consumer<'_>| consumer.stuck(self.now, self.timeout);
+        let is_ready = |consumer: &Consumer<'_>| !consumer.is_busy() && self.is_settled(consumer);
+        if busy(Side::Gateway).next().is_some() {
+            // A gateway that is stuck because its template names old material is helped by the next restart.
+            let mut gateway = stale(Side::Gateway).filter(|consumer| self.is_settled(consumer));
+            return gateway.next().into_iter().collect();
+        }
+        let moving = busy(Side::Peer)
+            .filter(|consumer| !is_stuck(consumer))
+            .count();
+        if stale(Side::Gateway).next().is_some() {
+            let mut gateway = stale(Side::Gateway).filter(|consumer| is_ready(consumer));
+            return gateway.next().filter(|_| moving == 0).into_iter().collect();
+        }
+        stale(Side::Peer)
+            .filter(|consumer| is_ready(consumer) || consumer.is_busy() && is_stuck(consumer))
+            .take(self.max_concurrent.saturating_sub(moving))
+            .collect()
     }
-    stale(Side::Peer)
-        .filter(|consumer| ready(consumer) || consumer.is_busy() && consumer.stuck(now, timeout))
-        .take(max_concurrent.saturating_sub(moving))
-        .collect()
+
+    /// Whether what it mounts stays as it is for now.
+    fn is_settled(&self, consumer: &Consumer<'_>) -> bool {
+        let mut mounts = consumer.workload.mounts.iter();
+        !mounts.any(|mount| self.about_to_change.contains(mount))
+    }
 }
 
 /// What the pod template is to name: the entries it has, with every object of ours that it mounts as it is stored.

@@ -1,7 +1,17 @@
 //! Who trusts what, what has been loaded, and what may follow from it.
 
+mod blocker;
 pub mod evidence;
-pub mod overlap;
+mod guards;
+mod memory;
+mod overlap;
+mod place;
 mod view;
 
-pub use view::*;
+pub use blocker::Blocker;
+pub use guards::Guards;
+pub use memory::Memory;
+pub(crate) use memory::since;
+pub use overlap::Peer;
+pub use place::Place;
+pub use view::View;

@@ -5,7 +5,8 @@ use std::collections::BTreeSet;
 use external_ca_api::Phase;
 use external_ca_core::Reason;
 use external_ca_core::model::{Issuer, Unread};
-use external_ca_core::plan::{Step, plan, without_memory};
+use external_ca_core::plan::Step;
+use external_ca_core::report::{decide, without_memory};
 use serde_json::json;
 
 use super::pieces::{DATA, ca, config_map_ref, days, gateway};
@@ -72,7 +73,7 @@ fn what_cannot_be_listed_is_named_and_the_issuance_is_not_ready() {
     ] {
         let mut observed = scene.observed();
         observed.unreadable = vec![unread.clone()];
-        let planned = plan(&observed, scene.now);
+        let planned = decide(&observed, scene.now);
         for kind in [kind, "Ready"] {
             let (status, reason, message) = condition(&planned, kind);
             assert_eq!((status.as_str(), reason.as_str()), ("False", "Unreadable"));

@@ -9,7 +9,7 @@ use serde_json::json;
 use super::pieces::{DATA, agent, ca, config_map_ref, days, gateway, plane};
 use super::scene::{Scene, condition};
 
-fn issues(planned: &external_ca_core::plan::Plan) -> Vec<String> {
+fn issues(planned: &external_ca_core::report::Decision) -> Vec<String> {
     let steps = planned.steps.iter();
     steps
         .filter(|step| matches!(step, Step::IssueLeaf { .. }))

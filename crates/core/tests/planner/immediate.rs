@@ -24,7 +24,7 @@ fn a_compromised_ca_leaves_at_once_and_it_is_said_before_who_is_cut_off() {
     assert!(
         said.events
             .iter()
-            .any(|(bad, problem)| *bad && problem.reason == Reason::CuttingOff)
+            .any(|notice| notice.is_warning && notice.problem.reason == Reason::CuttingOff)
     );
     scene.turn();
     assert_eq!((scene.signer(&gateway()), scene.signer(&agent())), (1, 1));
@@ -50,7 +50,7 @@ fn immediate_cuts_nobody_off_of_whom_nothing_was_said() {
     scene.issuance.spec.trust.additional_anchors.clear();
     assert_eq!(scene.turn().steps, []);
     let planned = scene.plan();
-    assert!(planned.say_first && !planned.steps.is_empty());
+    assert!(planned.persist_status_first && !planned.steps.is_empty());
 }
 
 #[test]

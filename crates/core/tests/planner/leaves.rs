@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 
 use external_ca_api::RENEW_ANNOTATION;
 use external_ca_core::model::Issuer;
-use external_ca_core::plan::{Plan, Step, plan};
+use external_ca_core::plan::Step;
+use external_ca_core::report::{Decision, decide};
 use jiff::{SignedDuration, Timestamp};
 use serde_json::json;
 
@@ -95,7 +96,7 @@ fn a_certificate_for_a_namespace_that_is_not_served_is_a_problem() {
     observed
         .material
         .retain(|key, _| key.object.namespace != "elsewhere");
-    let planned = plan(&observed, scene.now);
+    let planned = decide(&observed, scene.now);
     let (status, reason, message) = condition(&planned, "CertificatesReady");
     assert_eq!(
         (status.as_str(), reason.as_str()),
@@ -111,7 +112,7 @@ fn a_request_for_renewal_is_granted_once_whatever_happens_to_it() {
     scene.settle();
     let asked = BTreeMap::from([("pki.openchoreo.dev/renew".to_owned(), "all".to_owned())]);
     scene.issuance.metadata.annotations = Some(asked.clone());
-    let issued = |planned: &Plan| {
+    let issued = |planned: &Decision| {
         let issues = |step: &&Step| matches!(step, Step::IssueLeaf { .. });
         planned.steps.iter().filter(issues).count()
     };

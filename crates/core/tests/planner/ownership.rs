@@ -221,7 +221,7 @@ fn a_ca_secret_is_claimed_by_its_issuance_whatever_their_ages() {
         let now = start() + days(1);
         let mut observed = seen.observed(issuance, &[other], &needs, &scope, now);
         observed.issuer = Issuer::Ready(ca(0));
-        let planned = external_ca_core::plan::plan(&observed, now);
+        let planned = external_ca_core::report::decide(&observed, now);
         let written = planned
             .steps
             .iter()

@@ -11,7 +11,8 @@ use external_ca_core::model::{
     Claims, GeneratedCa, Issuer, Leaf, Material, MaterialRef, Observed, Plane, Read, RolloutState,
     Workload,
 };
-use external_ca_core::plan::{Plan, Step, Wiring, plan};
+use external_ca_core::plan::{Step, Wiring};
+use external_ca_core::report::{Decision, decide};
 use external_ca_core::x509::{
     Certificate, CertificateAuthority, LeafProfile, encode_bundle, request, sign_request,
 };
@@ -120,12 +121,12 @@ impl Scene {
         }
     }
 
-    pub fn plan(&self) -> Plan {
-        plan(&self.observed(), self.now)
+    pub fn plan(&self) -> Decision {
+        decide(&self.observed(), self.now)
     }
 
     /// Carries out one plan.
-    pub fn turn(&mut self) -> Plan {
+    pub fn turn(&mut self) -> Decision {
         let planned = self.plan();
         self.carry_out(&planned.steps);
         self.issuance.status = Some(planned.status.clone());
@@ -220,7 +221,7 @@ impl Scene {
     }
 
     /// Turns, with every rollout finishing in between, until nothing is left to do.
-    pub fn settle(&mut self) -> Plan {
+    pub fn settle(&mut self) -> Decision {
         for _ in 0..40 {
             let planned = self.turn();
             self.finish_rollouts();
@@ -355,7 +356,7 @@ impl Scene {
     }
 }
 
-pub fn condition(planned: &Plan, kind: &str) -> (String, String, String) {
+pub fn condition(planned: &Decision, kind: &str) -> (String, String, String) {
     let found = planned
         .status
         .conditions

@@ -3,6 +3,7 @@
 use external_ca_api::Phase;
 use external_ca_core::Reason;
 use external_ca_core::model::{Issuer, Read};
+use external_ca_core::report::Notice;
 use serde_json::json;
 
 use super::pieces::{DATA, HOME, agent, ca, config_map_ref, days, gateway};
@@ -99,8 +100,7 @@ fn a_dropped_anchor_is_told_once() {
     for _ in 0..40 {
         let planned = scene.turn();
         scene.finish_rollouts();
-        let dropped =
-            |event: &&(bool, external_ca_core::Problem)| event.1.reason == Reason::AnchorDropped;
+        let dropped = |event: &&Notice| event.problem.reason == Reason::AnchorDropped;
         told += planned.events.iter().filter(dropped).count();
     }
     assert_eq!((told, scene.anchors(&config_map_ref(DATA))), (1, vec![1]));

@@ -101,7 +101,7 @@ fn a_restart_that_the_window_was_too_short_for_waits_for_the_next() {
         urgent
             .events
             .iter()
-            .any(|(_, problem)| problem.reason == Reason::OutsideWindow)
+            .any(|notice| notice.problem.reason == Reason::OutsideWindow)
     );
     scene.turn();
     assert_eq!(restarted(&scene), 2);

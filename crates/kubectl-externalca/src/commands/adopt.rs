@@ -6,7 +6,8 @@ use external_ca_api::ExternalCAIssuance;
 use external_ca_core::adopt::{Adoption, Installation, adopt, minimal};
 use external_ca_core::model::snapshot::CaPem;
 use external_ca_core::model::{MaterialRef, ObjectRef};
-use external_ca_core::plan::{Step, plan};
+use external_ca_core::plan::Step;
+use external_ca_core::report::{decide, message};
 use external_ca_core::x509::CertificateAuthority;
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Secret;
@@ -56,15 +57,13 @@ async fn changes(session: &Session, issuance: &ExternalCAIssuance) -> Vec<String
     let issuance = Arc::new(issuance.clone());
     let gathered = Gathered::read(&session.client, &issuance, &[]).await;
     let now = Timestamp::now();
-    let plan = plan(&gathered.observed(&issuance, now), now);
+    let plan = decide(&gathered.observed(&issuance, now), now);
     let mut lines: Vec<String> = plan.steps.iter().map(describe).collect();
     if lines.is_empty() && plan.problems.is_empty() {
         lines.push("nothing would change: all fits".into());
     }
     let problems = plan.problems.iter();
-    lines.extend(
-        problems.map(|noted| format!("{}: {}", noted.problem.reason, noted.problem.message)),
-    );
+    lines.extend(problems.map(|noted| format!("{}: {}", noted.problem.reason, message(noted))));
     lines
 }
 

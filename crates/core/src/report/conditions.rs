@@ -1,0 +1,214 @@
+//! From all that was found to the conditions and the phase.
+
+use external_ca_api::{ExternalCAIssuanceStatus, Phase};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
+
+use super::notice::Notice;
+use super::status::{Stated, limit};
+use super::text::message;
+use crate::finding::{Area, Finding, Priority, Severity};
+use crate::plan::Step;
+use crate::reason::{Problem, Reason};
+
+/// So many problems of one kind are told in full.
+const JOINED: usize = 3;
+
+/// What a plan's findings say together.
+pub(super) struct Outlook<'a> {
+    /// What needs a person, area by area.
+    problems: Vec<&'a Finding>,
+    /// What is waited for, most important first.
+    waits: Vec<&'a Finding>,
+    /// What a person should know: the latest first, and what waits for a window last.
+    warnings: Vec<&'a Finding>,
+    is_paused: bool,
+    has_steps: bool,
+    is_issuing: bool,
+}
+
+impl<'a> Outlook<'a> {
+    pub(super) fn new(findings: &'a [Finding], steps: &[Step], is_paused: bool) -> Self {
+        let of = |severity| {
+            let all = findings.iter();
+            all.filter(move |finding| finding.severity == severity)
+        };
+        let mut problems: Vec<_> = of(Severity::Problem).collect();
+        problems.sort_by_key(|finding| finding.area);
+        let is_first = |finding: &&Finding| finding.priority == Priority::First;
+        let waits = of(Severity::Waiting).filter(is_first).rev();
+        let others = of(Severity::Waiting).filter(|finding| !is_first(finding));
+        Self {
+            problems,
+            waits: waits.chain(others).collect(),
+            warnings: of(Severity::Warning)
+                .rev()
+                .chain(of(Severity::Deferred))
+                .collect(),
+            is_paused,
+            has_steps: !steps.is_empty(),
+            is_issuing: steps
+                .iter()
+                .any(|step| matches!(step, Step::IssueLeaf { .. } | Step::GenerateCa { .. })),
+        }
+    }
+
+    pub(super) fn conditions(&self) -> Vec<Stated> {
+        let overall = [
+            self.ready(),
+            self.reconciling(),
+            self.stalled(),
+            self.issuing(),
+        ];
+        let areas = Area::ALL.map(|area| self.area(area));
+        overall.into_iter().chain(areas).collect()
+    }
+
+    fn ready(&self) -> Stated {
+        let first = self.problems.first().or(self.waits.first());
+        match first {
+            _ if self.is_paused => Stated::new(
+                "Ready",
+                false,
+                Reason::Paused,
+                "spec.paused is true: nothing is written or renewed",
+            ),
+            Some(finding) => Stated::of("Ready", false, finding),
+            None => Stated::new(
+                "Ready",
+                true,
+                Reason::Ready,
+                "certificates, trust, planes and workloads are as wanted",
+            ),
+        }
+    }
+
+    /// kstatus calls it in progress while Reconciling is True: what only waits for a person is not.
+    fn reconciling(&self) -> Stated {
+        let moves = self.problems.is_empty() || self.has_steps;
+        match self.waits.first().filter(|_| !self.is_paused && moves) {
+            Some(finding) => Stated::of("Reconciling", true, finding),
+            None => Stated::new("Reconciling", false, Reason::Idle, "nothing is under way"),
+        }
+    }
+
+    fn stalled(&self) -> Stated {
+        match self.problems.first() {
+            Some(finding) => Stated::of("Stalled", true, finding),
+            None => Stated::new("Stalled", false, Reason::Idle, "nothing needs a person"),
+        }
+    }
+
+    fn issuing(&self) -> Stated {
+        if self.is_issuing {
+            let message = "certificates are being issued";
+            Stated::new("Issuing", true, Reason::Progressing, message)
+        } else {
+            Stated::new("Issuing", false, Reason::Idle, "no certificate is due")
+        }
+    }
+
+    fn area(&self, area: Area) -> Stated {
+        let here = |finding: &&&Finding| finding.area == area;
+        let (kind, good) = condition_of(area);
+        let problems: Vec<&Finding> = self.problems.iter().filter(here).copied().collect();
+        if let Some(first) = problems.first() {
+            let message = joined(&problems);
+            return Stated::new(kind, false, first.problem.reason, message);
+        }
+        if let Some(wait) = self.waits.iter().find(here) {
+            return Stated::of(kind, false, wait);
+        }
+        match self.warnings.iter().find(here) {
+            Some(warning) => Stated::of(kind, true, warning),
+            None => Stated::new(kind, true, Reason::Ready, good),
+        }
+    }
+
+    /// What is waited for during a rotation in which no step is due.
+    pub(super) fn next(&self) -> String {
+        let mut waits = self.waits.iter();
+        // That the next CA is being made belongs to the rotation after this one.
+        let first = waits.find(|finding| finding.area != Area::Issuer);
+        first.map_or_else(String::new, |finding| limit(message(finding), 1024))
+    }
+
+    pub(super) fn phase(&self, status: &ExternalCAIssuanceStatus) -> Phase {
+        let is_rotating = status.retiring().next().is_some();
+        match self.waits.first() {
+            _ if self.is_paused => Phase::Paused,
+            _ if !self.problems.is_empty() => Phase::Stalled,
+            None => Phase::Ready,
+            Some(_) if is_rotating => Phase::Rotating,
+            Some(finding) if finding.area == Area::Rollouts => Phase::RollingOut,
+            Some(_) => Phase::Issuing,
+        }
+    }
+}
+
+/// The condition of an area, and what it says where all is well.
+fn condition_of(area: Area) -> (&'static str, &'static str) {
+    match area {
+        Area::Issuer => ("IssuerReady", "the CA can sign"),
+        Area::Trust => ("TrustDistributed", "every trust place holds the bundle"),
+        Area::Certificates => ("CertificatesReady", "every certificate is as wanted"),
+        Area::Planes => ("PlanesWired", "every plane trusts the CA"),
+        Area::Rollouts => (
+            "RolloutsComplete",
+            "every workload has loaded what is stored",
+        ),
+    }
+}
+
+/// The first few messages, and how many more there are.
+fn joined(problems: &[&Finding]) -> String {
+    let messages = problems.iter().take(JOINED);
+    let messages: Vec<String> = messages.map(|finding| message(finding)).collect();
+    let text = limit(messages.join("; "), 4096);
+    match problems.len().saturating_sub(JOINED) {
+        0 => text,
+        count => format!("{text} (and {count} more)"),
+    }
+}
+
+/// A condition that turned speaks once; those over all come and go and say nothing.
+pub(super) fn transitions(earlier: &[Condition], conditions: &[Stated]) -> Vec<Notice> {
+    let is_over_all = |condition: &&Stated| {
+        matches!(
+            condition.kind,
+            "Ready" | "Reconciling" | "Stalled" | "Issuing"
+        )
+    };
+    let turned = |condition: &&Stated| {
+        let mut earlier = earlier.iter();
+        let old = earlier.find(|old| old.type_ == condition.kind);
+        old.map(|old| old.reason.as_str()) != Some(condition.reason.as_str())
+    };
+    let conditions = conditions
+        .iter()
+        .filter(|condition| !is_over_all(condition));
+    conditions
+        .filter(turned)
+        .filter(|condition| !is_routine(condition.reason))
+        .map(|condition| Notice {
+            is_warning: !matches!(
+                condition.reason,
+                Reason::WaitingForPeers | Reason::WaitingForWindow
+            ),
+            problem: Problem::new(condition.reason, condition.message.clone()),
+        })
+        .collect()
+}
+
+/// Words of daily work.
+fn is_routine(reason: Reason) -> bool {
+    matches!(
+        reason,
+        Reason::Ready
+            | Reason::Progressing
+            | Reason::RollingOut
+            | Reason::SecretMissing
+            | Reason::Renewing
+            | Reason::RenewRequested
+            | Reason::SignerChanged
+    )
+}

@@ -1,0 +1,102 @@
+//! An issuance's plan, and what is told of it.
+
+use external_ca_api::{ExternalCAIssuanceStatus, RotationStatus};
+use jiff::Timestamp;
+
+use super::conditions::{Outlook, transitions};
+use super::notice::Notice;
+use super::status::merge;
+use super::text::names;
+use crate::domain::{TrustDomain, compile};
+use crate::finding::{Finding, Severity};
+use crate::model::Observed;
+use crate::plan::{self, Plan, Step, plan};
+use crate::reason::{Problem, Reason};
+
+/// What is to be done, what is to be said, and when to look again.
+#[derive(Clone, Debug)]
+pub struct Decision {
+    /// What to do, in order.
+    pub steps: Vec<Step>,
+    /// What to say.
+    pub status: ExternalCAIssuanceStatus,
+    /// What has turned, for Events.
+    pub events: Vec<Notice>,
+    /// What needs a person, or is worth a person's attention, one by one: conditions join these.
+    pub problems: Vec<Finding>,
+    /// When to look again, if nothing happens before.
+    pub next_check: Timestamp,
+    /// See [`Plan::persist_status_first`].
+    pub persist_status_first: bool,
+}
+
+/// Decides on an issuance.
+pub fn decide(observed: &Observed, now: Timestamp) -> Decision {
+    let domain = compile(&observed.issuance, observed);
+    report(&domain, plan(&domain, observed, now), now)
+}
+
+/// What may be done of it while the status cannot be stored.
+pub fn without_memory(observed: &Observed, now: Timestamp) -> Vec<Step> {
+    plan::without_memory(compile(&observed.issuance, observed), observed, now)
+}
+
+fn report(domain: &TrustDomain<'_>, plan: Plan, now: Timestamp) -> Decision {
+    let earlier = domain.owner.earlier;
+    let conditions_before = earlier.map_or(&[][..], |status| &status.conditions);
+    let outlook = Outlook::new(&plan.findings, &plan.steps, domain.paused);
+    let is_told =
+        |finding: &Finding| matches!(finding.severity, Severity::Problem | Severity::Warning);
+    let conditions = outlook.conditions();
+    let mut events = transitions(conditions_before, &conditions);
+    let mut status = plan.status;
+    events.extend(dropped(earlier, &status));
+    let mut trust = status.trust.take();
+    for anchor in trust.iter_mut().flat_map(|trust| &mut trust.anchors) {
+        let blockers = plan.retiring.get(&anchor.fingerprint);
+        anchor.waiting_for = blockers.map_or_else(Vec::new, |blockers| names(blockers));
+    }
+    status.trust = trust;
+    status.phase = Some(outlook.phase(&status));
+    status.rotation = status.rotation.map(|rotation| RotationStatus {
+        next: if rotation.next.is_empty() {
+            outlook.next()
+        } else {
+            rotation.next
+        },
+        ..rotation
+    });
+    status.conditions = merge(conditions_before, conditions, domain.owner.generation, now);
+    Decision {
+        events,
+        status,
+        steps: plan.steps,
+        problems: plan.findings.into_iter().filter(is_told).collect(),
+        next_check: plan.next_check,
+        persist_status_first: plan.persist_status_first,
+    }
+}
+
+/// Anchors that were on their way out and have left every trust place.
+fn dropped(
+    earlier: Option<&ExternalCAIssuanceStatus>,
+    status: &ExternalCAIssuanceStatus,
+) -> Vec<Notice> {
+    let left = status.anchors();
+    let retired = earlier
+        .into_iter()
+        .flat_map(ExternalCAIssuanceStatus::retiring);
+    retired
+        .filter(|old| left.iter().all(|new| new.fingerprint != old.fingerprint))
+        .map(|old| {
+            let message = format!(
+                "{} ({}) is no longer trusted anywhere: nobody depends on it",
+                old.subject, old.fingerprint
+            );
+            Notice {
+                is_warning: false,
+                problem: Problem::new(Reason::AnchorDropped, message),
+            }
+        })
+        .collect()
+}

@@ -1,0 +1,75 @@
+//! Findings and blockers in words.
+
+use std::collections::BTreeSet;
+use std::fmt;
+
+use crate::finding::{Area, Finding};
+use crate::trust::{Blocker, Peer};
+
+/// So many names stand in a message, or in a status entry.
+const NAMED: usize = 5;
+/// So many of the blockers of an anchor are told.
+const TOLD: usize = 10;
+
+impl fmt::Display for Blocker {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Unread(unread) => write!(f, "{unread}"),
+            Self::AnchorUnread(origin) => write!(f, "{origin}"),
+            Self::Workload(workload) => write!(f, "{workload}"),
+            Self::Leaf(target) => write!(f, "Secret {target}"),
+            Self::Place(place) => write!(f, "{place}"),
+            Self::Agent(plane) => write!(f, "the agent of {plane}"),
+            Self::Peer { peer, until } => {
+                let (whose, plane) = match peer {
+                    Peer::GatewayOf(plane) => ("gateway", plane),
+                    Peer::AgentOf(plane) => ("agent", plane),
+                };
+                write!(
+                    f,
+                    "the {whose} of {plane}, which no served workload runs (waits until {until}: rotation.overlap)"
+                )
+            }
+            Self::CallUnderWay { until } => {
+                write!(f, "writes that may be under way (until {until:.0})")
+            }
+            Self::Window { until, opens: true } => {
+                write!(f, "for the maintenance window that opens at {until}")
+            }
+            Self::Window { until, .. } => {
+                write!(f, "until {until}: no maintenance window opens before")
+            }
+        }
+    }
+}
+
+/// A finding's message, with what it waits for.
+pub fn message(finding: &Finding) -> String {
+    let message = &finding.problem.message;
+    match finding.blockers.as_slice() {
+        [] => message.clone(),
+        [window @ Blocker::Window { .. }] => format!("{message} waits {window}"),
+        // The same may hold an anchor in several places.
+        blockers if finding.area == Area::Trust => {
+            format!("{message}: {}", list(&names(blockers)))
+        }
+        blockers => {
+            let names: Vec<String> = blockers.iter().map(ToString::to_string).collect();
+            format!("{message}: {}", list(&names))
+        }
+    }
+}
+
+/// The names of an anchor's blockers, each once.
+pub(super) fn names(blockers: &[Blocker]) -> Vec<String> {
+    let names: BTreeSet<String> = blockers.iter().map(ToString::to_string).collect();
+    names.into_iter().take(TOLD).collect()
+}
+
+fn list(names: &[String]) -> String {
+    let shown: Vec<&str> = names.iter().take(NAMED).map(String::as_str).collect();
+    match names.len().saturating_sub(shown.len()) {
+        0 => shown.join(", "),
+        more => format!("{} and {more} more", shown.join(", ")),
+    }
+}

@@ -1,0 +1,43 @@
+//! What a step waits for.
+
+use jiff::Timestamp;
+
+use super::overlap::Peer;
+use super::place::Place;
+use crate::model::{ObjectRef, PlaneRef, Unread, WorkloadRef};
+
+/// What a leaf or an anchor waits for. Messages name it in [`crate::report`] only.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Blocker {
+    /// A list or an object that could not be read.
+    Unread(Unread),
+    /// An additional anchor that could not be read: where it is asked for.
+    AnchorUnread(String),
+    /// A workload that may hold something older than what is stored.
+    Workload(WorkloadRef),
+    /// A leaf that chains to no other anchor, or of which nothing can be read.
+    Leaf(ObjectRef),
+    /// A trust place that does not hold the authority's anchor.
+    Place(Place),
+    /// A plane's agent that has lost its connection since it had something new to load (guard 6).
+    Agent(PlaneRef),
+    /// A connected peer of which no workload is seen: until the overlap has passed.
+    Peer {
+        /// Which one.
+        peer: Peer,
+        /// The overlap's end.
+        until: Timestamp,
+    },
+    /// A write of another operator, or of an earlier run, that may still arrive.
+    CallUnderWay {
+        /// Until when.
+        until: Timestamp,
+    },
+    /// A maintenance window.
+    Window {
+        /// Until when it is waited for.
+        until: Timestamp,
+        /// Whether it opens then; else what waits cannot wait for it any longer.
+        opens: bool,
+    },
+}

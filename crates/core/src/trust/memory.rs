@@ -1,0 +1,53 @@
+//! What the guards remember, as the earlier status says it.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use external_ca_api::{AnchorStatus, ExternalCAIssuanceStatus};
+use jiff::Timestamp;
+
+use crate::x509::Fingerprint;
+
+/// The anchors of earlier turns.
+#[derive(Debug, Default)]
+pub struct Memory {
+    /// Anchors that the operator put into bundles, or found to verify its leaves.
+    pub known: BTreeSet<Fingerprint>,
+    /// Anchors of this kind that have left every bundle.
+    pub former: BTreeSet<Fingerprint>,
+    /// Anchors that were announced to be on their way out.
+    pub announced: BTreeSet<Fingerprint>,
+    /// Since when they are, where that is known.
+    pub retiring_since: BTreeMap<Fingerprint, Timestamp>,
+}
+
+impl Memory {
+    /// As an earlier status says it.
+    pub fn of(status: Option<&ExternalCAIssuanceStatus>, now: Timestamp) -> Self {
+        let Some(status) = status else {
+            return Self::default();
+        };
+        let former = status.trust.iter().flat_map(|trust| &trust.former);
+        let since = |anchor: &AnchorStatus| {
+            Some((
+                Fingerprint::parse(&anchor.fingerprint)?,
+                since(anchor, now)?,
+            ))
+        };
+        Self {
+            known: fingerprints(status.anchors().iter().map(|anchor| &anchor.fingerprint)),
+            former: fingerprints(former),
+            announced: fingerprints(status.retiring().map(|anchor| &anchor.fingerprint)),
+            retiring_since: status.retiring().filter_map(since).collect(),
+        }
+    }
+}
+
+/// Since when an anchor is in its state; a time in the future was told by a clock that was ahead.
+pub(crate) fn since(anchor: &AnchorStatus, now: Timestamp) -> Option<Timestamp> {
+    let since = anchor.since.as_ref().map(|since| since.0);
+    since.filter(|since| *since <= now)
+}
+
+fn fingerprints<'a>(texts: impl Iterator<Item = &'a String>) -> BTreeSet<Fingerprint> {
+    texts.filter_map(|text| Fingerprint::parse(text)).collect()
+}
