@@ -60,8 +60,12 @@ pub fn message(finding: &Finding) -> String {
     }
 }
 
-/// The names of an anchor's blockers, each once.
+/// The names of an anchor's blockers, each once; those of places alone in their own order.
 pub(super) fn names(blockers: &[Blocker]) -> Vec<String> {
+    if blockers.iter().all(|one| matches!(one, Blocker::Place(_))) {
+        let names = blockers.iter().map(ToString::to_string);
+        return names.take(TOLD).collect();
+    }
     let names: BTreeSet<String> = blockers.iter().map(ToString::to_string).collect();
     names.into_iter().take(TOLD).collect()
 }
