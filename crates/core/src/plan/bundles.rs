@@ -3,7 +3,7 @@
 use external_ca_api::REPLACES_ANNOTATION;
 
 use super::draft::{Area, Draft, RETRY};
-use super::step::Step;
+use super::step::{Step, WriteBundle};
 use crate::domain::identity;
 use crate::model::{MaterialKind, MaterialRef, Read};
 use crate::reason::{Problem, Reason};
@@ -92,7 +92,7 @@ impl Draft<'_> {
                 true => trust.other_anchors(),
                 false => trust.lost_anchors(),
             };
-            self.steps.push(Step::WriteBundle {
+            self.steps.push(Step::WriteBundle(WriteBundle {
                 target: target.clone(),
                 resource_version: found.map(|found| found.resource_version.clone()),
                 drops: trust.drops(&Place::Material(target.clone()), &wanted),
@@ -103,7 +103,7 @@ impl Draft<'_> {
                     .map(|lost| (REPLACES_ANNOTATION, lost))
                     .into_iter()
                     .collect(),
-            });
+            }));
         }
     }
 

@@ -75,7 +75,7 @@ impl Draft<'_> {
         let issuing = self
             .steps
             .iter()
-            .any(|step| matches!(step, Step::IssueLeaf { .. } | Step::GenerateCa { .. }));
+            .any(|step| matches!(step, Step::IssueLeaf(_) | Step::GenerateCa(_)));
         let ready = stalled.is_none() && waiting.is_none() && !paused;
         let overall = match (&stalled, &waiting) {
             _ if paused => Problem::new(

@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use super::draft::{Area, Draft, RETRY};
-use super::step::Step;
+use super::step::{Consume, GenerateCa, Step};
 use crate::domain::{Role, ca_secret, renew_before};
 use crate::model::facts::request;
 use crate::model::{MaterialKind, MaterialRef, ObjectRef};
@@ -79,11 +79,11 @@ impl Draft<'_> {
                     format!("making the CA Secret {target}"),
                 ),
             ));
-            self.steps.push(Step::GenerateCa {
+            self.steps.push(Step::GenerateCa(GenerateCa {
                 target,
                 resource_version: None,
                 marks: BTreeMap::new(),
-            });
+            }));
         } else {
             let message = format!(
                 "the CA Secret {target} does not exist; create it with tls.crt and tls.key, or set issuer.caSecret.generate"
@@ -145,7 +145,9 @@ impl Draft<'_> {
         };
         let granted = asked.is_some() && generated.request == asked;
         if granted {
-            self.steps.push(Step::Consume(ROTATE_ANNOTATION));
+            self.steps.push(Step::Consume(Consume {
+                annotation: ROTATE_ANNOTATION,
+            }));
         }
         let due = self.ca_due(ca);
         if due > self.now {
@@ -158,14 +160,14 @@ impl Draft<'_> {
         let message = format!("making the next CA in Secret {target}");
         let progress = Problem::new(Reason::Progressing, message);
         self.waiting.insert(0, (Area::Issuer, progress));
-        self.steps = vec![Step::GenerateCa {
+        self.steps = vec![Step::GenerateCa(GenerateCa {
             target,
             resource_version: Some(generated.resource_version.clone()),
             marks: asked
                 .map(|asked| (RENEWAL_ANNOTATION, asked))
                 .into_iter()
                 .collect(),
-        }];
+        })];
     }
 
     /// From when on a certificate might outlive the CA; never in the first half of the CA's life.

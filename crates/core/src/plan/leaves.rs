@@ -12,7 +12,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use super::conditions::list;
 use super::draft::{Area, Draft, RETRY};
-use super::step::Step;
+use super::step::{Consume, IssueLeaf, Step};
 use crate::domain::fitness::{self, LeafContext, Verdict};
 use crate::domain::{DesiredLeaf, identity, renew_before, renewal_time};
 use crate::model::facts::request;
@@ -100,14 +100,14 @@ impl Draft<'_> {
                         let reason = why.reason;
                         let marks = self.marks(trust, &context, reason, request.clone());
                         self.waiting.push((Area::Certificates, why.clone()));
-                        self.steps.push(Step::IssueLeaf {
+                        self.steps.push(Step::IssueLeaf(IssueLeaf {
                             target: leaf.target.clone(),
                             profile: leaf.profile.clone(),
                             reuse_key: fitness::reuses_key(policy, &context),
                             why,
                             marks,
                             trusted_by: trust.trusted_by(leaf, retiring),
-                        });
+                        }));
                         (CertificateState::Pending, Some(reason))
                     }
                     When::Trusted(waiting) => {
@@ -139,7 +139,9 @@ impl Draft<'_> {
         self.blocked_leaves(trust, before);
         if renew.is_some() && granted {
             // One round of issuing grants the request: the annotation goes with it, and later steps do not depend on it.
-            self.steps.push(Step::Consume(RENEW_ANNOTATION));
+            self.steps.push(Step::Consume(Consume {
+                annotation: RENEW_ANNOTATION,
+            }));
         }
         let wanted = self.status.certificates.len();
         self.status.certificates_ready = Some(format!("{ready}/{wanted}"));

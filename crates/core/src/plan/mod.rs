@@ -20,7 +20,9 @@ use std::sync::Arc;
 use external_ca_api::{ClientCa, ExternalCAIssuanceStatus, RotationStrategy};
 use jiff::{SignedDuration, Timestamp};
 
-pub use step::{Round, Step, Wiring};
+pub use step::{
+    Consume, GenerateCa, IssueLeaf, Restart, Round, Step, WirePlane, Wiring, WriteBundle,
+};
 
 use anchors::{former_anchors, known_anchors, retiring_since};
 use draft::{Area, Draft, RETRY};

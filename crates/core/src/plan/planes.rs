@@ -6,7 +6,7 @@ use external_ca_api::{ClientCa, PlaneStatus};
 
 use super::bundles::same;
 use super::draft::{Area, Draft};
-use super::step::{Step, Wiring};
+use super::step::{Step, WirePlane, Wiring};
 use crate::domain::plane_type;
 use crate::model::{MaterialKind, MaterialRef, Plane, WorkloadRef};
 use crate::reason::{Problem, Reason};
@@ -24,13 +24,13 @@ impl Draft<'_> {
                     let message = format!("writing the clientCA of {}", plane.plane);
                     self.waiting
                         .push((Area::Planes, Problem::new(Reason::Progressing, message)));
-                    self.steps.push(Step::WirePlane {
+                    self.steps.push(Step::WirePlane(WirePlane {
                         plane: plane.plane.clone(),
                         resource_version: plane.resource_version.clone(),
                         client_ca,
                         drops,
                         rests_on,
-                    });
+                    }));
                     (false, Some(Reason::Progressing))
                 }
                 Err(problem) => {

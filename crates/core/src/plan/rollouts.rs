@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use super::draft::{Area, Draft, RETRY};
-use super::step::Step;
+use super::step::{IssueLeaf, Restart, Step, WriteBundle};
 use crate::model::facts::encode_loaded;
 use crate::model::{MaterialKind, MaterialRef, RolloutState, WorkloadRef};
 use crate::plan::maintenance::Gate;
@@ -49,8 +49,8 @@ impl Draft<'_> {
             .steps
             .iter()
             .filter_map(|step| match step {
-                Step::WriteBundle { target, .. } => Some(target.clone()),
-                Step::IssueLeaf { target, .. } => Some(MaterialRef {
+                Step::WriteBundle(WriteBundle { target, .. }) => Some(target.clone()),
+                Step::IssueLeaf(IssueLeaf { target, .. }) => Some(MaterialRef {
                     kind: MaterialKind::Secret,
                     object: target.clone(),
                 }),
@@ -76,11 +76,11 @@ impl Draft<'_> {
                 timeout,
                 self.now,
             ) {
-                self.steps.push(Step::Restart {
+                self.steps.push(Step::Restart(Restart {
                     workload: consumer.workload.workload.clone(),
                     resource_version: consumer.workload.resource_version.clone(),
                     material_hash: encode_loaded(&stamp(consumer, &self.observed.material)),
-                });
+                }));
             }
         }
         let previous = self.observed.issuance.status.as_ref();
