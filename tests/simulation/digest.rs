@@ -4,7 +4,9 @@ use std::fmt::Write;
 use std::hash::{DefaultHasher, Hasher};
 
 use external_ca_core::finding::Severity;
-use external_ca_core::plan::{Step, Wiring};
+use external_ca_core::plan::{
+    Consume, GenerateCa, IssueLeaf, Restart, Step, WirePlane, Wiring, WriteBundle,
+};
 use external_ca_core::report::{Decision, message};
 use external_ca_core::x509::Certificate;
 
@@ -62,30 +64,30 @@ fn words(step: &Step) -> String {
     };
     let joined = |all: Vec<String>| all.join(" ");
     match step {
-        Step::GenerateCa {
+        Step::GenerateCa(GenerateCa {
             resource_version,
             marks,
             ..
-        } => format!("generate {resource_version:?} {marks:?}"),
-        Step::WriteBundle {
+        }) => format!("generate {resource_version:?} {marks:?}"),
+        Step::WriteBundle(WriteBundle {
             resource_version,
             anchors,
             marks,
             drops,
             rests_on,
             ..
-        } => format!(
+        }) => format!(
             "bundle {resource_version:?} {} {marks:?} {drops} {}",
             list(anchors),
             joined(rests_on.iter().map(ToString::to_string).collect())
         ),
-        Step::WirePlane {
+        Step::WirePlane(WirePlane {
             resource_version,
             client_ca,
             drops,
             rests_on,
             ..
-        } => {
+        }) => {
             let wiring = match client_ca {
                 Wiring::Value(bundle) => bundle.clone(),
                 Wiring::Reference {
@@ -97,24 +99,24 @@ fn words(step: &Step) -> String {
             let rests_on = joined(rests_on.iter().map(ToString::to_string).collect());
             format!("wire {resource_version} {wiring} {drops} {rests_on}")
         }
-        Step::IssueLeaf {
+        Step::IssueLeaf(IssueLeaf {
             profile,
             reuse_key,
             why,
             marks,
             trusted_by,
             ..
-        } => format!(
+        }) => format!(
             "issue {profile:?} {reuse_key} {} {} {marks:?} {}",
             why.reason,
             why.message,
             joined(trusted_by.iter().map(ToString::to_string).collect())
         ),
-        Step::Restart {
+        Step::Restart(Restart {
             resource_version,
             material_hash,
             ..
-        } => format!("restart {resource_version} {material_hash}"),
-        Step::Consume(annotation) => format!("consume {annotation}"),
+        }) => format!("restart {resource_version} {material_hash}"),
+        Step::Consume(Consume { annotation }) => format!("consume {annotation}"),
     }
 }

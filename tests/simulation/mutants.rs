@@ -7,7 +7,7 @@ use external_ca_api::{AnchorState, AnchorStatus, CertificateState};
 use external_ca_core::domain::{compile, desired};
 use external_ca_core::model::facts::encode_loaded;
 use external_ca_core::model::{Issuer, MaterialKind, Observed, Read, RolloutState};
-use external_ca_core::plan::{Step, Wiring};
+use external_ca_core::plan::{IssueLeaf, Restart, Step, WirePlane, Wiring, WriteBundle};
 use external_ca_core::reason::{Problem, Reason};
 use external_ca_core::report::Decision;
 use external_ca_core::x509::{Certificate, encode_bundle};
@@ -144,31 +144,33 @@ impl Mutant {
                         .leaves
                         .iter()
                         .find(|(target, _)| waits && target.to_string() == entry.target);
-                    planned
-                        .steps
-                        .extend(leaf.map(|(target, leaf)| Step::IssueLeaf {
+                    planned.steps.extend(leaf.map(|(target, leaf)| {
+                        Step::IssueLeaf(IssueLeaf {
                             target: target.clone(),
                             profile: leaf.profile.clone(),
                             reuse_key: false,
                             why: Problem::new(Reason::SignerChanged, "mutant"),
                             marks: BTreeMap::new(),
                             trusted_by: Vec::new(),
-                        }));
+                        })
+                    }));
                 }
             }
             Self::DistrustEarly | Self::OnlyOurs => {
                 for step in &mut planned.steps {
                     match step {
-                        Step::WriteBundle {
+                        Step::WriteBundle(WriteBundle {
                             target, anchors, ..
-                        } => {
+                        }) => {
                             let only_foreign =
                                 self == Self::OnlyOurs && target.kind == MaterialKind::ConfigMap;
                             if only_foreign || self == Self::DistrustEarly {
                                 *anchors = ours();
                             }
                         }
-                        Step::WirePlane { client_ca, .. } if self == Self::DistrustEarly => {
+                        Step::WirePlane(WirePlane { client_ca, .. })
+                            if self == Self::DistrustEarly =>
+                        {
                             *client_ca = Wiring::Value(encode_bundle(&ours()));
                         }
                         _ => {}
@@ -182,19 +184,19 @@ impl Mutant {
                         entry.workload == workload.workload.to_string()
                     };
                     if stale.filter(|entry| named(entry)).count() > 0 {
-                        planned.steps.push(Step::Restart {
+                        planned.steps.push(Step::Restart(Restart {
                             workload: workload.workload.clone(),
                             resource_version: workload.resource_version.clone(),
                             material_hash: encode_loaded(&workload.loaded),
-                        });
+                        }));
                     }
                 }
             }
             Self::Unsaid => planned.persist_status_first = false,
             Self::OnlyPlanned => {
                 for step in &mut planned.steps {
-                    if let Step::WriteBundle { rests_on, .. } | Step::WirePlane { rests_on, .. } =
-                        step
+                    if let Step::WriteBundle(WriteBundle { rests_on, .. })
+                    | Step::WirePlane(WirePlane { rests_on, .. }) = step
                     {
                         rests_on.retain(|leaf| observed.material[leaf].found().is_some());
                     }

@@ -5,7 +5,7 @@ use std::collections::{BTreeSet, VecDeque};
 use external_ca_api::{ExternalCAIssuanceStatus, MANAGER, REPLACES_ANNOTATION};
 use external_ca_core::model::facts::decode_loaded;
 use external_ca_core::model::{Issuer, MaterialKind, MaterialRef, Observed, PlaneRef, Read};
-use external_ca_core::plan::{Round, Step, Wiring};
+use external_ca_core::plan::{IssueLeaf, Restart, Round, Step, WirePlane, Wiring, WriteBundle};
 use external_ca_core::report::{Decision, decide, without_memory};
 use external_ca_core::trust::Place;
 use external_ca_core::x509::{Certificate, PrivateKey, parse_bundle};
@@ -325,7 +325,7 @@ impl Operator {
             }
             Answer::Broken => false,
             _ => {
-                if let (Step::IssueLeaf { .. }, None) = (step, &turn.issued) {
+                if let (Step::IssueLeaf(_), None) = (step, &turn.issued) {
                     let seen = self.look(world, turn, step, answer);
                     if let Some(issued) = seen {
                         turn.issued = Some(issued);
@@ -384,19 +384,21 @@ impl Operator {
             turn.doubt = Some(step.round());
         }
         match step {
-            Step::WriteBundle { .. } | Step::IssueLeaf { .. } => {
+            Step::WriteBundle(_) | Step::IssueLeaf(_) => {
                 let target = &material(step);
                 match done || !blind {
                     true => self.view.see_material(cluster, target),
                     false => self.view.see_nothing(target),
                 }
             }
-            Step::WirePlane { plane, .. } => match done {
+            Step::WirePlane(WirePlane { plane, .. }) => match done {
                 true => self.view.see_plane(cluster, plane),
                 false => drop(self.in_doubt.insert(plane.clone())),
             },
-            Step::Restart { workload, .. } if done => self.view.see_workload(cluster, workload),
-            Step::Restart { .. } | Step::GenerateCa { .. } | Step::Consume(_) => {}
+            Step::Restart(Restart { workload, .. }) if done => {
+                self.view.see_workload(cluster, workload)
+            }
+            Step::Restart(_) | Step::GenerateCa(_) | Step::Consume(_) => {}
         }
     }
 
@@ -428,11 +430,11 @@ impl Operator {
         answer: Answer,
     ) -> Option<Issued> {
         let (
-            Step::IssueLeaf {
+            Step::IssueLeaf(IssueLeaf {
                 profile,
                 trusted_by,
                 ..
-            },
+            }),
             Issuer::Ready(seen),
         ) = (step, &turn.observed.issuer)
         else {
@@ -491,12 +493,12 @@ impl Turn {
 /// What the API server does with a step's write; false is a conflict. No step deletes anything.
 fn write(cluster: &mut Cluster, step: &Step, issued: Option<&Issued>, unconditional: bool) -> bool {
     match step {
-        Step::WriteBundle {
+        Step::WriteBundle(WriteBundle {
             resource_version,
             anchors,
             marks,
             ..
-        } => {
+        }) => {
             let target = material(step);
             let made = resource_version.is_none() && cluster.material.contains_key(&target);
             if !unconditional && (made || !fits(cluster, &target, resource_version.as_ref())) {
@@ -505,12 +507,12 @@ fn write(cluster: &mut Cluster, step: &Step, issued: Option<&Issued>, unconditio
             let replaces = marks.contains_key(REPLACES_ANNOTATION);
             cluster.put(&target, &Content::Bundle(anchors), MANAGER, replaces);
         }
-        Step::WirePlane {
+        Step::WirePlane(WirePlane {
             plane,
             resource_version,
             client_ca,
             ..
-        } => {
+        }) => {
             let version = cluster
                 .planes
                 .get(plane)
@@ -533,7 +535,7 @@ fn write(cluster: &mut Cluster, step: &Step, issued: Option<&Issued>, unconditio
                 }
             }
         }
-        Step::IssueLeaf { marks, .. } => {
+        Step::IssueLeaf(IssueLeaf { marks, .. }) => {
             let (target, Some(issued)) = (material(step), issued) else {
                 return false;
             };
@@ -544,11 +546,11 @@ fn write(cluster: &mut Cluster, step: &Step, issued: Option<&Issued>, unconditio
             let leaf = Content::Leaf(&issued.chain, &issued.key);
             cluster.put(&target, &leaf, MANAGER, replaces);
         }
-        Step::Restart {
+        Step::Restart(Restart {
             workload,
             resource_version,
             material_hash,
-        } => {
+        }) => {
             let live = &cluster.deployments[workload].facts;
             if !unconditional && live.resource_version != *resource_version {
                 return false;
@@ -559,7 +561,7 @@ fn write(cluster: &mut Cluster, step: &Step, issued: Option<&Issued>, unconditio
                 deployment.restart(|facts| facts.loaded = loaded);
             });
         }
-        Step::GenerateCa { .. } | Step::Consume(_) => {}
+        Step::GenerateCa(_) | Step::Consume(_) => {}
     }
     true
 }
@@ -594,8 +596,8 @@ fn fits(cluster: &Cluster, target: &MaterialRef, seen: Option<&String>) -> bool 
 /// The object that a step writes, where it is a Secret or ConfigMap.
 fn material(step: &Step) -> MaterialRef {
     match step {
-        Step::WriteBundle { target, .. } => target.clone(),
-        Step::IssueLeaf { target, .. } => MaterialRef {
+        Step::WriteBundle(WriteBundle { target, .. }) => target.clone(),
+        Step::IssueLeaf(IssueLeaf { target, .. }) => MaterialRef {
             kind: MaterialKind::Secret,
             object: target.clone(),
         },
@@ -605,25 +607,29 @@ fn material(step: &Step) -> MaterialRef {
 
 fn namespace(step: &Step) -> Option<&str> {
     match step {
-        Step::WriteBundle { target, .. } => Some(&target.object.namespace),
-        Step::IssueLeaf { target, .. } => Some(&target.namespace),
-        Step::Restart { workload, .. } => Some(&workload.object.namespace),
-        Step::WirePlane { .. } | Step::GenerateCa { .. } | Step::Consume(_) => None,
+        Step::WriteBundle(WriteBundle { target, .. }) => Some(&target.object.namespace),
+        Step::IssueLeaf(IssueLeaf { target, .. }) => Some(&target.namespace),
+        Step::Restart(Restart { workload, .. }) => Some(&workload.object.namespace),
+        Step::WirePlane(_) | Step::GenerateCa(_) | Step::Consume(_) => None,
     }
 }
 
 fn describe(step: &Step) -> String {
     match step {
-        Step::WriteBundle { anchors, .. } => format!("{} trusts {}", step.object(), names(anchors)),
-        Step::WirePlane {
+        Step::WriteBundle(WriteBundle { anchors, .. }) => {
+            format!("{} trusts {}", step.object(), names(anchors))
+        }
+        Step::WirePlane(WirePlane {
             client_ca: Wiring::Value(pem),
             ..
-        } => {
+        }) => {
             let anchors = parse_bundle(pem.as_bytes()).certificates;
             format!("{} trusts {}", step.object(), names(&anchors))
         }
-        Step::IssueLeaf { why, .. } => format!("issues {} ({})", step.object(), why.reason),
-        Step::Restart { .. } => format!("restarts {}", step.object()),
+        Step::IssueLeaf(IssueLeaf { why, .. }) => {
+            format!("issues {} ({})", step.object(), why.reason)
+        }
+        Step::Restart(_) => format!("restarts {}", step.object()),
         _ => step.object(),
     }
 }

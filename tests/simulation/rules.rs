@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use external_ca_api::{Phase, RotationStrategy};
 use external_ca_core::model::{Leaf, Observed, Read, RolloutState};
-use external_ca_core::plan::{Step, Wiring};
+use external_ca_core::plan::{IssueLeaf, Restart, Step, WirePlane, Wiring, WriteBundle};
 use external_ca_core::report::Decision;
 use external_ca_core::trust::evidence::consumers;
 use external_ca_core::x509::Certificate;
@@ -66,11 +66,11 @@ impl Judge {
 /// What stands where a step writes.
 fn trusted(cluster: &Cluster, step: &Step) -> BTreeSet<String> {
     let anchors = match step {
-        Step::WriteBundle { target, .. } => {
+        Step::WriteBundle(WriteBundle { target, .. }) => {
             let stored = cluster.material.get(target).map(content);
             stored.map(|stored| stored.anchors.as_slice())
         }
-        Step::WirePlane { plane, .. } => {
+        Step::WirePlane(WirePlane { plane, .. }) => {
             let plane = cluster.planes.get(plane);
             plane.and_then(|plane| cluster.client_ca(plane))
         }
@@ -108,23 +108,23 @@ fn strangers(cluster: &Cluster, observed: &Observed) -> BTreeSet<String> {
 fn of_what_was_written(cluster: &Cluster, step: &Step) -> Result<(), String> {
     let object = step.object();
     match step {
-        Step::WriteBundle { target, .. } => {
+        Step::WriteBundle(WriteBundle { target, .. }) => {
             if content(&cluster.material[target]).anchors.is_empty() {
                 return Err(format!("{object} is empty"));
             }
         }
         // What a reference leads to, somebody may just have deleted.
-        Step::WirePlane {
+        Step::WirePlane(WirePlane {
             client_ca: Wiring::Reference { .. },
             ..
-        } => {}
-        Step::WirePlane { plane, .. } => {
+        }) => {}
+        Step::WirePlane(WirePlane { plane, .. }) => {
             let anchors = cluster.client_ca(&cluster.planes[plane]);
             if anchors.is_none_or(<[Certificate]>::is_empty) {
                 return Err(format!("{object} is empty"));
             }
         }
-        Step::IssueLeaf { target, .. } => {
+        Step::IssueLeaf(IssueLeaf { target, .. }) => {
             let written = cluster.material.iter().find(|(key, _)| {
                 key.object == *target
                     && matches!(content(&cluster.material[*key]).leaf, Leaf::Present { .. })
@@ -139,7 +139,7 @@ fn of_what_was_written(cluster: &Cluster, step: &Step) -> Result<(), String> {
                 return Err(format!("{object} outlives its chain"));
             }
         }
-        Step::Restart { workload, .. } => {
+        Step::Restart(Restart { workload, .. }) => {
             let deployment = &cluster.deployments[workload];
             // One more than changes: the proof of what was there before the operator came.
             if deployment.restarts > deployment.changes + 1 && !cluster.two_led {
@@ -149,7 +149,7 @@ fn of_what_was_written(cluster: &Cluster, step: &Step) -> Result<(), String> {
                 ));
             }
         }
-        Step::GenerateCa { .. } | Step::Consume(_) => {}
+        Step::GenerateCa(_) | Step::Consume(_) => {}
     }
     Ok(())
 }
@@ -184,7 +184,7 @@ fn one_side_at_a_time(observed: &Observed, planned: &Decision) -> Result<(), Str
         .steps
         .iter()
         .filter_map(|step| match step {
-            Step::Restart { workload, .. } => Some(workload),
+            Step::Restart(Restart { workload, .. }) => Some(workload),
             _ => None,
         })
         .collect();
@@ -217,43 +217,16 @@ fn one_side_at_a_time(observed: &Observed, planned: &Decision) -> Result<(), Str
 /// What was done leads to a plan that does not do it again.
 pub fn repeats_nothing(done: &[Step], again: &[Step]) -> Result<(), String> {
     let same = |a: &Step, b: &Step| match (a, b) {
-        (
-            Step::WriteBundle {
-                target: a,
-                anchors: x,
-                ..
-            },
-            Step::WriteBundle {
-                target: b,
-                anchors: y,
-                ..
-            },
-        ) => a == b && x == y,
-        (
-            Step::WirePlane {
-                plane: a,
-                client_ca: x,
-                ..
-            },
-            Step::WirePlane {
-                plane: b,
-                client_ca: y,
-                ..
-            },
-        ) => a == b && x == y,
-        (Step::IssueLeaf { target: a, .. }, Step::IssueLeaf { target: b, .. }) => a == b,
-        (
-            Step::Restart {
-                workload: a,
-                material_hash: x,
-                ..
-            },
-            Step::Restart {
-                workload: b,
-                material_hash: y,
-                ..
-            },
-        ) => a == b && x == y,
+        (Step::WriteBundle(a), Step::WriteBundle(b)) => {
+            a.target == b.target && a.anchors == b.anchors
+        }
+        (Step::WirePlane(a), Step::WirePlane(b)) => {
+            a.plane == b.plane && a.client_ca == b.client_ca
+        }
+        (Step::IssueLeaf(a), Step::IssueLeaf(b)) => a.target == b.target,
+        (Step::Restart(a), Step::Restart(b)) => {
+            a.workload == b.workload && a.material_hash == b.material_hash
+        }
         _ => false,
     };
     let repeated = done.iter().find(|a| again.iter().any(|b| same(a, b)));

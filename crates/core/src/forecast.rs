@@ -252,30 +252,18 @@ impl World {
         self.tick();
         for step in &planned.steps {
             match step {
-                Step::GenerateCa { marks, .. } => self.generate_ca(marks)?,
-                Step::WriteBundle {
-                    target,
-                    anchors,
-                    marks,
-                    ..
-                } => self.write_bundle(target, anchors, marks),
-                Step::WirePlane {
-                    plane, client_ca, ..
-                } => self.wire(plane, client_ca),
-                Step::IssueLeaf {
-                    target,
-                    profile,
-                    marks,
-                    ..
-                } => self.issue(target, profile, marks)?,
-                Step::Restart {
-                    workload,
-                    material_hash,
-                    ..
-                } => self.restart(workload, material_hash),
-                Step::Consume(annotation) => {
+                Step::GenerateCa(step) => self.generate_ca(&step.marks)?,
+                Step::WriteBundle(step) => {
+                    self.write_bundle(&step.target, &step.anchors, &step.marks);
+                }
+                Step::WirePlane(step) => self.wire(&step.plane, &step.client_ca),
+                Step::IssueLeaf(step) => {
+                    self.issue(&step.target, &step.profile, &step.marks)?;
+                }
+                Step::Restart(step) => self.restart(&step.workload, &step.material_hash),
+                Step::Consume(step) => {
                     if let Some(annotations) = &mut self.issuance().metadata.annotations {
-                        annotations.remove(*annotation);
+                        annotations.remove(step.annotation);
                     }
                 }
             }
@@ -456,8 +444,8 @@ fn restore(step: &Step, real: impl Fn(&Certificate) -> Certificate) -> Step {
     let all = |found: &[Certificate]| found.iter().map(&real).collect::<Vec<_>>();
     let mut step = step.clone();
     match &mut step {
-        Step::WriteBundle { anchors, .. } => *anchors = all(anchors),
-        Step::WirePlane { client_ca, .. } => match client_ca {
+        Step::WriteBundle(step) => step.anchors = all(&step.anchors),
+        Step::WirePlane(step) => match &mut step.client_ca {
             Wiring::Value(pem) => {
                 *pem = encode_bundle(&all(&parse_bundle(pem.as_bytes()).certificates));
             }

@@ -15,7 +15,9 @@ use external_ca_core::model::{
     Issuer as ObservedIssuer, Material, MaterialKind, MaterialRef, ObjectRef, Observed, PlaneRef,
     Read, WorkloadKind, WorkloadRef,
 };
-use external_ca_core::plan::{Round, Step, Wiring};
+use external_ca_core::plan::{
+    Consume, GenerateCa, IssueLeaf, Restart, Round, Step, WirePlane, Wiring, WriteBundle,
+};
 use external_ca_core::trust::Place;
 use external_ca_core::x509::{
     self, Certificate, CertificateAuthority, KeyAlgorithm, LeafProfile, PrivateKey, encode_bundle,
@@ -106,7 +108,7 @@ pub async fn apply(
     let leaves = round(Round::Certificates);
     // A renewal that was asked for is granted as a whole, or asked for again.
     let asked = leaves.iter().any(
-        |step| matches!(step, Step::IssueLeaf { why, .. } if why.reason == Reason::RenewRequested),
+        |step| matches!(step, Step::IssueLeaf(IssueLeaf { why, .. }) if why.reason == Reason::RenewRequested),
     );
     let started = Instant::now();
     let results = futures::stream::iter(leaves)
@@ -129,11 +131,14 @@ pub async fn apply(
         }
     }
     for step in round(Round::Rest) {
-        if step == Step::Consume(RENEW_ANNOTATION)
+        if step
+            == Step::Consume(Consume {
+                annotation: RENEW_ANNOTATION,
+            })
             && outcome
                 .failed
                 .iter()
-                .any(|(step, _)| matches!(step, Step::IssueLeaf { .. }))
+                .any(|(step, _)| matches!(step, Step::IssueLeaf(_)))
         {
             continue;
         }
@@ -145,15 +150,15 @@ pub async fn apply(
 /// Not every object is watched, and a watch may be behind.
 async fn look_again(context: &Context, step: &Step, outcome: &mut Outcome) {
     match step {
-        Step::WriteBundle { target, .. } => context.watches.read(target.clone()).await,
-        Step::IssueLeaf { target, .. } => {
+        Step::WriteBundle(WriteBundle { target, .. }) => context.watches.read(target.clone()).await,
+        Step::IssueLeaf(IssueLeaf { target, .. }) => {
             let secret = MaterialRef {
                 kind: MaterialKind::Secret,
                 object: target.clone(),
             };
             context.watches.read(secret).await;
         }
-        Step::WirePlane { plane, .. } => {
+        Step::WirePlane(WirePlane { plane, .. }) => {
             outcome.in_doubt.insert(plane.clone());
         }
         _ => {}
@@ -189,44 +194,44 @@ async fn run(
         return Err(Error::Changed);
     }
     match step {
-        Step::GenerateCa {
+        Step::GenerateCa(GenerateCa {
             target,
             resource_version,
             marks,
-        } => {
+        }) => {
             let version = resource_version.as_deref();
             generate_ca(context, issuance, target, (version, marks), now)
                 .await
                 .map(Done::Said)
         }
-        Step::WriteBundle {
+        Step::WriteBundle(WriteBundle {
             target,
             resource_version,
             anchors,
             marks,
             ..
-        } => {
+        }) => {
             let version = resource_version.as_deref();
             write_bundle(context, issuance, target, version, (anchors, marks))
                 .await
                 .map(Done::Said)
         }
-        Step::WirePlane {
+        Step::WirePlane(WirePlane {
             plane,
             resource_version,
             client_ca,
             ..
-        } => wire(context, plane, resource_version, client_ca)
+        }) => wire(context, plane, resource_version, client_ca)
             .await
             .map(Done::Said),
-        Step::IssueLeaf {
+        Step::IssueLeaf(IssueLeaf {
             target,
             profile,
             reuse_key,
             why,
             marks,
             trusted_by,
-        } => {
+        }) => {
             let ObservedIssuer::Ready(authority) = &observed.issuer else {
                 return Ok(Done::Nothing);
             };
@@ -238,11 +243,11 @@ async fn run(
                 format!("issued Secret {target} ({})", why.reason),
             )))
         }
-        Step::Restart {
+        Step::Restart(Restart {
             workload,
             resource_version,
             material_hash,
-        } => {
+        }) => {
             let restarted = restart(context, workload, resource_version, material_hash).await?;
             context.metrics.restarts.inc();
             say_restarted(context, issuance, &restarted).await;
@@ -251,7 +256,7 @@ async fn run(
                 format!("restarted {workload}: the material it mounts has changed"),
             )))
         }
-        Step::Consume(annotation) => consume(context, issuance, annotation)
+        Step::Consume(Consume { annotation }) => consume(context, issuance, annotation)
             .await
             .map(Done::Consumed),
     }

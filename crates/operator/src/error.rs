@@ -156,6 +156,7 @@ pub async fn bounded<T>(call: impl Future<Output = Result<T, kube::Error>>) -> R
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
     use k8s_openapi::api::core::v1::Secret;

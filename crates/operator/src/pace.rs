@@ -110,13 +110,14 @@ impl Pace {
 mod tests {
     use super::*;
     use external_ca_core::model::ObjectRef;
+    use external_ca_core::plan::GenerateCa;
 
     fn step(name: &str) -> Step {
-        Step::GenerateCa {
+        Step::GenerateCa(GenerateCa {
             target: ObjectRef::new("ns", name),
             resource_version: None,
             marks: Default::default(),
-        }
+        })
     }
 
     #[test]

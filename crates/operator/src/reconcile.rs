@@ -9,7 +9,7 @@ use external_ca_core::domain::identity;
 use external_ca_core::model::PlaneRef;
 use external_ca_core::model::lenient::Lenient;
 use external_ca_core::model::snapshot::Scope;
-use external_ca_core::plan::Step;
+use external_ca_core::plan::{Consume, Step};
 use external_ca_core::report::bounded::bounded as bounded_status;
 use external_ca_core::report::{Decision, Notice, decide, with_failures, without_memory};
 use external_ca_core::{Problem, Reason};
@@ -151,10 +151,15 @@ pub async fn reconcile(
     let (mut steps, mut failures) = memory.pace.admit(steps, started);
     if failures
         .iter()
-        .any(|(step, _)| matches!(step, Step::IssueLeaf { .. }))
+        .any(|(step, _)| matches!(step, Step::IssueLeaf(_)))
     {
         // A request is granted as a whole.
-        steps.retain(|step| *step != Step::Consume(RENEW_ANNOTATION));
+        steps.retain(|step| {
+            *step
+                != Step::Consume(Consume {
+                    annotation: RENEW_ANNOTATION,
+                })
+        });
     }
     let outcome = apply(&context, &observed, steps, now).await;
     for (step, error) in &outcome.failed {

@@ -3,7 +3,7 @@
 use external_ca_api::REPLACES_ANNOTATION;
 
 use super::draft::{Draft, RETRY};
-use super::step::Step;
+use super::step::{Step, WriteBundle};
 use crate::finding::Area;
 use crate::model::{MaterialKind, MaterialRef, Read};
 use crate::reason::{Problem, Reason};
@@ -91,7 +91,7 @@ impl Draft<'_> {
             } else {
                 guards.view.lost_anchors()
             };
-            self.steps.push(Step::WriteBundle {
+            self.steps.push(Step::WriteBundle(WriteBundle {
                 target: target.clone(),
                 resource_version: found.map(|found| found.resource_version.clone()),
                 drops: guards.drops(&place, &wanted),
@@ -102,7 +102,7 @@ impl Draft<'_> {
                     .map(|lost| (REPLACES_ANNOTATION, lost))
                     .into_iter()
                     .collect(),
-            });
+            }));
         }
     }
 

@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use super::draft::{Draft, RETRY};
-use super::step::Step;
+use super::step::{Consume, GenerateCa, Step};
 use crate::domain::Role;
 use crate::finding::{Area, Finding, Severity};
 use crate::model::{MaterialKind, MaterialRef, ObjectRef};
@@ -73,11 +73,11 @@ impl Draft<'_> {
             let message = format!("making the CA Secret {target}");
             let progress = Problem::new(Reason::Progressing, message);
             self.wait(Area::Issuer, self.authority(), progress);
-            self.steps.push(Step::GenerateCa {
+            self.steps.push(Step::GenerateCa(GenerateCa {
                 target,
                 resource_version: None,
                 marks: BTreeMap::new(),
-            });
+            }));
         } else {
             let message = format!(
                 "the CA Secret {target} does not exist; create it with tls.crt and tls.key, or set issuer.caSecret.generate"
@@ -135,7 +135,9 @@ impl Draft<'_> {
         };
         let granted = asked.is_some() && generated.request == asked;
         if granted {
-            self.steps.push(Step::Consume(ROTATE_ANNOTATION));
+            self.steps.push(Step::Consume(Consume {
+                annotation: ROTATE_ANNOTATION,
+            }));
         }
         let due = self.ca_due(ca);
         if due > self.now {
@@ -149,14 +151,14 @@ impl Draft<'_> {
         let progress = Problem::new(Reason::Progressing, message);
         let next = Finding::new(Area::Issuer, Severity::Waiting, self.authority(), progress);
         self.findings.push(next.first());
-        self.steps = vec![Step::GenerateCa {
+        self.steps = vec![Step::GenerateCa(GenerateCa {
             target,
             resource_version: Some(generated.resource_version.clone()),
             marks: asked
                 .map(|asked| (RENEWAL_ANNOTATION, asked))
                 .into_iter()
                 .collect(),
-        }];
+        })];
     }
 
     /// From when on a certificate might outlive the CA; never in the first half of the CA's life.

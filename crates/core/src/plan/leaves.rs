@@ -10,7 +10,7 @@ use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use super::draft::{Draft, RETRY};
-use super::step::Step;
+use super::step::{Consume, IssueLeaf, Step};
 use crate::domain::fitness::{self, LeafContext, Verdict};
 use crate::domain::{DesiredLeaf, renewal_time};
 use crate::finding::{Area, Finding, Severity};
@@ -74,7 +74,9 @@ impl<'a> Draft<'a> {
         self.blocked_leaves(guards);
         if self.domain.requests.renew.is_some() && tally.granted {
             // One round of issuing grants the request: the annotation goes with it, and later steps do not depend on it.
-            self.steps.push(Step::Consume(RENEW_ANNOTATION));
+            self.steps.push(Step::Consume(Consume {
+                annotation: RENEW_ANNOTATION,
+            }));
         }
         let wanted = self.status.certificates.len();
         self.status.certificates_ready = Some(format!("{}/{wanted}", tally.ready));
@@ -151,14 +153,14 @@ impl<'a> Draft<'a> {
         let leaf = context.leaf;
         let marks = self.marks(guards, context, why.reason);
         self.wait(Area::Certificates, leaf.material(), why.clone());
-        self.steps.push(Step::IssueLeaf {
+        self.steps.push(Step::IssueLeaf(IssueLeaf {
             target: leaf.target.clone(),
             profile: leaf.profile.clone(),
             reuse_key: self.domain.renewal.keeps_key && fitness::may_reuse_key(context),
             why,
             marks,
             trusted_by: guards.trusted_by(leaf),
-        });
+        }));
     }
 
     /// What is stored of leaves that cannot be planned is told on, and remembered: whoever stands there stands by it.

@@ -18,7 +18,9 @@ use std::collections::BTreeMap;
 use external_ca_api::ExternalCAIssuanceStatus;
 use jiff::{SignedDuration, Timestamp};
 
-pub use step::{Round, Step, Wiring};
+pub use step::{
+    Consume, GenerateCa, IssueLeaf, Restart, Round, Step, WirePlane, Wiring, WriteBundle,
+};
 
 use draft::{Draft, RETRY};
 

@@ -6,7 +6,7 @@ use external_ca_api::PlaneStatus;
 
 use super::bundles::same;
 use super::draft::Draft;
-use super::step::{Step, Wiring};
+use super::step::{Step, WirePlane, Wiring};
 use crate::domain::{ClientCa, plane_type};
 use crate::finding::Area;
 use crate::model::{MaterialKind, MaterialRef, Plane, PlaneRef};
@@ -92,13 +92,13 @@ impl Draft<'_> {
             plane.manager.clone(),
             plane.changed,
         )?;
-        Ok(Some(Step::WirePlane {
+        Ok(Some(Step::WirePlane(WirePlane {
             plane: name.clone(),
             resource_version: plane.resource_version.clone(),
             client_ca,
             drops,
             rests_on,
-        }))
+        })))
     }
 
     /// Whether the plane is this domain's to write.

@@ -8,7 +8,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use super::draft::{Draft, RETRY};
 use super::maintenance::Gate;
-use super::step::Step;
+use super::step::{IssueLeaf, Restart, Step, WriteBundle};
 use crate::finding::Area;
 use crate::model::facts::encode_loaded;
 use crate::model::{MaterialKind, MaterialRef, RolloutState, WorkloadRef};
@@ -95,8 +95,8 @@ impl Draft<'_> {
 
     fn restart(&mut self, consumers: &[Consumer<'_>], held: &Held<'_>) {
         let written = self.steps.iter().filter_map(|step| match step {
-            Step::WriteBundle { target, .. } => Some(target.clone()),
-            Step::IssueLeaf { target, .. } => Some(MaterialRef {
+            Step::WriteBundle(WriteBundle { target, .. }) => Some(target.clone()),
+            Step::IssueLeaf(IssueLeaf { target, .. }) => Some(MaterialRef {
                 kind: MaterialKind::Secret,
                 object: target.clone(),
             }),
@@ -115,11 +115,11 @@ impl Draft<'_> {
             now: self.now,
         };
         for consumer in restarts.due(|consumer| held.is_due(consumer)) {
-            self.steps.push(Step::Restart {
+            self.steps.push(Step::Restart(Restart {
                 workload: consumer.workload.workload.clone(),
                 resource_version: consumer.workload.resource_version.clone(),
                 material_hash: encode_loaded(&stamp(consumer, &self.observed.material)),
-            });
+            }));
         }
     }
 

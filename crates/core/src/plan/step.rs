@@ -9,90 +9,112 @@ use crate::x509::{Certificate, LeafProfile};
 
 /// One thing to do. Steps are in order: a later one may rest on an earlier one.
 #[derive(Clone, Debug, PartialEq)]
+#[allow(missing_docs)]
 pub enum Step {
-    /// Make a CA where none exists, or the next one.
-    GenerateCa {
-        /// The Secret.
-        target: ObjectRef,
-        /// Only if it is still as it was seen; none where it did not exist.
-        resource_version: Option<String>,
-        /// Annotations of the Secret: the request that it grants.
-        marks: BTreeMap<&'static str, String>,
-    },
-    /// Write a bundle, and nothing else of the object.
-    WriteBundle {
-        /// The ConfigMap or Secret.
-        target: MaterialRef,
-        /// Only if it is still as it was seen; none where it did not exist.
-        resource_version: Option<String>,
-        /// What it is to hold.
-        anchors: Vec<Certificate>,
-        /// Annotations of the object: what it may replace.
-        marks: BTreeMap<&'static str, String>,
-        /// Whether an anchor leaves it.
-        drops: bool,
-        /// Only if these leaves are still as they were seen: an anchor is dropped.
-        rests_on: Vec<MaterialRef>,
-    },
-    /// Write a plane's clientCA.
-    WirePlane {
-        /// The plane.
-        plane: PlaneRef,
-        /// Only if it is still as it was seen.
-        resource_version: String,
-        /// What it is to say.
-        client_ca: Wiring,
-        /// Whether an anchor leaves it.
-        drops: bool,
-        /// Only if these leaves are still as they were seen: an anchor is dropped.
-        rests_on: Vec<MaterialRef>,
-    },
-    /// Make a key, have it signed, verify the chain and write both.
-    IssueLeaf {
-        /// The Secret.
-        target: ObjectRef,
-        /// What it is to be.
-        profile: LeafProfile,
-        /// Keep the key that is stored.
-        reuse_key: bool,
-        /// Why.
-        why: Problem,
-        /// Annotations of the Secret: the request for a renewal that it grants, and what it replaces.
-        marks: BTreeMap<&'static str, String>,
-        /// Only if these still trust the CA.
-        trusted_by: Vec<Place>,
-    },
-    /// Restart a workload by naming what it will load in its pod template.
-    Restart {
-        /// The workload.
-        workload: WorkloadRef,
-        /// Only if it is still as it was seen.
-        resource_version: String,
-        /// The annotation's value.
-        material_hash: String,
-    },
-    /// Remove the issuance's annotation that asked for something: it was granted.
-    Consume(&'static str),
+    GenerateCa(GenerateCa),
+    WriteBundle(WriteBundle),
+    WirePlane(WirePlane),
+    IssueLeaf(IssueLeaf),
+    Restart(Restart),
+    Consume(Consume),
+}
+
+/// Make a CA where none exists, or the next one.
+#[derive(Clone, Debug, PartialEq)]
+pub struct GenerateCa {
+    /// The Secret.
+    pub target: ObjectRef,
+    /// Only if it is still as it was seen; none where it did not exist.
+    pub resource_version: Option<String>,
+    /// Annotations of the Secret: the request that it grants.
+    pub marks: BTreeMap<&'static str, String>,
+}
+
+/// Write a bundle, and nothing else of the object.
+#[derive(Clone, Debug, PartialEq)]
+pub struct WriteBundle {
+    /// The ConfigMap or Secret.
+    pub target: MaterialRef,
+    /// Only if it is still as it was seen; none where it did not exist.
+    pub resource_version: Option<String>,
+    /// What it is to hold.
+    pub anchors: Vec<Certificate>,
+    /// Annotations of the object: what it may replace.
+    pub marks: BTreeMap<&'static str, String>,
+    /// Whether an anchor leaves it.
+    pub drops: bool,
+    /// Only if these leaves are still as they were seen: an anchor is dropped.
+    pub rests_on: Vec<MaterialRef>,
+}
+
+/// Write a plane's clientCA.
+#[derive(Clone, Debug, PartialEq)]
+pub struct WirePlane {
+    /// The plane.
+    pub plane: PlaneRef,
+    /// Only if it is still as it was seen.
+    pub resource_version: String,
+    /// What it is to say.
+    pub client_ca: Wiring,
+    /// Whether an anchor leaves it.
+    pub drops: bool,
+    /// Only if these leaves are still as they were seen: an anchor is dropped.
+    pub rests_on: Vec<MaterialRef>,
+}
+
+/// Make a key, have it signed, verify the chain and write both.
+#[derive(Clone, Debug, PartialEq)]
+pub struct IssueLeaf {
+    /// The Secret.
+    pub target: ObjectRef,
+    /// What it is to be.
+    pub profile: LeafProfile,
+    /// Keep the key that is stored.
+    pub reuse_key: bool,
+    /// Why.
+    pub why: Problem,
+    /// Annotations of the Secret: the request for a renewal that it grants, and what it replaces.
+    pub marks: BTreeMap<&'static str, String>,
+    /// Only if these still trust the CA.
+    pub trusted_by: Vec<Place>,
+}
+
+/// Restart a workload by naming what it will load in its pod template.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Restart {
+    /// The workload.
+    pub workload: WorkloadRef,
+    /// Only if it is still as it was seen.
+    pub resource_version: String,
+    /// The annotation's value.
+    pub material_hash: String,
+}
+
+/// Remove the issuance's annotation that asked for something: it was granted.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Consume {
+    /// Which one.
+    pub annotation: &'static str,
 }
 
 impl Step {
     /// What the step is about, as messages name it.
     pub fn object(&self) -> String {
         match self {
-            Self::GenerateCa { target, .. } | Self::IssueLeaf { target, .. } => {
-                format!("Secret {target}")
-            }
-            Self::WriteBundle { target, .. } => target.to_string(),
-            Self::WirePlane { plane, .. } => plane.to_string(),
-            Self::Restart { workload, .. } => workload.to_string(),
-            Self::Consume(annotation) => format!("annotation {annotation}"),
+            Self::GenerateCa(step) => format!("Secret {}", step.target),
+            Self::IssueLeaf(step) => format!("Secret {}", step.target),
+            Self::WriteBundle(step) => step.target.to_string(),
+            Self::WirePlane(step) => step.plane.to_string(),
+            Self::Restart(step) => step.workload.to_string(),
+            Self::Consume(step) => format!("annotation {}", step.annotation),
         }
     }
 
     /// Leaves that must be as they were seen.
     pub fn rests_on(&self) -> &[MaterialRef] {
         match self {
-            Self::WriteBundle { rests_on, .. } | Self::WirePlane { rests_on, .. } => rests_on,
+            Self::WriteBundle(step) => &step.rests_on,
+            Self::WirePlane(step) => &step.rests_on,
             _ => &[],
         }
     }
@@ -100,7 +122,8 @@ impl Step {
     /// Whether it takes trust away.
     pub fn drops(&self) -> bool {
         match self {
-            Self::WriteBundle { drops, .. } | Self::WirePlane { drops, .. } => *drops,
+            Self::WriteBundle(step) => step.drops,
+            Self::WirePlane(step) => step.drops,
             _ => false,
         }
     }
@@ -109,18 +132,18 @@ impl Step {
     /// last.
     pub fn round(&self) -> Round {
         match self {
-            Self::GenerateCa { .. } | Self::WriteBundle { .. } => Round::Trust,
-            Self::WirePlane { .. } => Round::Planes,
-            Self::IssueLeaf { .. } => Round::Certificates,
-            Self::Restart { .. } | Self::Consume(_) => Round::Rest,
+            Self::GenerateCa(_) | Self::WriteBundle(_) => Round::Trust,
+            Self::WirePlane(_) => Round::Planes,
+            Self::IssueLeaf(_) => Round::Certificates,
+            Self::Restart(_) | Self::Consume(_) => Round::Rest,
         }
     }
 
     /// The trust place that it writes.
     pub(super) fn place(&self) -> Option<Place> {
         match self {
-            Self::WriteBundle { target, .. } => Some(Place::Material(target.clone())),
-            Self::WirePlane { plane, .. } => Some(Place::ClientCa(plane.clone())),
+            Self::WriteBundle(step) => Some(Place::Material(step.target.clone())),
+            Self::WirePlane(step) => Some(Place::ClientCa(step.plane.clone())),
             _ => None,
         }
     }
@@ -129,11 +152,11 @@ impl Step {
 impl std::fmt::Display for Step {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let verb = match self {
-            Self::GenerateCa { .. } => "make a CA in",
-            Self::WriteBundle { .. } => "write the bundle of",
-            Self::WirePlane { .. } => "write the clientCA of",
-            Self::IssueLeaf { .. } => "issue",
-            Self::Restart { .. } => "restart",
+            Self::GenerateCa(_) => "make a CA in",
+            Self::WriteBundle(_) => "write the bundle of",
+            Self::WirePlane(_) => "write the clientCA of",
+            Self::IssueLeaf(_) => "issue",
+            Self::Restart(_) => "restart",
             Self::Consume(_) => "take off the",
         };
         write!(f, "{verb} {}", self.object())

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use crate::model::{MaterialKind, MaterialRef, Observed, Read};
-use crate::plan::{Step, Wiring};
+use crate::plan::{GenerateCa, IssueLeaf, Restart, Step, WirePlane, Wiring, WriteBundle};
 use crate::trust::evidence::{Load, load};
 use crate::x509::{Certificate, parse_bundle};
 
@@ -18,21 +18,21 @@ pub fn explain(
         difference(&all(old), &all(new))
     };
     match step {
-        Step::GenerateCa {
+        Step::GenerateCa(GenerateCa {
             resource_version, ..
-        } => match resource_version {
+        }) => match resource_version {
             None => "issuer.caSecret.generate is true, and there is no CA".to_owned(),
             Some(_) => "a new CA was asked for, or the present one ends too soon".to_owned(),
         },
-        Step::WriteBundle {
+        Step::WriteBundle(WriteBundle {
             target, anchors, ..
-        } => match observed.material.get(target).map(Arc::as_ref) {
+        }) => match observed.material.get(target).map(Arc::as_ref) {
             Some(Read::Found(stored)) => difference(&stored.anchors, anchors),
             _ => format!("it does not exist; {}", difference(&[], anchors)),
         },
-        Step::WirePlane {
+        Step::WirePlane(WirePlane {
             plane, client_ca, ..
-        } => {
+        }) => {
             let found = observed.planes.iter().find(|found| found.plane == *plane);
             let stored = found.map_or(&[][..], |found| &found.anchors);
             match client_ca {
@@ -42,14 +42,14 @@ pub fn explain(
                 Wiring::Reference { secret, .. } => format!("refers to Secret {secret}"),
             }
         }
-        Step::IssueLeaf { why, .. } => {
+        Step::IssueLeaf(IssueLeaf { why, .. }) => {
             let (reason, message) = (why.reason, &why.message);
             let message = message
                 .split_once(": ")
                 .map_or(message.as_str(), |(_, rest)| rest);
             format!("{reason}: {message}")
         }
-        Step::Restart { workload, .. } => {
+        Step::Restart(Restart { workload, .. }) => {
             let found = observed.workloads.iter();
             let mut found = found.filter(|found| found.workload == *workload);
             let Some(found) = found.next() else {

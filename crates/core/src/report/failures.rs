@@ -60,10 +60,10 @@ pub fn with_failures(
 /// The condition that a step works for.
 fn condition(step: &Step) -> &'static str {
     match step {
-        Step::GenerateCa { .. } => "IssuerReady",
-        Step::WriteBundle { .. } => "TrustDistributed",
-        Step::WirePlane { .. } => "PlanesWired",
-        Step::IssueLeaf { .. } | Step::Consume(_) => "CertificatesReady",
-        Step::Restart { .. } => "RolloutsComplete",
+        Step::GenerateCa(_) => "IssuerReady",
+        Step::WriteBundle(_) => "TrustDistributed",
+        Step::WirePlane(_) => "PlanesWired",
+        Step::IssueLeaf(_) | Step::Consume(_) => "CertificatesReady",
+        Step::Restart(_) => "RolloutsComplete",
     }
 }

@@ -12,7 +12,7 @@ use super::scene::{Scene, condition};
 fn issues(planned: &external_ca_core::report::Decision) -> Vec<String> {
     let steps = planned.steps.iter();
     steps
-        .filter(|step| matches!(step, Step::IssueLeaf { .. }))
+        .filter(|step| matches!(step, Step::IssueLeaf(_)))
         .map(Step::object)
         .collect()
 }

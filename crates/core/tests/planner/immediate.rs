@@ -3,7 +3,7 @@
 use external_ca_api::Phase;
 use external_ca_core::Reason;
 use external_ca_core::model::Issuer;
-use external_ca_core::plan::Step;
+use external_ca_core::plan::{IssueLeaf, Step};
 use serde_json::json;
 
 use super::pieces::{DATA, HOME, agent, ca, config_map_ref, gateway, secret_ref};
@@ -44,7 +44,7 @@ fn immediate_cuts_nobody_off_of_whom_nothing_was_said() {
         serde_json::from_value(keep["additionalAnchors"].clone()).unwrap();
     scene.issuer = Issuer::Ready(ca(1));
     let planned = scene.plan();
-    let issues = |step: &Step| matches!(step, Step::IssueLeaf { target, .. } if target.name == "cluster-gateway-tls");
+    let issues = |step: &Step| matches!(step, Step::IssueLeaf(IssueLeaf { target, .. }) if target.name == "cluster-gateway-tls");
     assert!(!planned.steps.iter().any(issues), "{:?}", planned.steps);
     // Here it leaves: what is said is stored before anything is done.
     scene.issuance.spec.trust.additional_anchors.clear();

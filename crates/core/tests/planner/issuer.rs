@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use external_ca_api::Phase;
 use external_ca_core::model::Issuer;
-use external_ca_core::plan::Step;
+use external_ca_core::plan::{Consume, GenerateCa, Step};
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use serde_json::json;
@@ -74,9 +74,9 @@ fn a_generated_ca_is_replaced_once_when_somebody_asks() {
     scene.issuance.metadata.annotations = Some(asked.clone());
     let planned = scene.turn();
     let [
-        Step::GenerateCa {
+        Step::GenerateCa(GenerateCa {
             resource_version, ..
-        },
+        }),
     ] = planned.steps.as_slice()
     else {
         panic!("{:#?}", planned.steps)
@@ -84,15 +84,15 @@ fn a_generated_ca_is_replaced_once_when_somebody_asks() {
     assert_eq!(resource_version.as_deref(), Some("7"));
     let planned = scene.turn();
     assert!(
-        planned
-            .steps
-            .contains(&Step::Consume("pki.openchoreo.dev/rotate")),
+        planned.steps.contains(&Step::Consume(Consume {
+            annotation: "pki.openchoreo.dev/rotate"
+        })),
         "{:#?}",
         planned.steps
     );
     // The operator died before it could remove the annotation.
     scene.issuance.metadata.annotations = Some(asked);
-    let generates = |step: &Step| matches!(step, Step::GenerateCa { .. });
+    let generates = |step: &Step| matches!(step, Step::GenerateCa(_));
     assert!(!scene.plan().steps.iter().any(generates));
     let planned = scene.settle();
     assert_eq!(planned.status.phase, Some(Phase::Ready));
@@ -115,7 +115,7 @@ fn a_generated_ca_is_replaced_before_a_certificate_must_be_shortened() {
     scene.now = end - longest;
     let planned = scene.plan();
     assert!(
-        matches!(planned.steps.as_slice(), [Step::GenerateCa { .. }]),
+        matches!(planned.steps.as_slice(), [Step::GenerateCa(_)]),
         "{:#?}",
         planned.steps
     );

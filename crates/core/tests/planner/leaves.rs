@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use external_ca_api::RENEW_ANNOTATION;
 use external_ca_core::model::Issuer;
-use external_ca_core::plan::Step;
+use external_ca_core::plan::{Consume, Step};
 use external_ca_core::report::{Decision, decide};
 use jiff::{SignedDuration, Timestamp};
 use serde_json::json;
@@ -48,7 +48,7 @@ fn renewal_comes_ahead_of_expiry_spread_by_jitter_and_restarts_each_side_once() 
         planned
             .steps
             .iter()
-            .filter(|step| matches!(step, Step::IssueLeaf { .. }))
+            .filter(|step| matches!(step, Step::IssueLeaf(_)))
             .count(),
         2
     );
@@ -113,14 +113,19 @@ fn a_request_for_renewal_is_granted_once_whatever_happens_to_it() {
     let asked = BTreeMap::from([("pki.openchoreo.dev/renew".to_owned(), "all".to_owned())]);
     scene.issuance.metadata.annotations = Some(asked.clone());
     let issued = |planned: &Decision| {
-        let issues = |step: &&Step| matches!(step, Step::IssueLeaf { .. });
+        let issues = |step: &&Step| matches!(step, Step::IssueLeaf(_));
         planned.steps.iter().filter(issues).count()
     };
     assert_eq!(issued(&scene.turn()), 2);
     // The operator died before it could remove the annotation.
     scene.issuance.metadata.annotations = Some(asked);
     let planned = scene.turn();
-    assert_eq!(planned.steps, [Step::Consume(RENEW_ANNOTATION)]);
+    assert_eq!(
+        planned.steps,
+        [Step::Consume(Consume {
+            annotation: RENEW_ANNOTATION
+        })]
+    );
 }
 
 /// Issues until an hour of issuing has passed or the CA has ended, and returns how long each certificate served of its life.
@@ -141,7 +146,7 @@ fn services(defaults: serde_json::Value, ends_in: Option<SignedDuration>) -> Vec
         if planned
             .steps
             .iter()
-            .any(|step| matches!(step, Step::IssueLeaf { .. }))
+            .any(|step| matches!(step, Step::IssueLeaf(_)))
         {
             let end = scene.plan().status.certificates[0].not_after.clone();
             issued.push((at, end.unwrap().0));

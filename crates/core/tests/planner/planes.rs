@@ -30,7 +30,7 @@ fn secret_references_replace_values_once_the_secret_trusts_the_same() {
         !first
             .steps
             .iter()
-            .any(|step| matches!(step, Step::WirePlane { .. })),
+            .any(|step| matches!(step, Step::WirePlane(_))),
         "the Secret comes first"
     );
     let planned = scene.settle();

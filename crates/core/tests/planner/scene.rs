@@ -11,7 +11,9 @@ use external_ca_core::model::{
     Claims, GeneratedCa, Issuer, Leaf, Material, MaterialRef, Observed, Plane, Read, RolloutState,
     Workload,
 };
-use external_ca_core::plan::{Step, Wiring};
+use external_ca_core::plan::{
+    GenerateCa, IssueLeaf, Restart, Step, WirePlane, Wiring, WriteBundle,
+};
 use external_ca_core::report::{Decision, decide};
 use external_ca_core::x509::{
     Certificate, CertificateAuthority, LeafProfile, encode_bundle, request, sign_request,
@@ -138,15 +140,15 @@ impl Scene {
         self.now += SignedDuration::from_secs(2);
         for step in steps {
             match step {
-                Step::WriteBundle {
+                Step::WriteBundle(WriteBundle {
                     target, anchors, ..
-                } => self.put_bundle(target, anchors, Some("external-ca-operator")),
-                Step::IssueLeaf {
+                }) => self.put_bundle(target, anchors, Some("external-ca-operator")),
+                Step::IssueLeaf(IssueLeaf {
                     target,
                     profile,
                     marks,
                     ..
-                } => {
+                }) => {
                     let Issuer::Ready(authority) = &self.issuer else {
                         panic!("no issuer")
                     };
@@ -164,11 +166,11 @@ impl Scene {
                     let held_until = marks.get(HELD_UNTIL_ANNOTATION);
                     material.held_until = held_until.map(|time| time.parse().unwrap());
                 }
-                Step::WirePlane {
+                Step::WirePlane(WirePlane {
                     plane,
                     client_ca: Wiring::Value(pem),
                     ..
-                } => {
+                }) => {
                     let found = self
                         .planes
                         .iter_mut()
@@ -180,11 +182,11 @@ impl Scene {
                     found.manager = Some("external-ca-operator".into());
                     found.changed = Some(self.now);
                 }
-                Step::WirePlane {
+                Step::WirePlane(WirePlane {
                     plane,
                     client_ca: Wiring::Reference { secret, .. },
                     ..
-                } => {
+                }) => {
                     let found = self
                         .planes
                         .iter_mut()
@@ -193,7 +195,7 @@ impl Scene {
                     (found.value, found.anchors) = (None, Vec::new());
                     found.reference = Some((secret.clone(), "ca.crt".into()));
                 }
-                Step::Restart { workload, .. } => {
+                Step::Restart(Restart { workload, .. }) => {
                     *self
                         .restarts
                         .entry(workload.object.name.clone())
@@ -212,7 +214,7 @@ impl Scene {
                     found.rollout = RolloutState::Running("rolling".into());
                 }
                 Step::Consume(_) => self.issuance.metadata.annotations = None,
-                Step::GenerateCa { marks, .. } => {
+                Step::GenerateCa(GenerateCa { marks, .. }) => {
                     let request = marks.get(RENEWAL_ANNOTATION).cloned();
                     (self.issuer, self.generated) = (Issuer::Ready(ca(1)), generated(request));
                 }

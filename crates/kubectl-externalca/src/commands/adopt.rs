@@ -6,7 +6,7 @@ use external_ca_api::ExternalCAIssuance;
 use external_ca_core::adopt::{Adoption, Installation, adopt, minimal};
 use external_ca_core::model::snapshot::CaPem;
 use external_ca_core::model::{MaterialRef, ObjectRef};
-use external_ca_core::plan::Step;
+use external_ca_core::plan::{IssueLeaf, Step, WriteBundle};
 use external_ca_core::report::{decide, message};
 use external_ca_core::x509::CertificateAuthority;
 use jiff::Timestamp;
@@ -70,15 +70,17 @@ async fn changes(session: &Session, issuance: &ExternalCAIssuance) -> Vec<String
 fn describe(step: &Step) -> String {
     let object = step.object();
     match step {
-        Step::GenerateCa { .. } => format!("would make a CA: {object}"),
-        Step::WriteBundle {
+        Step::GenerateCa(_) => format!("would make a CA: {object}"),
+        Step::WriteBundle(WriteBundle {
             resource_version: None,
             ..
-        } => format!("would make the bundle {object}"),
-        Step::WriteBundle { .. } => format!("would add to the bundle {object}"),
-        Step::WirePlane { .. } => format!("would write the clientCA of {object}"),
-        Step::IssueLeaf { why, .. } => format!("would issue {object} anew: {}", why.message),
-        Step::Restart { .. } => format!("would restart {object}"),
+        }) => format!("would make the bundle {object}"),
+        Step::WriteBundle(_) => format!("would add to the bundle {object}"),
+        Step::WirePlane(_) => format!("would write the clientCA of {object}"),
+        Step::IssueLeaf(IssueLeaf { why, .. }) => {
+            format!("would issue {object} anew: {}", why.message)
+        }
+        Step::Restart(_) => format!("would restart {object}"),
         Step::Consume(_) => format!("would remove the {object}"),
     }
 }

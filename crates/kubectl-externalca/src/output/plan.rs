@@ -178,11 +178,11 @@ fn rounds(moves: &[Move]) -> Vec<Vec<StepView>> {
 
 fn action(step: &Step) -> &'static str {
     match step {
-        Step::GenerateCa { .. } => "GenerateCA",
-        Step::WriteBundle { .. } => "WriteBundle",
-        Step::WirePlane { .. } => "WirePlane",
-        Step::IssueLeaf { .. } => "IssueCertificate",
-        Step::Restart { .. } => "Restart",
+        Step::GenerateCa(_) => "GenerateCA",
+        Step::WriteBundle(_) => "WriteBundle",
+        Step::WirePlane(_) => "WirePlane",
+        Step::IssueLeaf(_) => "IssueCertificate",
+        Step::Restart(_) => "Restart",
         Step::Consume(_) => "RemoveAnnotation",
     }
 }
@@ -197,6 +197,7 @@ mod tests {
     use external_ca_api::ExternalCAIssuanceStatus;
     use external_ca_core::forecast::Turn;
     use external_ca_core::model::{ObjectRef, WorkloadKind, WorkloadRef};
+    use external_ca_core::plan::{Consume, GenerateCa, Restart};
     use serde_json::json;
 
     fn forecast() -> Forecast {
@@ -204,16 +205,16 @@ mod tests {
             kind: WorkloadKind::Deployment,
             object: ObjectRef::new("a", "agent"),
         };
-        let generate = Step::GenerateCa {
+        let generate = Step::GenerateCa(GenerateCa {
             target: ObjectRef::new("a", "ca"),
             resource_version: None,
             marks: BTreeMap::new(),
-        };
-        let restart = Step::Restart {
+        });
+        let restart = Step::Restart(Restart {
             workload: workload.clone(),
             resource_version: "1".into(),
             material_hash: String::new(),
-        };
+        });
         let step = |step: Step| Move {
             step,
             why: "because".into(),
@@ -224,7 +225,9 @@ mod tests {
             waiting: Vec::new(),
             rollouts,
         };
-        let consume = Step::Consume("pki.openchoreo.dev/renew");
+        let consume = Step::Consume(Consume {
+            annotation: "pki.openchoreo.dev/renew",
+        });
         Forecast {
             turns: vec![
                 turn(vec![step(generate)], Vec::new()),
