@@ -33,10 +33,10 @@ use kube::runtime::events::{Event, EventType};
 use kube::{Api, Resource, ResourceExt};
 use serde_json::{Value, json};
 
+use crate::context::Context;
 use crate::error::{Error, bounded};
 use crate::issuers::{Issuer, SigningRequest};
 use crate::planes;
-use crate::reconcile::Context;
 use crate::watches::Kept;
 
 /// After this long no further certificate is begun: the status is written and the rest planned anew.

@@ -16,10 +16,11 @@ use kube::runtime::{Controller, Predicate, WatchStreamExt, predicates};
 use kube::{Api, Client};
 use tokio::sync::Semaphore;
 
-use crate::broken;
 use crate::cli::RunArgs;
+use crate::context::Context;
 use crate::error::describe_watch;
-use crate::reconcile::{Context, on_error, reconcile};
+use crate::issuances;
+use crate::reconcile::{on_error, reconcile};
 use crate::store::Store;
 use crate::telemetry::Metrics;
 use crate::watches::{self, Watches};
@@ -57,7 +58,7 @@ pub async fn run(
         keygen: Semaphore::new(parallel),
         parallel,
         broken: Default::default(),
-        memory: Default::default(),
+        memories: Default::default(),
     });
 
     store.facts().unsynced.insert("the plane kinds".into());
@@ -73,7 +74,7 @@ pub async fn run(
         watches::config(),
     )
     .default_backoff()
-    .try_filter_map(move |event| future::ready(Ok(broken::decoded(event, &told, &known))));
+    .try_filter_map(move |event| future::ready(Ok(issuances::decoded(event, &told, &known))));
     let issuances = reflector(writer, events)
         .inspect(move |event| match event {
             Ok(Event::Delete(issuance)) => {

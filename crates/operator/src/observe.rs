@@ -8,7 +8,7 @@ use external_ca_core::model::snapshot::Needs;
 use external_ca_core::model::{MaterialKind, MaterialRef, Observed, Read};
 use jiff::Timestamp;
 
-use crate::reconcile::Context;
+use crate::context::Context;
 
 /// The snapshot, or nothing while first reads are under way.
 pub fn observe(
