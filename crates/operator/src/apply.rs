@@ -33,11 +33,10 @@ use kube::runtime::events::{Event, EventType};
 use kube::{Api, Resource, ResourceExt};
 use serde_json::{Value, json};
 
+use crate::cluster::MaterialObject;
 use crate::context::Context;
 use crate::error::{Error, bounded};
 use crate::issuers::{Issuer, SigningRequest};
-use crate::planes;
-use crate::watches::Kept;
 
 /// After this long no further certificate is begun: the status is written and the rest planned anew.
 const SLICE: Duration = Duration::from_secs(2);
@@ -150,13 +149,13 @@ pub async fn apply(
 /// Not every object is watched, and a watch may be behind.
 async fn look_again(context: &Context, step: &Step, outcome: &mut Outcome) {
     match step {
-        Step::WriteBundle(WriteBundle { target, .. }) => context.watches.read(target.clone()).await,
+        Step::WriteBundle(WriteBundle { target, .. }) => drop(context.cluster.read(target).await),
         Step::IssueLeaf(IssueLeaf { target, .. }) => {
             let secret = MaterialRef {
                 kind: MaterialKind::Secret,
                 object: target.clone(),
             };
-            context.watches.read(secret).await;
+            context.cluster.read(&secret).await;
         }
         Step::WirePlane(WirePlane { plane, .. }) => {
             outcome.in_doubt.insert(plane.clone());
@@ -321,7 +320,7 @@ async fn generate_ca(
     (version, marks): (Option<&str>, &Marks),
     now: Timestamp,
 ) -> Result<Problem, Error> {
-    let live: Option<Secret> = context.watches.look(target).await?;
+    let live: Option<Secret> = context.cluster.get(target).await?;
     let live_version = live.as_ref().and_then(|secret| secret.resource_version());
     if live_version.as_deref() != version {
         return Err(Error::Changed);
@@ -385,11 +384,11 @@ async fn write_bundle(
         // only the API server's own answer says that there is nothing to lose.
         let exists = match target.kind {
             MaterialKind::ConfigMap => {
-                let live = context.watches.look::<ConfigMap>(&target.object);
+                let live = context.cluster.get::<ConfigMap>(&target.object);
                 live.await?.is_some()
             }
             MaterialKind::Secret => {
-                let live = context.watches.look::<Secret>(&target.object);
+                let live = context.cluster.get::<Secret>(&target.object);
                 live.await?.is_some()
             }
         };
@@ -438,10 +437,9 @@ async fn wire(
     resource_version: &str,
     client_ca: &Wiring,
 ) -> Result<Problem, Error> {
-    let Some(served) = context.watches.served(plane.kind) else {
+    let Some(api) = context.cluster.plane_api(plane) else {
         return Err(Error::Changed);
     };
-    let api = planes::api(&served, context.client.clone(), plane);
     if let Wiring::Reference {
         secret,
         holds: needed,
@@ -470,7 +468,7 @@ async fn wire(
     });
     let written = bounded(api.patch(&plane.name, &merge(), &Patch::Merge(patch))).await?;
     let written = written.into_decoded()?;
-    context.watches.plane_answered(plane.kind, &written);
+    context.cluster.wrote_plane(plane.kind, &written);
     Ok(Problem::new(Reason::PlaneWired, format!("wired {plane}")))
 }
 
@@ -488,7 +486,7 @@ async fn issue(
     now: Timestamp,
 ) -> Result<(), Error> {
     // The snapshot may be old, and "it does not exist" a guess: a key that was written is never replaced unseen.
-    let live: Option<Secret> = context.watches.look(target).await?;
+    let live: Option<Secret> = context.cluster.get(target).await?;
     if !matches_snapshot(observed, target, live.as_ref()) {
         return Err(Error::Changed);
     }
@@ -538,20 +536,16 @@ async fn issue(
 }
 
 /// Applies an object, and notes what came of it.
-async fn apply_object<K: Kept>(
+async fn apply_object<K: MaterialObject>(
     context: &Context,
     target: &ObjectRef,
     existed: bool,
     object: Value,
 ) -> Result<(), Error> {
-    let api: Api<Lenient<K>> = Api::namespaced(context.client.clone(), &target.namespace);
+    let api: Api<Lenient<K>> = context.cluster.api(&target.namespace);
     let (params, patch) = (apply_params(existed), Patch::Apply(object));
     let written = bounded(api.patch(&target.name, &params, &patch)).await?;
-    K::see(
-        &context.store,
-        target,
-        Read::Found(&written.into_decoded()?),
-    );
+    context.cluster.wrote(target, &written.into_decoded()?);
     Ok(())
 }
 
@@ -561,29 +555,17 @@ async fn still_signs(context: &Context, observed: &Observed, now: Timestamp) -> 
     let ObservedIssuer::Ready(authority) = &observed.issuer else {
         return true;
     };
-    let object = ca_secret(&observed.issuance);
-    let secret = MaterialRef {
-        kind: MaterialKind::Secret,
-        object: object.clone(),
-    };
-    context.watches.read(secret).await;
-    let pem = match context.store.facts().seen.authorities.get(&object) {
-        Some(Read::Found(pem)) => Arc::clone(pem),
-        _ => return false,
+    let secret = ca_secret(&observed.issuance);
+    let Some(pem) = context.cluster.read_authority(&secret).await else {
+        return false;
     };
     let stored = pem.authority(now);
     stored.is_ok_and(|stored| stored.certificate() == authority.certificate())
 }
 
-/// What is stored now.
-async fn read_again(context: &Context, target: &MaterialRef) -> Option<Arc<Read<Material>>> {
-    context.watches.read(target.clone()).await;
-    context.store.facts().seen.material.get(target).cloned()
-}
-
 /// Whether a bundle holds these anchors.
 async fn holds(context: &Context, bundle: &MaterialRef, anchors: &[Certificate]) -> bool {
-    let read = read_again(context, bundle).await;
+    let read = context.cluster.read(bundle).await;
     let stored = read.as_ref().and_then(|read| read.found());
     stored.is_some_and(|stored| anchors.iter().all(|anchor| stored.anchors.contains(anchor)))
 }
@@ -593,10 +575,10 @@ async fn is_trusted_by(context: &Context, place: &Place, anchor: &Certificate) -
     match place {
         Place::Material(bundle) => holds(context, bundle, std::slice::from_ref(anchor)).await,
         Place::ClientCa(plane) => {
-            if !context.watches.read_plane(plane).await {
+            if !context.cluster.read_plane(plane).await {
                 return false;
             }
-            let seen = context.store.facts().seen.planes.get(plane).cloned();
+            let seen = context.cluster.plane(plane);
             // What a reference leads to is a place of its own.
             seen.is_some_and(|seen| seen.value.is_none() || seen.anchors.contains(anchor))
         }
@@ -606,7 +588,7 @@ async fn is_trusted_by(context: &Context, place: &Place, anchor: &Certificate) -
 /// Whether leaves are stored as they were seen.
 async fn are_as_seen(context: &Context, observed: &Observed, leaves: &[MaterialRef]) -> bool {
     for leaf in leaves {
-        let read = read_again(context, leaf).await;
+        let read = context.cluster.read(leaf).await;
         let stored = read.as_ref().and_then(|read| read.found());
         let seen = observed.material.get(leaf).and_then(|read| read.found());
         let same = |(stored, seen): (&Material, &Material)| {
@@ -671,7 +653,7 @@ async fn restart(
         }
     };
     if let Some(seen) = seen {
-        context.store.workload_answered(seen);
+        context.cluster.wrote_workload(seen);
     }
     Ok(reference)
 }

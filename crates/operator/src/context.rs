@@ -15,20 +15,18 @@ use kube::{Client, ResourceExt};
 use tokio::sync::Semaphore;
 
 use crate::broken::Broken;
+use crate::cluster::Cluster;
 use crate::error::bounded;
 use crate::pace::Pace;
-use crate::store::{Store, is_older};
 use crate::telemetry::Metrics;
-use crate::watches::Watches;
+use crate::versions::is_older;
 
 /// What every turn shares.
 pub struct Context {
     /// The API server that holds the issuances.
     pub client: Client,
-    /// What was last seen.
-    pub store: Arc<Store>,
-    /// What is watched.
-    pub watches: Arc<Watches>,
+    /// The cluster that holds the material, planes and workloads.
+    pub cluster: Arc<Cluster>,
     /// Every issuance.
     pub issuances: reflector::Store<ExternalCAIssuance>,
     /// Where the operator may work.
@@ -101,7 +99,7 @@ impl Context {
 
     /// An issuance is gone: what it needed is no longer watched. Its material stays.
     pub fn forget(&self, issuance: &ExternalCAIssuance) {
-        self.watches.forget(&identity(issuance));
+        self.cluster.forget(&identity(issuance));
         let uid = issuance.uid().unwrap_or_default();
         self.memories.all().remove(&uid);
         self.metrics.issuances.forget(issuance);

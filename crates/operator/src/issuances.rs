@@ -29,7 +29,7 @@ pub fn decoded(
     let found = |object: Lenient<ExternalCAIssuance>| {
         let reference = reference(&object);
         match object.decoded() {
-            Ok(_) if context.broken.remove(&reference) => context.store.ring(),
+            Ok(_) if context.broken.remove(&reference) => context.cluster.announce_change(),
             Ok(_) => {}
             Err(error) => {
                 if context.broken.add(reference.clone(), error) {

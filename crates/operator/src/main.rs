@@ -1,11 +1,12 @@
 //! `external-ca-operator`: the only IO. See `external-ca-core` for the decisions.
 
 mod apply;
+mod backoff;
 mod broken;
 mod cli;
+mod cluster;
 mod context;
 mod controller;
-mod discover;
 mod error;
 mod gauges;
 mod http;
@@ -14,12 +15,10 @@ mod issuers;
 mod lease;
 mod observe;
 mod pace;
-mod planes;
 mod reconcile;
 mod report;
-mod store;
 mod telemetry;
-mod watches;
+mod versions;
 
 use std::process::ExitCode;
 use std::sync::Arc;

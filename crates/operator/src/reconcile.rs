@@ -54,7 +54,7 @@ async fn turn(
     let issuance = memory.status.latest(cached);
     let now = Timestamp::now();
     let Some(observed) = observe(context, &issuance, now) else {
-        // The store rings when the last first read is in.
+        // The cluster announces it when the last first read is in.
         return FIRST_READS;
     };
     let mut plan = plan(&observed, now);
@@ -84,7 +84,7 @@ async fn turn(
 /// Reads the planes that an earlier turn may have written, or not; false where one cannot be read.
 async fn read_planes_in_doubt(context: &Context, memory: &mut Memory) -> bool {
     for plane in std::mem::take(&mut memory.in_doubt) {
-        if !context.watches.read_plane(&plane).await {
+        if !context.cluster.read_plane(&plane).await {
             memory.in_doubt.insert(plane);
         }
     }

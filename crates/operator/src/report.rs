@@ -14,9 +14,9 @@ use kube::runtime::events::{Event, EventType};
 use kube::{Api, Resource, ResourceExt};
 use serde_json::{Map, Value, json};
 
+use crate::backoff::backoff;
 use crate::context::{Context, StatusMemory};
 use crate::error::{Error, bounded};
-use crate::pace::backoff;
 
 /// The status of one issuance is written at most this often.
 pub const STATUS_INTERVAL: Duration = Duration::from_secs(1);
