@@ -2,21 +2,20 @@
 
 use std::sync::Arc;
 
-use external_ca_api::{ExternalCAIssuance, MANAGER};
+use external_ca_api::ExternalCAIssuance;
 use external_ca_core::model::lenient::{Lenient, Undecodable};
 use external_ca_core::report::status::{Finding, merge};
 use external_ca_core::{Problem, Reason};
 use jiff::Timestamp;
-use kube::api::{Patch, PatchParams};
 use kube::runtime::events::{Event, EventType};
 use kube::runtime::reflector::{ObjectRef, Store};
 use kube::runtime::watcher;
 use kube::{Api, Resource, ResourceExt};
 use serde_json::json;
 
+use crate::apply::write::merge_status;
 use crate::broken::Issuance;
 use crate::context::Context;
-use crate::error::bounded;
 
 /// What the watch tells of issuances that parse. Of one that no longer does the last version that did stays known: what it
 /// claims is not free for others.
@@ -88,12 +87,8 @@ async fn tell(context: Arc<Context>, object: Lenient<ExternalCAIssuance>, error:
     let findings = vec![finding("Ready", false), finding("Stalled", true)];
     let conditions = merge(&[], findings, object.meta().generation, Timestamp::now());
     let api: Api<Lenient<ExternalCAIssuance>> = Api::namespaced(context.client.clone(), &namespace);
-    let params = PatchParams {
-        field_manager: Some(MANAGER.into()),
-        ..PatchParams::default()
-    };
-    let patch = Patch::Merge(json!({"status": {"conditions": conditions}}));
-    if let Err(error) = bounded(api.patch_status(&name, &params, &patch)).await {
+    let patch = json!({"status": {"conditions": conditions}});
+    if let Err(error) = merge_status(&api, &name, patch).await {
         tracing::warn!(issuance = format!("{namespace}/{name}"), "status: {error}");
     }
 }

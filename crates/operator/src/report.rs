@@ -3,17 +3,17 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use external_ca_api::{ExternalCAIssuance, ExternalCAIssuanceStatus, MANAGER};
+use external_ca_api::{ExternalCAIssuance, ExternalCAIssuanceStatus};
 use external_ca_core::domain::identity;
 use external_ca_core::model::lenient::Lenient;
 use external_ca_core::report::bounded::bounded as bounded_status;
 use external_ca_core::report::status::limit;
 use external_ca_core::{Problem, Reason};
-use kube::api::{Patch, PatchParams};
 use kube::runtime::events::{Event, EventType};
 use kube::{Api, Resource, ResourceExt};
 use serde_json::{Map, Value, json};
 
+use crate::apply::write::merge_status;
 use crate::backoff::backoff;
 use crate::context::{Context, StatusMemory};
 use crate::error::{Error, bounded};
@@ -122,9 +122,9 @@ impl<'a> StatusWriter<'a> {
             "status": replacement(self.stored.as_ref(), status),
         });
         memory.written = Some(Instant::now());
-        match self.patch(patch).await {
-            Ok(version) => {
-                memory.version = version;
+        match merge_status(&self.api(), &self.issuance.name_any(), patch).await {
+            Ok(written) => {
+                memory.version = written.resource_version();
                 memory.stored = Some(Arc::new(status.clone()));
                 memory.retry = None;
                 memory.is_stored();
@@ -141,17 +141,6 @@ impl<'a> StatusWriter<'a> {
     fn api(&self) -> Api<Lenient<ExternalCAIssuance>> {
         let namespace = self.issuance.namespace().unwrap_or_default();
         Api::namespaced(self.context.client.clone(), &namespace)
-    }
-
-    /// Patches the status, and returns the issuance's version then.
-    async fn patch(&self, patch: Value) -> Result<Option<String>, Error> {
-        let params = PatchParams {
-            field_manager: Some(MANAGER.into()),
-            ..PatchParams::default()
-        };
-        let (api, name) = (self.api(), self.issuance.name_any());
-        let written = bounded(api.patch_status(&name, &params, &Patch::Merge(patch))).await?;
-        Ok(written.resource_version())
     }
 
     async fn read_back(&self, memory: &mut StatusMemory) -> Result<(), Error> {
