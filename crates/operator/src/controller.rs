@@ -1,4 +1,4 @@
-//! Watch wiring: what rings, and who answers.
+//! What begins a turn: a change of an issuance, a change in the cluster, the time.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -16,13 +16,13 @@ use kube::runtime::{Controller, Predicate, WatchStreamExt, predicates};
 use kube::{Api, Client};
 use tokio::sync::Semaphore;
 
-use crate::broken;
 use crate::cli::RunArgs;
+use crate::cluster::{Cluster, small_pages};
+use crate::context::Context;
 use crate::error::describe_watch;
-use crate::reconcile::{Context, on_error, reconcile};
-use crate::store::Store;
+use crate::issuances;
+use crate::reconcile::{on_error, reconcile};
 use crate::telemetry::Metrics;
-use crate::watches::{self, Watches};
 
 /// Runs until the process is told to stop.
 pub async fn run(
@@ -32,8 +32,7 @@ pub async fn run(
     ready: Arc<AtomicBool>,
     stop: impl Future<Output = ()> + Send + Sync + 'static,
 ) {
-    let (store, rings) = Store::new();
-    let watches = Watches::new(client.clone(), Arc::clone(&store));
+    let (cluster, changes) = Cluster::new(client.clone());
     let (reader, writer) = reflector::store();
     let parallel = std::thread::available_parallelism().map_or(1, usize::from);
     let scope = Scope {
@@ -42,8 +41,7 @@ pub async fn run(
     };
     let context = Arc::new(Context {
         client: client.clone(),
-        store: Arc::clone(&store),
-        watches: Arc::clone(&watches),
+        cluster: Arc::clone(&cluster),
         issuances: reader.clone(),
         scope: scope.clone(),
         metrics,
@@ -57,29 +55,24 @@ pub async fn run(
         keygen: Semaphore::new(parallel),
         parallel,
         broken: Default::default(),
-        memory: Default::default(),
+        memories: Default::default(),
     });
 
-    store.facts().unsynced.insert("the plane kinds".into());
-    watches.watch_workloads(&scope.served);
-    tokio::spawn(Arc::clone(&watches).discover());
-    tokio::spawn(Arc::clone(&watches).reread());
-    tokio::spawn(Arc::clone(&watches).recover());
-
+    cluster.start(&scope.served);
     let gone = Arc::clone(&context);
     let (told, known) = (Arc::clone(&context), reader.clone());
     let events = watcher(
         Api::<Lenient<ExternalCAIssuance>>::all(client),
-        watches::config(),
+        small_pages(),
     )
     .default_backoff()
-    .try_filter_map(move |event| future::ready(Ok(broken::decoded(event, &told, &known))));
+    .try_filter_map(move |event| future::ready(Ok(issuances::decoded(event, &told, &known))));
     let issuances = reflector(writer, events)
         .inspect(move |event| match event {
             Ok(Event::Delete(issuance)) => {
                 gone.forget(issuance);
                 // A Secret that it claimed may now be another's.
-                gone.store.ring();
+                gone.cluster.announce_change();
             }
             Ok(_) => ready.store(true, Ordering::Relaxed),
             Err(watcher::Error::InitialListFailed(_)) => ready.store(false, Ordering::Relaxed),
@@ -97,8 +90,8 @@ pub async fn run(
                 .debounce(Duration::from_millis(50))
                 .concurrency(4),
         )
-        .reconcile_all_on(futures::stream::unfold(rings, |mut rings| async move {
-            rings.recv().await.map(|()| ((), rings))
+        .reconcile_all_on(futures::stream::unfold(changes, |mut changes| async move {
+            changes.recv().await.map(|()| ((), changes))
         }))
         .graceful_shutdown_on(stop)
         .run(reconcile, on_error, context)

@@ -1,22 +1,24 @@
 //! `external-ca-operator`: the only IO. See `external-ca-core` for the decisions.
 
 mod apply;
+mod backoff;
 mod broken;
 mod cli;
+mod cluster;
+mod context;
 mod controller;
-mod discover;
 mod error;
 mod gauges;
 mod http;
+mod issuances;
 mod issuers;
 mod lease;
 mod observe;
 mod pace;
-mod planes;
 mod reconcile;
-mod store;
+mod report;
 mod telemetry;
-mod watches;
+mod versions;
 
 use std::process::ExitCode;
 use std::sync::Arc;

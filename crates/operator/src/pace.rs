@@ -6,18 +6,10 @@ use std::time::{Duration, Instant};
 use external_ca_core::plan::Step;
 use external_ca_core::{Problem, Reason};
 
-/// The first and the longest pause after a failure.
-const SHORTEST: Duration = Duration::from_secs(1);
-const LONGEST: Duration = Duration::from_secs(300);
+use crate::backoff::backoff;
+
 /// So many turns in a row may write one object. Past that, something undoes what is written.
 const MAX_REPEATS: u32 = 5;
-
-/// The pause after so many failures in a row.
-pub fn backoff(attempts: u32) -> Duration {
-    SHORTEST
-        .saturating_mul(1 << attempts.saturating_sub(1).min(16))
-        .min(LONGEST)
-}
 
 /// Which objects must wait.
 #[derive(Clone, Default)]

@@ -3,20 +3,9 @@
 use std::collections::{BTreeSet, HashMap};
 
 use external_ca_api::PlaneKind;
-use external_ca_core::model::PlaneRef;
 use external_ca_core::model::discovery::{self, Answers, Ask, ServedKind};
-use external_ca_core::model::lenient::Lenient;
-use kube::core::DynamicObject;
-use kube::{Api, Client};
+use kube::Client;
 use serde_json::Value;
-
-/// Where a plane of this kind is read and written.
-pub fn api(served: &ServedKind, client: Client, plane: &PlaneRef) -> Api<Lenient<DynamicObject>> {
-    match &plane.namespace {
-        Some(namespace) => Api::namespaced_with(client, namespace, &served.resource),
-        None => Api::all_with(client, &served.resource),
-    }
-}
 
 /// What there is to know of plane kinds.
 #[derive(PartialEq)]
@@ -39,9 +28,10 @@ pub async fn state(client: &Client, known: Option<&State>) -> Result<State, kube
     .await?;
     // At rest nothing is asked that is known.
     let unchanged = known.is_some_and(|known| known.hidden.is_empty() && known.kinds == kinds);
-    let hidden = match unchanged {
-        true => Vec::new(),
-        false => hidden(client, &kinds).await,
+    let hidden = if unchanged {
+        Vec::new()
+    } else {
+        hidden(client, &kinds).await
     };
     Ok(State {
         kinds,

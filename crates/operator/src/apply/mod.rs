@@ -1,0 +1,208 @@
+//! Carries a plan out, round by round: trust, planes, certificates, and the rest. Only in here, and in the report of a turn,
+//! anything is written.
+
+mod consume;
+mod generate_ca;
+mod issue_leaf;
+mod keys;
+mod preconditions;
+mod restart;
+mod wire_plane;
+pub mod write;
+mod write_bundle;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::{Duration, Instant};
+
+use external_ca_api::RENEW_ANNOTATION;
+use external_ca_core::model::{Observed, PlaneRef};
+use external_ca_core::plan::{Consume, Round, Step};
+use external_ca_core::{Problem, Reason};
+use futures::StreamExt;
+use jiff::Timestamp;
+
+use crate::context::Context;
+use crate::error::Error;
+
+/// After this long no further certificate is begun: the status is written and the rest planned anew.
+const SLICE: Duration = Duration::from_secs(2);
+/// So many writes that cost only the API server anything run at once.
+const WRITES: usize = 8;
+
+/// What came of a plan.
+#[derive(Default)]
+pub struct Outcome {
+    /// What was done.
+    pub done: Vec<Problem>,
+    /// Which objects were written.
+    pub written: Vec<String>,
+    /// What failed.
+    pub failed: Vec<(Step, Error)>,
+    /// Whether anything is left to do, or must be looked at again.
+    pub unfinished: bool,
+    /// Planes that may have been written, or not: to be read before anything is decided.
+    pub in_doubt: BTreeSet<PlaneRef>,
+    /// The issuance's version, where it was written.
+    pub version: Option<String>,
+}
+
+/// What came of a step.
+enum Done {
+    /// What there is to tell of it.
+    Told(Problem),
+    /// An annotation was taken off the issuance, which has this version now.
+    Consumed(Option<String>),
+    /// There was nothing to do.
+    Nothing,
+}
+
+/// What the steps of a plan rest on.
+#[derive(Clone, Copy)]
+struct Basis<'a> {
+    context: &'a Context,
+    observed: &'a Observed,
+    now: Timestamp,
+}
+
+/// Carries the steps out in order, those of a round side by side, and those of the last one by one.
+pub async fn apply(
+    context: &Context,
+    observed: &Observed,
+    steps: Vec<Step>,
+    now: Timestamp,
+) -> Outcome {
+    let basis = Basis {
+        context,
+        observed,
+        now,
+    };
+    let mut outcome = Outcome::default();
+    let mut rounds: BTreeMap<Round, Vec<Step>> = BTreeMap::new();
+    for step in steps {
+        rounds.entry(step.round()).or_default().push(step);
+    }
+    let mut round = |round| rounds.remove(&round).unwrap_or_default();
+    for writes in [round(Round::Trust), round(Round::Planes)] {
+        if !basis.change_trust(writes, &mut outcome).await {
+            // What follows rests on who trusts what.
+            return outcome;
+        }
+    }
+    basis.issue(round(Round::Certificates), &mut outcome).await;
+    basis.finish(round(Round::Rest), &mut outcome).await;
+    outcome
+}
+
+impl Basis<'_> {
+    /// Writes bundles or planes; false where it is not known what stands there now.
+    async fn change_trust(self, writes: Vec<Step>, outcome: &mut Outcome) -> bool {
+        let cluster = &self.context.cluster;
+        if writes.is_empty() {
+            return true;
+        }
+        if !preconditions::still_signs(cluster, self.observed, self.now).await {
+            outcome.unfinished = true;
+            return false;
+        }
+        let results = futures::stream::iter(writes)
+            .map(|step| async move { (self.carry_out(&step).await, step) })
+            .buffer_unordered(WRITES);
+        let mut is_known = true;
+        for (result, step) in results.collect::<Vec<_>>().await {
+            is_known &= !result.as_ref().is_err_and(Error::leaves_doubt);
+            self.take_in(result, step, outcome).await;
+        }
+        is_known
+    }
+
+    /// Issues certificates for as long as a slice lasts.
+    async fn issue(self, leaves: Vec<Step>, outcome: &mut Outcome) {
+        // A renewal that was asked for is granted as a whole, or asked for again.
+        let asked = leaves.iter().any(
+            |step| matches!(step, Step::IssueLeaf(leaf) if leaf.why.reason == Reason::RenewRequested),
+        );
+        let started = Instant::now();
+        let results = futures::stream::iter(leaves)
+            .map(|step| async move {
+                if !asked && started.elapsed() > SLICE {
+                    return (None, step);
+                }
+                (Some(self.carry_out(&step).await), step)
+            })
+            .buffer_unordered(self.context.parallel * 2);
+        for (result, step) in results.collect::<Vec<_>>().await {
+            match result {
+                Some(result) => self.take_in(result, step, outcome).await,
+                None => outcome.unfinished = true,
+            }
+        }
+    }
+
+    /// Restarts workloads, and takes off the annotations whose requests are granted.
+    async fn finish(self, rest: Vec<Step>, outcome: &mut Outcome) {
+        let grants = Step::Consume(Consume {
+            annotation: RENEW_ANNOTATION,
+        });
+        for step in rest {
+            let issuing = |(step, _): &(Step, Error)| matches!(step, Step::IssueLeaf(_));
+            if step == grants && outcome.failed.iter().any(issuing) {
+                continue;
+            }
+            let result = self.carry_out(&step).await;
+            outcome.add(result, step);
+        }
+    }
+
+    async fn carry_out(self, step: &Step) -> Result<Done, Error> {
+        let Self {
+            context,
+            observed,
+            now,
+        } = self;
+        let (cluster, issuance) = (&context.cluster, &observed.issuance);
+        if !preconditions::are_as_seen(cluster, observed, step.rests_on()).await {
+            return Err(Error::Changed);
+        }
+        let told = match step {
+            Step::GenerateCa(step) => generate_ca::carry_out(context, issuance, step, now).await?,
+            Step::WriteBundle(step) => write_bundle::carry_out(cluster, issuance, step).await?,
+            Step::WirePlane(step) => wire_plane::carry_out(cluster, step).await?,
+            Step::IssueLeaf(step) => {
+                let issued = issue_leaf::carry_out(context, observed, step, now).await?;
+                return Ok(issued.map_or(Done::Nothing, Done::Told));
+            }
+            Step::Restart(step) => restart::carry_out(context, issuance, step).await?,
+            Step::Consume(step) => {
+                let version = consume::carry_out(&context.client, issuance, step).await?;
+                return Ok(Done::Consumed(version));
+            }
+        };
+        Ok(Done::Told(told))
+    }
+
+    async fn take_in(self, result: Result<Done, Error>, step: Step, outcome: &mut Outcome) {
+        if result.as_ref().is_err_and(Error::leaves_doubt) {
+            let plane = write::read_in_doubt(&self.context.cluster, &step).await;
+            outcome.in_doubt.extend(plane);
+        }
+        outcome.add(result, step);
+    }
+}
+
+impl Outcome {
+    fn add(&mut self, result: Result<Done, Error>, step: Step) {
+        self.unfinished = true;
+        match result {
+            Ok(done) => {
+                self.written.push(step.object());
+                match done {
+                    Done::Told(problem) => self.done.push(problem),
+                    Done::Consumed(version) => self.version = version,
+                    Done::Nothing => {}
+                }
+            }
+            Err(Error::Changed) => {}
+            Err(error) => self.failed.push((step, error)),
+        }
+    }
+}

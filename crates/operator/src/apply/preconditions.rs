@@ -1,0 +1,83 @@
+//! What must still hold when a step is carried out: the plan rests on a snapshot, and the cluster has gone on since.
+
+use external_ca_core::domain::ca_secret;
+use external_ca_core::model::{
+    Issuer, Material, MaterialKind, MaterialRef, ObjectRef, Observed, Read, facts,
+};
+use external_ca_core::trust::Place;
+use external_ca_core::x509::Certificate;
+use jiff::Timestamp;
+use k8s_openapi::api::core::v1::Secret;
+
+use crate::cluster::Cluster;
+
+/// Whether the CA is still what the plan rests on. Where it was replaced meanwhile, another operator that leads may have
+/// dropped what this one would sign with, and sign with what this one would drop.
+pub async fn still_signs(cluster: &Cluster, observed: &Observed, now: Timestamp) -> bool {
+    let Issuer::Ready(authority) = &observed.issuer else {
+        return true;
+    };
+    let secret = ca_secret(&observed.issuance);
+    let Some(pem) = cluster.read_authority(&secret).await else {
+        return false;
+    };
+    let stored = pem.authority(now);
+    stored.is_ok_and(|stored| stored.certificate() == authority.certificate())
+}
+
+/// Whether a bundle holds these anchors.
+pub async fn holds(cluster: &Cluster, bundle: &MaterialRef, anchors: &[Certificate]) -> bool {
+    let read = cluster.read(bundle).await;
+    let stored = read.as_ref().and_then(|read| read.found());
+    stored.is_some_and(|stored| anchors.iter().all(|anchor| stored.anchors.contains(anchor)))
+}
+
+/// Whether what verifies a certificate trusts its CA, by what is stored now.
+pub async fn is_trusted_by(cluster: &Cluster, place: &Place, anchor: &Certificate) -> bool {
+    match place {
+        Place::Material(bundle) => holds(cluster, bundle, std::slice::from_ref(anchor)).await,
+        Place::ClientCa(plane) => {
+            if !cluster.read_plane(plane).await {
+                return false;
+            }
+            // What a reference leads to is a place of its own.
+            let seen = cluster.plane(plane);
+            seen.is_some_and(|seen| seen.value.is_none() || seen.anchors.contains(anchor))
+        }
+    }
+}
+
+/// Whether leaves are stored as they were seen.
+pub async fn are_as_seen(cluster: &Cluster, observed: &Observed, leaves: &[MaterialRef]) -> bool {
+    for leaf in leaves {
+        let read = cluster.read(leaf).await;
+        let stored = read.as_ref().and_then(|read| read.found());
+        let seen = observed.material.get(leaf).and_then(|read| read.found());
+        let same = |(stored, seen): (&Material, &Material)| {
+            stored.resource_version == seen.resource_version
+        };
+        if !stored.zip(seen).is_some_and(same) {
+            return false;
+        }
+    }
+    true
+}
+
+/// Whether a leaf's Secret is what was seen of it. Where annotations alone have changed, it is.
+pub fn is_as_seen(observed: &Observed, target: &ObjectRef, live: Option<&Secret>) -> bool {
+    let key = MaterialRef {
+        kind: MaterialKind::Secret,
+        object: target.clone(),
+    };
+    let same = |seen: &Material, live: &Material| {
+        seen.hash == live.hash
+            && seen.leaf == live.leaf
+            && seen.created == live.created
+            && seen.has_key == live.has_key
+    };
+    match (observed.material.get(&key).map(AsRef::as_ref), live) {
+        (Some(Read::Absent), None) => true,
+        (Some(Read::Found(seen)), Some(live)) => same(seen, &facts::secret(live)),
+        _ => false,
+    }
+}

@@ -1,0 +1,295 @@
+//! What was last seen, by object, and the rules by which what comes late changes nothing. Each change returns whether there
+//! is anything new.
+
+use std::collections::{BTreeSet, HashMap};
+use std::sync::Arc;
+
+use external_ca_api::PlaneKind;
+use external_ca_core::model::snapshot::Seen;
+use external_ca_core::model::{
+    Material, MaterialKind, MaterialRef, Plane, PlaneRef, Read, Workload, WorkloadRef,
+};
+use kube::ResourceExt;
+
+use crate::versions::is_older;
+
+/// Facts by object.
+#[derive(Default)]
+pub struct Facts {
+    /// What issuances are planned from.
+    pub seen: Seen,
+    /// The newest version that was seen of each: nothing that comes late may bring back an older one.
+    versions: HashMap<MaterialRef, u64>,
+    /// How the served version of a kind spells a Secret reference.
+    pub reference_fields: HashMap<PlaneKind, &'static str>,
+    /// Lists whose first read is still to come.
+    pub unsynced: BTreeSet<String>,
+}
+
+/// Secrets and ConfigMaps.
+impl Facts {
+    /// A watch tells that an object was deleted: the version is that of the deletion.
+    pub fn material_deleted(&mut self, key: &MaterialRef, version: Option<&str>) -> bool {
+        let deletion: Option<u64> = version.and_then(|version| version.parse().ok());
+        let known = self.versions.get(key).copied();
+        if let Some(deletion) = deletion {
+            if known.is_some_and(|known| deletion < known) {
+                // It was made anew since.
+                return false;
+            }
+            self.versions.insert(key.clone(), deletion);
+        }
+        self.put_absent(key)
+    }
+
+    /// An object was asked for and does not exist. `before` is the version that was known when it was asked for: what was
+    /// found meanwhile may be newer.
+    pub fn material_absent(&mut self, key: &MaterialRef, before: Option<&str>) -> bool {
+        let found = self.seen.material.get(key).and_then(|read| read.found());
+        let now = found.map(|found| found.resource_version.as_str());
+        (now.is_none() || now == before) && self.put_absent(key)
+    }
+
+    /// What was read of an object stands from now on.
+    pub fn put_material(&mut self, key: MaterialRef, value: Read<Material>) -> bool {
+        let same = |old: &Arc<Read<Material>>| match (old.as_ref(), &value) {
+            (Read::Found(old), Read::Found(new)) => {
+                Material {
+                    resource_version: new.resource_version.clone(),
+                    ..old.clone()
+                } == *new
+            }
+            (old, new) => old == new,
+        };
+        let changed = !self.seen.material.get(&key).is_some_and(same);
+        self.seen.material.insert(key, Arc::new(value));
+        changed
+    }
+
+    /// Notes the version that was read; true where a newer one was seen before, or this one stands there. What was deleted
+    /// keeps the version of its deletion: an answer that comes late must not bring it back.
+    pub fn is_late<T: ResourceExt>(&mut self, key: &MaterialRef, read: &Read<&T>) -> bool {
+        if self.is_known(key, read) {
+            return true;
+        }
+        if let Some(version) = version(read) {
+            self.versions.insert(key.clone(), version);
+        }
+        false
+    }
+
+    /// Whether a newer version was seen before, or this one stands there.
+    pub fn is_known<T: ResourceExt>(&self, key: &MaterialRef, read: &Read<&T>) -> bool {
+        let Some((new, known)) = version(read).zip(self.versions.get(key)) else {
+            return false;
+        };
+        let stands = || {
+            let read = self.seen.material.get(key);
+            read.is_some_and(|read| read.found().is_some())
+        };
+        new < *known || new == *known && stands()
+    }
+
+    /// An object must be read again before anything is concluded from it.
+    pub fn invalidate(&mut self, key: &MaterialRef) {
+        self.seen.material.remove(key);
+        self.versions.remove(key);
+    }
+
+    /// Forgets all other objects, a CA's key first of all: no issuance needs them any more.
+    pub fn keep_material(&mut self, wanted: &BTreeSet<MaterialRef>) {
+        let known = self.seen.material.keys();
+        let unwanted = known.filter(|known| !wanted.contains(*known)).cloned();
+        for key in unwanted.collect::<Vec<_>>() {
+            self.invalidate(&key);
+            match key.kind {
+                MaterialKind::Secret => drop(self.seen.authorities.remove(&key.object)),
+                MaterialKind::ConfigMap => self
+                    .seen
+                    .anchors
+                    .retain(|(object, _), _| *object != key.object),
+            }
+        }
+    }
+
+    fn put_absent(&mut self, key: &MaterialRef) -> bool {
+        let mut changed = self.put_material(key.clone(), Read::Absent);
+        match key.kind {
+            MaterialKind::Secret => {
+                if let Some(known) = self.seen.authorities.get_mut(&key.object) {
+                    changed |= *known != Read::Absent;
+                    *known = Read::Absent;
+                }
+            }
+            MaterialKind::ConfigMap => {
+                for ((object, _), known) in &mut self.seen.anchors {
+                    if *object == key.object {
+                        changed |= *known != Read::Absent;
+                        *known = Read::Absent;
+                    }
+                }
+            }
+        }
+        changed
+    }
+}
+
+/// Planes.
+impl Facts {
+    /// A watch has seen a plane.
+    pub fn plane_seen(&mut self, plane: Plane) -> bool {
+        let was_broken = self.seen.broken_planes.remove(&plane.plane).is_some();
+        self.put_plane(plane) | was_broken
+    }
+
+    /// A plane as an answer to ourselves shows it, which may come later than what the watch has told since.
+    pub fn plane_answered(&mut self, plane: Plane) -> bool {
+        self.seen.planes.contains_key(&plane.plane) && self.put_plane(plane)
+    }
+
+    /// A plane is gone since this version, or was asked for and not found.
+    pub fn plane_gone(&mut self, plane: &PlaneRef, version: Option<&str>) -> bool {
+        let known = self.seen.planes.get(plane);
+        if known.is_some_and(|known| came_before(version, &known.resource_version)) {
+            return false;
+        }
+        let was_broken = self.seen.broken_planes.remove(plane).is_some();
+        self.seen.planes.remove(plane).is_some() | was_broken
+    }
+
+    /// A plane does not parse: what it holds is not known.
+    pub fn plane_broken(&mut self, plane: PlaneRef, why: String) -> bool {
+        self.seen.planes.remove(&plane);
+        self.seen.broken_planes.insert(plane, why).is_none()
+    }
+
+    /// Only these planes still exist.
+    pub fn keep_planes(&mut self, exists: impl Fn(&PlaneRef) -> bool) {
+        self.seen.planes.retain(|known, _| exists(known));
+        self.seen.broken_planes.retain(|known, _| exists(known));
+    }
+
+    /// How each kind spells a Secret reference, also for planes that were seen before this was known.
+    pub fn spellings(&mut self, fields: HashMap<PlaneKind, &'static str>) -> bool {
+        for (reference, plane) in &mut self.seen.planes {
+            let field = fields.get(&reference.kind).copied();
+            if plane.reference_field != field {
+                Arc::make_mut(plane).reference_field = field;
+            }
+        }
+        self.reference_fields = fields;
+        true
+    }
+
+    fn put_plane(&mut self, plane: Plane) -> bool {
+        let known = self.seen.planes.get(&plane.plane);
+        if known.is_some_and(|known| is_older(&plane.resource_version, &known.resource_version)) {
+            return false;
+        }
+        let same = |known: &Arc<Plane>| {
+            Plane {
+                resource_version: plane.resource_version.clone(),
+                ..known.as_ref().clone()
+            } == plane
+        };
+        let changed = !known.is_some_and(same);
+        let reference = plane.plane.clone();
+        self.seen.planes.insert(reference, Arc::new(plane));
+        changed
+    }
+}
+
+/// Workloads.
+impl Facts {
+    /// A watch has seen a workload.
+    pub fn workload_seen(&mut self, workload: Workload) -> bool {
+        let reference = &workload.workload;
+        let was_broken = self.seen.broken_workloads.remove(reference).is_some();
+        // Most workloads mount nothing of ours; those that mount nothing at all are not kept.
+        let changed = if workload.mounts.is_empty() {
+            self.seen.workloads.remove(reference).is_some()
+        } else {
+            self.put_workload(workload)
+        };
+        changed | was_broken
+    }
+
+    /// A workload as the answer to a write of ours shows it, which may come later than what the watch has told since.
+    pub fn workload_answered(&mut self, workload: Workload) -> bool {
+        self.seen.workloads.contains_key(&workload.workload) && self.put_workload(workload)
+    }
+
+    /// A workload is gone since this version.
+    pub fn workload_gone(&mut self, workload: &WorkloadRef, version: Option<&str>) -> bool {
+        let known = self.seen.workloads.get(workload);
+        if known.is_some_and(|known| came_before(version, &known.resource_version)) {
+            return false;
+        }
+        let was_broken = self.seen.broken_workloads.remove(workload).is_some();
+        self.seen.workloads.remove(workload).is_some() | was_broken
+    }
+
+    /// A workload does not parse: what it mounts is not known.
+    pub fn workload_broken(&mut self, workload: WorkloadRef, why: String) -> bool {
+        self.seen.workloads.remove(&workload);
+        let known = self.seen.broken_workloads.insert(workload, why);
+        known.is_none()
+    }
+
+    /// Only these workloads still exist.
+    pub fn keep_workloads(&mut self, exists: impl Fn(&WorkloadRef) -> bool) {
+        self.seen.workloads.retain(|known, _| exists(known));
+        self.seen.broken_workloads.retain(|known, _| exists(known));
+    }
+
+    fn put_workload(&mut self, workload: Workload) -> bool {
+        let known = self.seen.workloads.get(&workload.workload);
+        if known.is_some_and(|known| is_older(&workload.resource_version, &known.resource_version))
+        {
+            return false;
+        }
+        let same = |known: &Arc<Workload>| {
+            Workload {
+                resource_version: workload.resource_version.clone(),
+                ..known.as_ref().clone()
+            } == workload
+        };
+        let changed = !known.is_some_and(same);
+        let reference = workload.workload.clone();
+        self.seen.workloads.insert(reference, Arc::new(workload));
+        changed
+    }
+}
+
+/// Lists.
+impl Facts {
+    /// A list was read to its end.
+    pub fn list_read(&mut self, list: &str) -> bool {
+        let was_unreadable = self.seen.unreadable.remove(list).is_some();
+        self.unsynced.remove(list) | was_unreadable
+    }
+
+    /// A list could not be read: what it holds is not known.
+    pub fn list_unreadable(&mut self, list: &str, why: String) -> bool {
+        self.unsynced.remove(list);
+        self.seen.unreadable.insert(list.to_owned(), why).is_none()
+    }
+
+    /// That these lists could not be read matters no longer.
+    pub fn forget_lists(&mut self, unwanted: impl Fn(&str) -> bool) -> bool {
+        let before = self.seen.unreadable.len();
+        self.seen.unreadable.retain(|list, _| !unwanted(list));
+        self.seen.unreadable.len() != before
+    }
+}
+
+/// Whether a deletion came before what is known. One without a version tells what stands now.
+fn came_before(deletion: Option<&str>, known: &str) -> bool {
+    deletion.is_some_and(|deletion| is_older(deletion, known))
+}
+
+fn version<T: ResourceExt>(read: &Read<&T>) -> Option<u64> {
+    read.found()
+        .and_then(|object| object.resource_version())
+        .and_then(|version| version.parse().ok())
+}

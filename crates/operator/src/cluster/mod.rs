@@ -1,0 +1,237 @@
+//! A cluster, as everything else sees it: what is wanted of it, what was last seen, and what stands there now. How it is
+//! read is known in here only: what is wanted is watched or read in turn, lists are watched, kinds are discovered.
+
+mod discovery;
+mod facts;
+mod lists;
+mod named;
+mod plane_kinds;
+mod planes;
+mod read;
+mod reread;
+mod store;
+mod watch;
+
+use std::collections::{BTreeSet, HashMap};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use external_ca_api::PlaneKind;
+use external_ca_core::model::lenient::Lenient;
+use external_ca_core::model::snapshot::{CaPem, Needs, Seen};
+use external_ca_core::model::{
+    Material, MaterialKind, MaterialRef, ObjectRef, Plane, PlaneRef, Read, Workload,
+};
+use k8s_openapi::NamespaceResourceScope;
+use kube::core::DynamicObject;
+use kube::{Api, Client, Resource};
+use tokio::sync::mpsc;
+
+use crate::error::Error;
+use discovery::Discovery;
+use named::NamedWatches;
+use planes::Planes;
+use read::Reader;
+use reread::Reread;
+use store::Store;
+
+pub use read::MaterialObject;
+pub use watch::small_pages;
+
+/// A watch is a connection. Past so many, objects are read again one by one instead.
+const MAX_NAMED_WATCHES: usize = 64;
+
+/// One cluster.
+pub struct Cluster {
+    reader: Reader,
+    store: Arc<Store>,
+    /// What each issuance needs, most important first.
+    needs: Mutex<HashMap<String, Vec<MaterialRef>>>,
+    named: NamedWatches,
+    reread: Arc<Reread>,
+    planes: Arc<Planes>,
+}
+
+impl Cluster {
+    /// Nothing is read yet. What is returned besides tells that anything has changed.
+    pub fn new(client: Client) -> (Arc<Self>, mpsc::Receiver<()>) {
+        let (store, changes) = Store::new();
+        let reader = Reader {
+            client: client.clone(),
+            store: Arc::clone(&store),
+        };
+        let cluster = Self {
+            needs: Mutex::default(),
+            named: NamedWatches::new(reader.clone()),
+            reread: Reread::new(reader.clone()),
+            planes: Planes::new(client, Arc::clone(&store)),
+            reader,
+            store,
+        };
+        (Arc::new(cluster), changes)
+    }
+
+    /// Begins to read: plane kinds and planes, and the workloads of these namespaces.
+    pub fn start(&self, namespaces: &BTreeSet<String>) {
+        let Reader { client, store } = &self.reader;
+        let planes = Arc::clone(&self.planes);
+        let discovery = Discovery::new(client.clone(), Arc::clone(store), planes);
+        lists::watch_workloads(client, store, namespaces);
+        tokio::spawn(discovery.run());
+        tokio::spawn(Arc::clone(&self.reread).run());
+        tokio::spawn(reread::recover(self.reader.clone()));
+    }
+
+    /// Sees to it that what an issuance needs is read from now on, and that what no issuance needs no longer is.
+    pub fn want(&self, issuance: &str, needs: &Needs) {
+        self.read_for_new_uses(needs);
+        let objects: Vec<MaterialRef> = needs.objects().collect();
+        let mut all = self.needs.lock().unwrap_or_else(PoisonError::into_inner);
+        if all.get(issuance) != Some(&objects) {
+            all.insert(issuance.to_owned(), objects);
+            self.settle(&all);
+        }
+    }
+
+    /// An issuance is gone.
+    pub fn forget(&self, issuance: &str) {
+        let mut all = self.needs.lock().unwrap_or_else(PoisonError::into_inner);
+        if all.remove(issuance).is_some() {
+            self.settle(&all);
+        }
+    }
+
+    /// The planes that were last seen, or nothing while first lists are under way.
+    pub fn planes(&self) -> Option<Vec<Arc<Plane>>> {
+        let facts = self.store.facts();
+        let synced = facts.unsynced.is_empty();
+        synced.then(|| facts.seen.planes.values().cloned().collect())
+    }
+
+    /// A plane as it was last seen.
+    pub fn plane(&self, plane: &PlaneRef) -> Option<Arc<Plane>> {
+        self.store.facts().seen.planes.get(plane).cloned()
+    }
+
+    /// A look at what was last seen, or nothing while first reads of what is needed are under way.
+    pub fn seen<T>(&self, needs: &Needs, look: impl FnOnce(&Seen) -> T) -> Option<T> {
+        let facts = self.store.facts();
+        let is_read = |need: MaterialRef| facts.seen.material.contains_key(&need);
+        let all_read = needs.objects().all(is_read);
+        all_read.then(|| look(&facts.seen))
+    }
+
+    /// What stands in a Secret or ConfigMap now; nothing where it is not wanted.
+    pub async fn read(&self, material: &MaterialRef) -> Option<Arc<Read<Material>>> {
+        self.reader.read(material).await;
+        self.store.facts().seen.material.get(material).cloned()
+    }
+
+    /// What stands in a CA Secret now; nothing where that cannot be read.
+    pub async fn read_authority(&self, secret: &ObjectRef) -> Option<Arc<CaPem>> {
+        let material = MaterialRef {
+            kind: MaterialKind::Secret,
+            object: secret.clone(),
+        };
+        self.reader.read(&material).await;
+        match self.store.facts().seen.authorities.get(secret) {
+            Some(Read::Found(pem)) => Some(Arc::clone(pem)),
+            _ => None,
+        }
+    }
+
+    /// Reads a plane; false where that fails.
+    pub async fn read_plane(&self, plane: &PlaneRef) -> bool {
+        self.planes.read(plane).await
+    }
+
+    /// A Secret or ConfigMap itself, by the API server's own answer.
+    pub async fn get<K: MaterialObject>(&self, target: &ObjectRef) -> Result<Option<K>, Error> {
+        self.reader.get(target).await
+    }
+
+    /// Where objects of a namespace are written.
+    pub fn api<K>(&self, namespace: &str) -> Api<Lenient<K>>
+    where
+        K: Resource<DynamicType = (), Scope = NamespaceResourceScope>,
+    {
+        Api::namespaced(self.reader.client.clone(), namespace)
+    }
+
+    /// Where a plane is written, where its kind is served.
+    pub fn plane_api(&self, plane: &PlaneRef) -> Option<Api<Lenient<DynamicObject>>> {
+        self.planes.api(plane)
+    }
+
+    /// Notes a Secret or ConfigMap as the answer to a write shows it.
+    pub fn wrote<K: MaterialObject>(&self, target: &ObjectRef, object: &K) {
+        K::note(&self.store, target, Read::Found(object));
+    }
+
+    /// Notes a plane as the answer to a write shows it.
+    pub fn wrote_plane(&self, kind: PlaneKind, object: &DynamicObject) {
+        self.planes.answered(kind, object);
+    }
+
+    /// Notes a workload as the answer to a write shows it.
+    pub fn wrote_workload(&self, workload: Workload) {
+        self.store.update(|facts| facts.workload_answered(workload));
+    }
+
+    /// Asks for every issuance to be looked at.
+    pub fn announce_change(&self) {
+        self.store.announce_change();
+    }
+
+    /// Round robin over the issuances: each has its most important objects watched.
+    fn settle(&self, needs: &HashMap<String, Vec<MaterialRef>>) {
+        let mut order: Vec<(usize, &MaterialRef)> = needs
+            .values()
+            .flat_map(|needs| needs.iter().enumerate())
+            .collect();
+        order.sort();
+        let mut all = BTreeSet::new();
+        let first = |material: &&MaterialRef| all.insert((*material).clone());
+        let materials = order.into_iter().map(|(_, material)| material);
+        let wanted: Vec<MaterialRef> = materials.filter(first).cloned().collect();
+        let (watched, reread) = wanted.split_at(wanted.len().min(MAX_NAMED_WATCHES));
+        let watched: BTreeSet<MaterialRef> = watched.iter().cloned().collect();
+
+        self.named.keep(&watched);
+        self.store.facts().keep_material(&all);
+        self.named.start(watched);
+        self.reread.set(reread.iter().cloned().collect());
+    }
+
+    /// What was read before it was known to hold a CA or anchors is read again for that. A watch or read that is already
+    /// running fills in what is new.
+    fn read_for_new_uses(&self, needs: &Needs) {
+        let mut facts = self.store.facts();
+        let mut new = Vec::new();
+        if let Some(authority) = &needs.authority
+            && !facts.seen.authorities.contains_key(authority)
+        {
+            let known = &mut facts.seen.authorities;
+            known.insert(authority.clone(), Read::Absent);
+            new.push(MaterialRef {
+                kind: MaterialKind::Secret,
+                object: authority.clone(),
+            });
+        }
+        for entry in &needs.anchors {
+            if !facts.seen.anchors.contains_key(entry) {
+                facts.seen.anchors.insert(entry.clone(), Read::Absent);
+                new.push(MaterialRef {
+                    kind: MaterialKind::ConfigMap,
+                    object: entry.0.clone(),
+                });
+            }
+        }
+        for material in new {
+            if facts.seen.material.contains_key(&material) {
+                facts.invalidate(&material);
+                let reader = self.reader.clone();
+                tokio::spawn(async move { reader.read(&material).await });
+            }
+        }
+    }
+}

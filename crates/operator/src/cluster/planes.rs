@@ -1,0 +1,163 @@
+//! Plane resources of the kinds that are served: where they are read and written, and a watch for each kind.
+
+use std::collections::BTreeSet;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use external_ca_api::PlaneKind;
+use external_ca_core::model::discovery::ServedKind;
+use external_ca_core::model::facts;
+use external_ca_core::model::lenient::Lenient;
+use external_ca_core::model::{Plane, PlaneRef};
+use kube::core::DynamicObject;
+use kube::{Api, Client, ResourceExt};
+use tokio::task::AbortHandle;
+
+use super::store::Store;
+use super::watch::{List, follow};
+use crate::error::bounded;
+
+/// Plane resources.
+pub struct Planes {
+    client: Client,
+    store: Arc<Store>,
+    kinds: Mutex<Vec<ServedKind>>,
+}
+
+/// The planes of one kind.
+struct PlaneList {
+    kind: PlaneKind,
+    name: String,
+    store: Arc<Store>,
+}
+
+/// The name of the list of a kind, as messages show it.
+pub fn list_name(kind: &ServedKind) -> String {
+    format!(
+        "the {}s ({})",
+        kind.resource.kind, kind.resource.api_version
+    )
+}
+
+impl Planes {
+    /// No kind is known yet.
+    pub fn new(client: Client, store: Arc<Store>) -> Arc<Self> {
+        Arc::new(Self {
+            client,
+            store,
+            kinds: Mutex::default(),
+        })
+    }
+
+    /// These kinds are served now.
+    pub fn set_kinds(&self, served: &[ServedKind]) {
+        *self.kinds() = served.to_vec();
+    }
+
+    /// Where a plane is read and written, where its kind is served.
+    pub fn api(&self, plane: &PlaneRef) -> Option<Api<Lenient<DynamicObject>>> {
+        let kinds = self.kinds();
+        let served = kinds.iter().find(|served| served.kind == plane.kind)?;
+        let client = self.client.clone();
+        Some(match &plane.namespace {
+            Some(namespace) => Api::namespaced_with(client, namespace, &served.resource),
+            None => Api::all_with(client, &served.resource),
+        })
+    }
+
+    /// Reads a plane; false where that fails. One of a kind that is not served has nothing to be read.
+    pub async fn read(&self, plane: &PlaneRef) -> bool {
+        let Some(api) = self.api(plane) else {
+            return true;
+        };
+        let version = || {
+            let facts = self.store.facts();
+            let known = facts.seen.planes.get(plane)?;
+            Some(known.resource_version.clone())
+        };
+        let before = version();
+        match bounded(api.get_opt(&plane.name)).await {
+            Ok(Some(found)) => match found.into_decoded() {
+                Ok(found) => self.answered(plane.kind, &found),
+                Err(_) => return false,
+            },
+            // What was seen meanwhile may be newer.
+            Ok(None) if version() == before => {
+                self.store.update(|facts| facts.plane_gone(plane, None));
+            }
+            Ok(None) => {}
+            Err(_) => return false,
+        }
+        true
+    }
+
+    /// Notes a plane as the API server returned it.
+    pub fn answered(&self, kind: PlaneKind, object: &DynamicObject) {
+        if let Some(plane) = plane_facts(&self.store, kind, object) {
+            self.store.update(|facts| facts.plane_answered(plane));
+        }
+    }
+
+    /// Watches the planes of a kind.
+    pub fn watch(&self, served: &ServedKind) -> AbortHandle {
+        let name = list_name(served);
+        self.store.facts().unsynced.insert(name.clone());
+        let api = Api::all_with(self.client.clone(), &served.resource);
+        let list = PlaneList {
+            kind: served.kind,
+            name,
+            store: Arc::clone(&self.store),
+        };
+        tokio::spawn(follow(api, list, Arc::clone(&self.store))).abort_handle()
+    }
+
+    fn kinds(&self) -> MutexGuard<'_, Vec<ServedKind>> {
+        self.kinds.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl List for PlaneList {
+    type Object = DynamicObject;
+    type Reference = PlaneRef;
+
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    fn reference(&self, object: &Lenient<DynamicObject>) -> PlaneRef {
+        PlaneRef {
+            kind: self.kind,
+            namespace: object.namespace(),
+            name: object.name_any(),
+        }
+    }
+
+    fn seen(&self, object: &Lenient<DynamicObject>) {
+        let reference = || self.reference(object);
+        let found = object
+            .decoded()
+            .map(|found| plane_facts(&self.store, self.kind, found));
+        self.store.update(|facts| match found {
+            Ok(Some(plane)) => facts.plane_seen(plane),
+            Ok(None) => facts.plane_gone(&reference(), None),
+            Err(error) => facts.plane_broken(reference(), error.to_string()),
+        });
+    }
+
+    fn deleted(&self, object: &Lenient<DynamicObject>) {
+        let (reference, version) = (self.reference(object), object.resource_version());
+        self.store
+            .update(|facts| facts.plane_gone(&reference, version.as_deref()));
+    }
+
+    fn complete(&self, existing: &BTreeSet<PlaneRef>) {
+        self.store.update(|facts| {
+            facts.keep_planes(|known| known.kind != self.kind || existing.contains(known));
+            facts.list_read(&self.name)
+        });
+    }
+}
+
+fn plane_facts(store: &Store, kind: PlaneKind, object: &DynamicObject) -> Option<Plane> {
+    let field = store.facts().reference_fields.get(&kind).copied();
+    facts::plane(kind, &object.metadata, &object.data, field)
+}

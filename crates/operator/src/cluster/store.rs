@@ -1,0 +1,136 @@
+//! Where facts are kept between reads, and who hears that they have changed.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use external_ca_core::model::snapshot::CaPem;
+use external_ca_core::model::{Material, MaterialKind, MaterialRef, ObjectRef, Read, facts};
+use k8s_openapi::api::core::v1::{ConfigMap, Secret};
+use tokio::sync::{Notify, mpsc};
+
+use super::facts::Facts;
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::indexing_slicing)]
+mod tests;
+
+/// Facts, behind a lock. Watches, reads and our own writes change them.
+pub struct Store {
+    facts: Mutex<Facts>,
+    changes: mpsc::Sender<()>,
+    /// Something could not be read.
+    pub failed_reads: Notify,
+}
+
+impl Store {
+    /// An empty store, and what tells that it has changed.
+    pub fn new() -> (Arc<Self>, mpsc::Receiver<()>) {
+        let (changes, heard) = mpsc::channel(1);
+        let store = Self {
+            facts: Mutex::default(),
+            changes,
+            failed_reads: Notify::new(),
+        };
+        (Arc::new(store), heard)
+    }
+
+    /// Reads or changes facts, and announces nothing.
+    pub fn facts(&self) -> MutexGuard<'_, Facts> {
+        self.facts.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Asks for every issuance to be looked at.
+    pub fn announce_change(&self) {
+        // One that waits to be heard is enough.
+        let _ = self.changes.try_send(());
+    }
+
+    /// Announces a change, where `change` returns that there is one.
+    pub fn update(&self, change: impl FnOnce(&mut Facts) -> bool) {
+        if change(&mut self.facts()) {
+            self.announce_change();
+        }
+    }
+
+    /// A Secret was seen, or seen to be absent, or could not be read.
+    pub fn secret(&self, target: &ObjectRef, read: Read<&Secret>) {
+        let key = MaterialRef {
+            kind: MaterialKind::Secret,
+            object: target.clone(),
+        };
+        if self.facts().is_known(&key, &read) {
+            return;
+        }
+        // Parsing a key takes a while: not under the lock.
+        let material = map(&read, facts::secret);
+        self.note_failure(&material);
+        self.update(|facts| {
+            if facts.is_late(&key, &read) {
+                return false;
+            }
+            let mut changed = facts.put_material(key, material);
+            if let Some(known) = facts.seen.authorities.get_mut(target) {
+                let new = map(&read, |secret| Arc::new(CaPem::of(secret)));
+                changed |= *known != new;
+                *known = new;
+            }
+            changed
+        });
+    }
+
+    /// A ConfigMap was seen, or seen to be absent, or could not be read.
+    pub fn config_map(&self, target: &ObjectRef, read: Read<&ConfigMap>) {
+        let material = map(&read, facts::config_map);
+        self.note_failure(&material);
+        let key = MaterialRef {
+            kind: MaterialKind::ConfigMap,
+            object: target.clone(),
+        };
+        self.update(|facts| {
+            if facts.is_late(&key, &read) {
+                return false;
+            }
+            let mut changed = facts.put_material(key, material);
+            for ((object, key), known) in &mut facts.seen.anchors {
+                if object == target {
+                    let new = map(&read, |config_map| {
+                        facts::config_map_certificates(config_map, key)
+                    });
+                    changed |= *known != new;
+                    *known = new;
+                }
+            }
+            changed
+        });
+    }
+
+    /// The version of an object that is known to exist.
+    pub fn known_version(&self, key: &MaterialRef) -> Option<String> {
+        let facts = self.facts();
+        let found = facts.seen.material.get(key)?.found()?;
+        Some(found.resource_version.clone())
+    }
+
+    /// The objects that could not be read.
+    pub fn unknown(&self) -> Vec<MaterialRef> {
+        let facts = self.facts();
+        let unknown = facts.seen.material.iter();
+        unknown
+            .filter(|(_, read)| matches!(read.as_ref(), Read::Unknown(_)))
+            .map(|(key, _)| key.clone())
+            .collect()
+    }
+
+    fn note_failure(&self, read: &Read<Material>) {
+        if matches!(read, Read::Unknown(_)) {
+            self.failed_reads.notify_one();
+        }
+    }
+}
+
+fn map<T, U>(read: &Read<&T>, facts: impl FnOnce(&T) -> U) -> Read<U> {
+    match read {
+        Read::Absent => Read::Absent,
+        Read::Found(object) => Read::Found(facts(object)),
+        Read::Unknown(why) => Read::Unknown(why.clone()),
+    }
+}

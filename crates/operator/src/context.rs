@@ -1,0 +1,148 @@
+//! What every turn shares, and what is remembered of an issuance between two turns. It imports no turn.
+
+use std::collections::{BTreeSet, HashMap};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
+
+use external_ca_api::{ExternalCAIssuance, ExternalCAIssuanceStatus};
+use external_ca_core::domain::identity;
+use external_ca_core::model::PlaneRef;
+use external_ca_core::model::snapshot::Scope;
+use k8s_openapi::api::core::v1::ObjectReference;
+use kube::runtime::events::{Event, Recorder};
+use kube::runtime::reflector;
+use kube::{Client, ResourceExt};
+use tokio::sync::Semaphore;
+
+use crate::broken::Broken;
+use crate::cluster::Cluster;
+use crate::error::bounded;
+use crate::pace::Pace;
+use crate::telemetry::Metrics;
+use crate::versions::is_older;
+
+/// What every turn shares.
+pub struct Context {
+    /// The API server that holds the issuances.
+    pub client: Client,
+    /// The cluster that holds the material, planes and workloads.
+    pub cluster: Arc<Cluster>,
+    /// Every issuance.
+    pub issuances: reflector::Store<ExternalCAIssuance>,
+    /// Where the operator may work.
+    pub scope: Scope,
+    /// The series.
+    pub metrics: Arc<Metrics>,
+    /// The Events.
+    pub recorder: Recorder,
+    /// How many keys are made at once.
+    pub keygen: Semaphore,
+    /// The number of cores.
+    pub parallel: usize,
+    /// Issuances that do not parse.
+    pub broken: Broken,
+    /// What is remembered of each issuance.
+    pub memories: Memories,
+}
+
+/// What is remembered of each issuance, by UID.
+#[derive(Default)]
+pub struct Memories(Mutex<HashMap<String, Memory>>);
+
+/// What is remembered of an issuance between two turns: for speed and manners only, never for decisions about trust.
+#[derive(Default, Clone)]
+pub struct Memory {
+    /// Which objects must wait.
+    pub pace: Pace,
+    /// Planes whose last write may have happened, or not.
+    pub in_doubt: BTreeSet<PlaneRef>,
+    /// Its status.
+    pub status: StatusMemory,
+}
+
+/// What is remembered of a status.
+#[derive(Default, Clone)]
+pub struct StatusMemory {
+    /// What the last turn concluded, whether it is stored yet or not.
+    pub concluded: Option<Arc<ExternalCAIssuanceStatus>>,
+    /// What was last written or read back; the cache may not have seen it yet.
+    pub stored: Option<Arc<ExternalCAIssuanceStatus>>,
+    /// The issuance's version then.
+    pub version: Option<String>,
+    /// When it was last written.
+    pub written: Option<Instant>,
+    /// How many writes in a row have failed.
+    pub failures: u32,
+    /// When it may be written again after a failure.
+    pub retry: Option<Instant>,
+    /// It cannot be stored, or has not been several times in a row: nothing that takes trust away is done.
+    pub unstorable: bool,
+}
+
+impl Context {
+    /// What is remembered of an issuance.
+    pub fn recall(&self, issuance: &ExternalCAIssuance) -> Memory {
+        let uid = issuance.uid().unwrap_or_default();
+        self.memories.all().get(&uid).cloned().unwrap_or_default()
+    }
+
+    /// Remembers an issuance until its next turn.
+    pub fn remember(&self, issuance: &ExternalCAIssuance, memory: Memory) {
+        let uid = issuance.uid().unwrap_or_default();
+        self.memories.all().insert(uid, memory);
+        let reference = reflector::ObjectRef::from_obj(issuance);
+        if self.issuances.get(&reference).is_none() {
+            // It was deleted meanwhile.
+            self.forget(issuance);
+        }
+    }
+
+    /// An issuance is gone: what it needed is no longer watched. Its material stays.
+    pub fn forget(&self, issuance: &ExternalCAIssuance) {
+        self.cluster.forget(&identity(issuance));
+        let uid = issuance.uid().unwrap_or_default();
+        self.memories.all().remove(&uid);
+        self.metrics.issuances.forget(issuance);
+    }
+
+    /// Publishes an Event. Work goes on where that fails.
+    pub async fn publish(&self, event: &Event, about: &ObjectReference) {
+        if let Err(error) = bounded(self.recorder.publish(event, about)).await {
+            tracing::debug!(%error, "event");
+        }
+    }
+}
+
+impl Memories {
+    fn all(&self) -> MutexGuard<'_, HashMap<String, Memory>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl StatusMemory {
+    /// Lets go of what was concluded, where another has written the issuance since: the cache is ahead of it.
+    pub fn catch_up(&mut self, cached: &ExternalCAIssuance) {
+        if let (Some(own), Some(cached)) = (&self.version, cached.resource_version())
+            && is_older(own, &cached)
+        {
+            (self.concluded, self.stored, self.version) = (None, None, None);
+        }
+    }
+
+    /// An issuance with the status that was last concluded: decisions rest on that, and neither on the cache nor on a
+    /// status that waits for its second.
+    pub fn latest(&self, issuance: &Arc<ExternalCAIssuance>) -> Arc<ExternalCAIssuance> {
+        match &self.concluded {
+            Some(status) => Arc::new(ExternalCAIssuance {
+                status: Some(status.as_ref().clone()),
+                ..issuance.as_ref().clone()
+            }),
+            None => Arc::clone(issuance),
+        }
+    }
+
+    /// The status stands at the API server: what had to wait for that waits no longer.
+    pub fn is_stored(&mut self) {
+        (self.failures, self.unstorable) = (0, false);
+    }
+}

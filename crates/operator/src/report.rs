@@ -1,0 +1,237 @@
+//! What a turn tells: the status that it stores, the Events that it publishes.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use external_ca_api::{ExternalCAIssuance, ExternalCAIssuanceStatus};
+use external_ca_core::domain::identity;
+use external_ca_core::model::lenient::Lenient;
+use external_ca_core::report::Notice;
+use external_ca_core::report::bounded::bounded as bounded_status;
+use external_ca_core::report::status::limit;
+use external_ca_core::{Problem, Reason};
+use kube::runtime::events::{Event, EventType};
+use kube::{Api, Resource, ResourceExt};
+use serde_json::{Map, Value, json};
+
+use crate::apply::write::merge_status;
+use crate::backoff::backoff;
+use crate::context::{Context, StatusMemory};
+use crate::error::{Error, bounded};
+
+/// The status of one issuance is written at most this often.
+pub const STATUS_INTERVAL: Duration = Duration::from_secs(1);
+/// After so many failures in a row work goes on without a stored status.
+const STATUS_FAILURES: u32 = 3;
+/// Dropping an anchor waits for it: it is tried again at the latest after this time.
+const STATUS_PAUSE: Duration = Duration::from_secs(20);
+/// An Event's note is no longer than this.
+const NOTE: usize = 1000;
+
+/// What came of storing a status.
+pub enum Stored {
+    /// It stands at the API server.
+    Yes,
+    /// It is written after this pause.
+    Later(Duration),
+    /// The issuance had changed: what it says now is what the next turn rests on.
+    Changed,
+    /// It is written again after this pause.
+    Failed(Duration),
+}
+
+/// Stores the status of one issuance in one turn.
+pub struct StatusWriter<'a> {
+    context: &'a Context,
+    issuance: Arc<ExternalCAIssuance>,
+    /// What the API server has stored, as far as is known.
+    stored: Option<ExternalCAIssuanceStatus>,
+}
+
+impl<'a> StatusWriter<'a> {
+    /// Rests on what was last stored, and on the cache where that is not known.
+    pub fn new(
+        context: &'a Context,
+        cached: &Arc<ExternalCAIssuance>,
+        memory: &StatusMemory,
+    ) -> Self {
+        let stored = memory.stored.as_deref().or(cached.status.as_ref());
+        Self {
+            context,
+            issuance: Arc::clone(cached),
+            stored: stored.cloned(),
+        }
+    }
+
+    /// Stores a status ahead of the steps that rest on it. What is returned ends the turn.
+    pub async fn store_first(
+        &mut self,
+        status: &ExternalCAIssuanceStatus,
+        memory: &mut StatusMemory,
+    ) -> Option<Stored> {
+        match self.store(status, memory).await {
+            Stored::Yes => {
+                memory.concluded.clone_from(&memory.stored);
+                self.stored = memory.stored.as_deref().cloned();
+                None
+            }
+            _ if memory.unstorable => None,
+            unstored => Some(unstored),
+        }
+    }
+
+    /// Tells what a turn came to: as series, as status, as Events.
+    pub async fn report(
+        &self,
+        status: ExternalCAIssuanceStatus,
+        turned: Vec<Notice>,
+        done: &[Problem],
+        memory: &mut StatusMemory,
+    ) -> Stored {
+        let (context, issuance) = (self.context, &self.issuance);
+        let status = Arc::new(status);
+        let series = &context.metrics.issuances;
+        series.said(issuance, Arc::clone(&status));
+        memory.concluded = Some(Arc::clone(&status));
+        let stored = self.store(&status, memory).await;
+        for notice in turned.into_iter().chain(summary(done)) {
+            tell(context, issuance, notice).await;
+        }
+        stored
+    }
+
+    /// Stores a status over what was read, and over nothing else: another operator that leads may have stored something
+    /// that must not be lost.
+    async fn store(&self, status: &ExternalCAIssuanceStatus, memory: &mut StatusMemory) -> Stored {
+        let status = &bounded_status(status);
+        if self.stored.as_ref() == Some(status) {
+            memory.is_stored();
+            return Stored::Yes;
+        }
+        let now = Instant::now();
+        let interval = memory.written.map(|last| last + STATUS_INTERVAL);
+        let earliest = interval.into_iter().chain(memory.retry).max();
+        if let Some(earliest) = earliest.filter(|earliest| *earliest > now) {
+            return Stored::Later(earliest - now);
+        }
+        let version = memory.version.clone();
+        let patch = json!({
+            "metadata": {"resourceVersion": version.or_else(|| self.issuance.resource_version())},
+            "status": replacement(self.stored.as_ref(), status),
+        });
+        memory.written = Some(Instant::now());
+        match merge_status(&self.api(), &self.issuance.name_any(), patch).await {
+            Ok(written) => {
+                memory.version = written.resource_version();
+                memory.stored = Some(Arc::new(status.clone()));
+                memory.retry = None;
+                memory.is_stored();
+                Stored::Yes
+            }
+            Err(Error::Changed) => match self.read_back(memory).await {
+                Ok(()) => Stored::Changed,
+                Err(error) => self.failed(&error, memory).await,
+            },
+            Err(error) => self.failed(&error, memory).await,
+        }
+    }
+
+    fn api(&self) -> Api<Lenient<ExternalCAIssuance>> {
+        let namespace = self.issuance.namespace().unwrap_or_default();
+        Api::namespaced(self.context.client.clone(), &namespace)
+    }
+
+    async fn read_back(&self, memory: &mut StatusMemory) -> Result<(), Error> {
+        let live = bounded(self.api().get(&self.issuance.name_any())).await?;
+        let live = live.into_decoded()?;
+        memory.version = live.resource_version();
+        memory.stored = live.status.map(Arc::new);
+        memory.concluded.clone_from(&memory.stored);
+        Ok(())
+    }
+
+    /// No condition can tell it: an Event does, a log and a metric.
+    async fn failed(&self, error: &Error, memory: &mut StatusMemory) -> Stored {
+        memory.failures = memory.failures.saturating_add(1);
+        memory.unstorable |= error.is_final() || memory.failures >= STATUS_FAILURES;
+        let shortest = backoff(memory.failures).min(STATUS_PAUSE);
+        let pause = shortest.max(error.retry_after().unwrap_or_default());
+        memory.retry = Some(Instant::now() + pause);
+        let rest = if memory.unstorable {
+            "; until it is stored, no anchor is dropped and nothing is cut off at once"
+        } else {
+            ""
+        };
+        let message = format!(
+            "ExternalCAIssuance {}: the status cannot be stored: {error}{rest}",
+            identity(&self.issuance)
+        );
+        let problem = Problem::new(Reason::WriteFailed, message);
+        self.context.metrics.failed(problem.reason);
+        let notice = Notice {
+            is_warning: true,
+            problem,
+        };
+        tell(self.context, &self.issuance, notice).await;
+        Stored::Failed(pause)
+    }
+}
+
+/// A merge patch keeps what it does not name, so fields that are gone are named as null.
+fn replacement(old: Option<&ExternalCAIssuanceStatus>, new: &ExternalCAIssuanceStatus) -> Value {
+    let fields = |status: &ExternalCAIssuanceStatus| match serde_json::to_value(status) {
+        Ok(Value::Object(fields)) => fields,
+        _ => Map::new(),
+    };
+    let mut patch = fields(new);
+    for (field, _) in old.map(fields).unwrap_or_default() {
+        patch.entry(field).or_insert(Value::Null);
+    }
+    Value::Object(patch)
+}
+
+/// What was done, one entry for each kind of thing.
+fn summary(done: &[Problem]) -> Vec<Notice> {
+    let kinds = [
+        Reason::Issued,
+        Reason::TrustUpdated,
+        Reason::PlaneWired,
+        Reason::Restarted,
+    ];
+    let summarized = kinds.into_iter().filter_map(|reason| {
+        let mut all = done.iter().filter(|problem| problem.reason == reason);
+        let first = all.next()?;
+        let more = match all.count() {
+            0 => String::new(),
+            more => format!(", and {more} more"),
+        };
+        Some(Notice {
+            is_warning: false,
+            problem: Problem::new(reason, format!("{}{more}", first.message)),
+        })
+    });
+    summarized.collect()
+}
+
+/// As log and as Event.
+async fn tell(context: &Context, issuance: &ExternalCAIssuance, notice: Notice) {
+    let Notice {
+        is_warning,
+        problem,
+    } = notice;
+    let type_ = if is_warning {
+        tracing::warn!(issuance = identity(issuance), reason = %problem.reason, "{}", problem.message);
+        EventType::Warning
+    } else {
+        tracing::info!(issuance = identity(issuance), reason = %problem.reason, "{}", problem.message);
+        EventType::Normal
+    };
+    let event = Event {
+        type_,
+        reason: problem.reason.to_string(),
+        note: Some(limit(problem.message, NOTE)),
+        action: "Reconcile".into(),
+        secondary: None,
+    };
+    context.publish(&event, &issuance.object_ref(&())).await;
+}
