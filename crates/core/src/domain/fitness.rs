@@ -7,7 +7,7 @@ use crate::domain::DesiredLeaf;
 use crate::domain::renewal::renewal_time;
 use crate::model::{Leaf, Material, Read};
 use crate::reason::{Problem, Reason};
-use crate::x509::{CaChain, Certificate, KeyAlgorithm, San, verify};
+use crate::x509::{CaChain, Certificate, San, verify};
 
 /// What is known when a leaf is judged.
 pub struct LeafContext<'a> {
@@ -328,7 +328,7 @@ fn key_policy(context: &LeafContext<'_>) -> Option<Problem> {
     if !is_ours(context) {
         return None;
     }
-    let found = KeyAlgorithm::of(certificate(context.stored)?);
+    let found = certificate(context.stored)?.key_algorithm();
     if found == Some(context.leaf.profile.key) {
         return None;
     }
@@ -410,5 +410,6 @@ pub fn reuses_key(policy: RotationPolicy, context: &LeafContext<'_>) -> bool {
         && missing(context).is_none()
         && invalid(context).is_none()
         && key_mismatch(context).is_none()
-        && certificate(context.stored).and_then(KeyAlgorithm::of) == Some(context.leaf.profile.key)
+        && certificate(context.stored).and_then(Certificate::key_algorithm)
+            == Some(context.leaf.profile.key)
 }
