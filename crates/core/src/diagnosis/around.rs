@@ -1,10 +1,12 @@
-//! Around the issuance: may we see it, do the clocks agree, is the operator at work, is somebody else?
+//! Around the issuance: what may be read, whether the clocks agree, whether the operator or cert-manager is at work.
 
 use std::collections::BTreeSet;
 
 use jiff::SignedDuration;
 
-use super::{Case, Denied, Finding, FindingWord};
+use super::case::Case;
+use super::extra::Denied;
+use super::finding::{Finding, FindingWord};
 use crate::domain::ca_secret;
 use crate::model::{MaterialKind, MaterialRef, ObjectRef, Read};
 use crate::reason::Reason;
@@ -85,9 +87,10 @@ fn clock(case: &mut Case<'_>) {
         "this machine's clock is {:#} {direction} the API server's ({theirs})",
         SignedDuration::from_secs(skew.abs().as_secs())
     );
-    let finding = match skew.abs() > BACKDATE {
-        true => Finding::error(FindingWord::ClockSkew, "clock", what),
-        false => Finding::warning(FindingWord::ClockSkew, "clock", what),
+    let finding = if skew.abs() > BACKDATE {
+        Finding::error(FindingWord::ClockSkew, "clock", what)
+    } else {
+        Finding::warning(FindingWord::ClockSkew, "clock", what)
     };
     case.add(
         finding
