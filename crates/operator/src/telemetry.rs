@@ -58,7 +58,7 @@ struct Signature {
 pub struct Metrics {
     /// All of it, for encoding.
     pub registry: Registry,
-    /// What each issuance last said.
+    /// The status of each issuance.
     pub issuances: Issuances,
     /// 1 where this process may work.
     pub leader: Gauge,

@@ -51,9 +51,10 @@ fn served_since(certificate: &Certificate, duration: SignedDuration) -> Timestam
     let issued = begin.saturating_add(BACKDATE).unwrap_or(begin);
     let full = end.saturating_sub(duration).unwrap_or(begin);
     // One that is as long as its backdating was not dated back so much.
-    match issued < end {
-        true => issued.max(full),
-        false => begin.max(full),
+    if issued < end {
+        issued.max(full)
+    } else {
+        begin.max(full)
     }
 }
 

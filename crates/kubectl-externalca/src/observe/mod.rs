@@ -1,5 +1,5 @@
-//! One-shot reads that make the snapshot which the operator makes from its watches. What may not be read is said, and
-//! nothing is concluded from it.
+//! One-shot reads that make the snapshot which the operator makes from its watches. What may not be read is noted, and
+//! decisions leave it open.
 
 mod extra;
 mod planes;
@@ -63,14 +63,13 @@ impl Gathered {
         let scope = scope.unwrap_or_else(|| touched(issuance, &planes));
         let needs = Needs::of(issuance, planes, &scope);
         material(client, &needs, &mut seen, &mut notes).await;
-        let lists: BTreeSet<(WorkloadKind, String)> = match is_known {
-            true => {
-                let namespaces = scope.served.iter();
-                let lists = namespaces
-                    .flat_map(|namespace| WorkloadKind::ALL.map(|kind| (kind, namespace.clone())));
-                lists.collect()
-            }
-            false => needs.lists.clone(),
+        let lists: BTreeSet<(WorkloadKind, String)> = if is_known {
+            let namespaces = scope.served.iter();
+            namespaces
+                .flat_map(|namespace| WorkloadKind::ALL.map(|kind| (kind, namespace.clone())))
+                .collect()
+        } else {
+            needs.lists.clone()
         };
         workloads(client, lists, &mut seen).await;
         let issuances = issuances(client, issuance, &mut notes).await;
