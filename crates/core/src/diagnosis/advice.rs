@@ -71,7 +71,7 @@ const ADVICE: &[(Reason, &str, &str)] = &[
     ),
     (
         Reason::NotOwned,
-        "what belongs to somebody else is not overwritten unasked",
+        "what has another owner is overwritten only where the issuance says so",
         "delete it, name another, or allow it by the annotation pki.openchoreo.dev/adopt",
     ),
     (
@@ -101,7 +101,7 @@ const ADVICE: &[(Reason, &str, &str)] = &[
     ),
     (
         Reason::ForeignClientCA,
-        "nobody here knows what that Secret will trust tomorrow, so the plane is not wired",
+        "what that Secret will hold tomorrow is not known here, so the plane is not wired",
         "let it refer to the trust Secret, or remove the reference",
     ),
     (

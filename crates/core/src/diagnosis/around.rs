@@ -106,7 +106,7 @@ fn operator(case: &mut Case<'_>) {
             case.issuance(),
             "spec.paused is true: nothing is written, renewed or restarted",
         )
-        .cause("somebody has paused it, and certificates go on ageing")
+        .cause("a person has paused it, and certificates go on ageing")
         .fix("set spec.paused to false (kubectl externalca resume)");
         case.add(finding);
     }
@@ -124,7 +124,7 @@ fn operator(case: &mut Case<'_>) {
         (None, _) => Finding::error(
             FindingWord::OperatorNotFound,
             "Deployment external-ca-operator",
-            "no Deployment has the label app.kubernetes.io/name=external-ca-operator, and nobody holds its Lease",
+            "no Deployment has the label app.kubernetes.io/name=external-ca-operator, and no process holds its Lease",
         )
         .cause("the operator is not installed, or was removed: nothing is issued, renewed or restarted")
         .fix("install the chart external-ca-operator, with its namespaces.serve"),
@@ -187,7 +187,7 @@ fn cert_manager(case: &mut Case<'_>) {
         };
         case.add(
             finding
-                .cause("two that manage one Secret issue against each other, and restart everybody each time")
+                .cause("two that manage one Secret issue against each other, and every pod that mounts it restarts each time")
                 .fix(format!(
                     "stop cert-manager's controller, or kubectl -n {} delete certificate {}; without --enable-certificate-owner-ref its \
                      Secret stays",

@@ -99,7 +99,7 @@ fn empty(object: impl ToString) -> Finding {
 
 fn unreadable(object: impl ToString, why: &str) -> Finding {
     Finding::error(Reason::CertificateInvalid, object, why)
-                    .cause("somebody wrote something else there: pods that mount it end at start")
+                    .cause("something else was written there: pods that mount it end at start")
                     .fix("put a PEM certificate under tls.crt, or delete the Secret and let the operator issue it; \
                           kubectl get secret -o yaml --show-managed-fields says who wrote it")
 }
@@ -281,7 +281,7 @@ fn ageing(case: &mut Case<'_>, wanted: &DesiredLeaf, material: &MaterialRef, lea
             material,
             format!("it ends at {}, and its renewal was due at {due}", leaf.not_after()),
         )
-        .cause("nobody has renewed it: paused, no operator, a CA that cannot sign, or a wait for others")
+        .cause("it was not renewed in time: paused, no operator, a CA that cannot sign, or a wait for others")
         .fix("see the other findings; kubectl externalca renew asks for it now"),
     );
 }

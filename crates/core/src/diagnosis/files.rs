@@ -45,7 +45,7 @@ pub fn files(files: &Files<'_>, now: Timestamp) -> Vec<Finding> {
         let what = format!("the file {}", emptiness(&String::from_utf8_lossy(ca_text)));
         found.push(
             Finding::error(FindingWord::BundleEmpty, ca_name, what)
-                .cause("who reads it trusts nobody")
+                .cause("a verifier that reads it trusts no CA")
                 .fix("put the CA's certificate there, in PEM")
                 .symptom(Symptom::UnknownAuthority),
         );

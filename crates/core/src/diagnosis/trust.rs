@@ -81,7 +81,7 @@ fn bundle_text(case: &mut Case<'_>, material: &MaterialRef) {
         };
         case.add(
             finding
-                .cause("who reads it trusts nobody; an agent falls back to the system's roots")
+                .cause("a verifier that reads it trusts no CA; an agent falls back to the system's roots")
                 .fix("put the PEM certificate of the CA that signs the gateway's certificate under ca.crt, and restart who mounts it")
                 .symptom(Symptom::UnknownAuthority),
         );

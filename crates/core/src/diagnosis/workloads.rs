@@ -139,7 +139,7 @@ fn wrong_names(case: &mut Case<'_>, workload: &Workload, is_agent: bool, is_gate
                 &workload.workload,
                 format!("it does not mount {what}, which the issuance writes to the {first}; it mounts {}", mounts.join(", ")),
             )
-            .cause("its pods present or trust something that nobody renews, and that the other side may not accept")
+            .cause("its pods present or trust something that the operator does not renew, and that the other side may refuse")
             .fix(format!(
                 "let it mount the {first} (OpenChoreo's Helm values: clusterGateway.tls, clusterAgent.tls), or name its object in the \
                  issuance (gateway.secretName, agents[].secretName, trust.configMapName)"

@@ -135,8 +135,8 @@ fn authority(context: &LeafContext<'_>) -> Option<Problem> {
     )
 }
 
-/// A CA's key is lost for good where a leaf takes its place. In a Secret of ours a CA's certificate beside another key is
-/// somebody's slip.
+/// A CA's key is lost for good where a leaf takes its place. In a Secret of ours a CA's certificate beside another key is a
+/// mistake, and the leaf takes its place.
 fn holds_ca(context: &LeafContext<'_>) -> Option<Problem> {
     let stored = certificate(context.stored)?;
     let has_its_key = || match &context.stored.found().map(|found| &found.leaf) {
@@ -247,14 +247,12 @@ fn expired(context: &LeafContext<'_>) -> Option<Problem> {
 fn usage(context: &LeafContext<'_>) -> Option<Problem> {
     let certificate = certificate(context.stored)?;
     let (wanted, found) = (context.leaf.profile.usages, certificate.usages());
-    let missing = match () {
-        () if wanted.server_auth && !found.server_auth => {
-            "it lacks the extended key usage serverAuth"
-        }
-        () if wanted.client_auth && !found.client_auth => {
-            "it lacks the extended key usage clientAuth"
-        }
-        () => return None,
+    let missing = if wanted.server_auth && !found.server_auth {
+        "it lacks the extended key usage serverAuth"
+    } else if wanted.client_auth && !found.client_auth {
+        "it lacks the extended key usage clientAuth"
+    } else {
+        return None;
     };
     problem(
         context,

@@ -10,7 +10,7 @@ use super::ca_error::CaError;
 use super::key::{KeyError, PrivateKey};
 use super::key_algorithm::KeyAlgorithm;
 
-/// A CA that can sign: its key, and what everybody may know of it.
+/// A CA that can sign: its key and its public side.
 pub struct CertificateAuthority {
     key: PrivateKey,
     chain: CaChain,

@@ -18,7 +18,7 @@ const MAX_DEPTH: usize = 10;
 /// Paths that are looked at where CAs are cross-signed.
 const MAX_PATHS: usize = 32;
 
-/// What everybody may know of a CA: its certificate with the chain up to the anchor. Enough to plan, and not to sign.
+/// The public side of a CA: its certificate with the chain up to the anchor. Enough to plan with; signing takes the key.
 #[derive(Clone, Debug, PartialEq)]
 pub struct CaChain {
     /// The certificate that issues.

@@ -40,7 +40,7 @@ const CURVES: [(KeyAlgorithm, &EcdsaSigningAlgorithm); 3] = [
     ),
 ];
 
-/// Why a text holds no usable private key. Never says a byte of it.
+/// Why a text holds no usable private key, without a byte of it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
 pub enum KeyError {
     /// No private key at all.
