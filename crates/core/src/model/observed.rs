@@ -152,7 +152,7 @@ pub enum Leaf {
 pub enum Issuer {
     /// It can sign.
     Ready(Arc<CertificateAuthority>),
-    /// Its key is not at hand: who only plans does without.
+    /// Its key is not at hand: enough to plan with.
     Keyless(Arc<CaChain>),
     /// The CA Secret does not exist.
     Absent,
@@ -278,7 +278,7 @@ pub struct Workload {
     pub created: Option<Timestamp>,
     /// Since when it is available, where its kind says so.
     pub available_since: Option<Timestamp>,
-    /// When somebody last restarted it with `kubectl rollout restart`.
+    /// When `kubectl rollout restart` last restarted it.
     pub restarted: Option<Timestamp>,
     /// What its pod template mounts or takes into its environment.
     pub mounts: BTreeSet<MaterialRef>,
