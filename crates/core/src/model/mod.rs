@@ -3,7 +3,9 @@
 pub mod discovery;
 pub mod facts;
 pub mod lenient;
+mod list;
 mod observed;
 pub mod snapshot;
 
+pub use list::{ListRef, Source, Unread};
 pub use observed::*;

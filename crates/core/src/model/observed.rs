@@ -323,35 +323,6 @@ pub struct Claims {
     pub authorities: BTreeMap<ObjectRef, String>,
 }
 
-/// A list or an object that could not be read: what it holds is not known.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Unread {
-    /// Whether it tells of planes, or else of workloads.
-    pub planes: bool,
-    /// Which one, and why.
-    pub why: String,
-}
-
-impl Unread {
-    /// Planes.
-    pub fn planes(why: impl Into<String>) -> Self {
-        let why = why.into();
-        Self { planes: true, why }
-    }
-
-    /// Workloads.
-    pub fn workloads(why: impl Into<String>) -> Self {
-        let why = why.into();
-        Self { planes: false, why }
-    }
-}
-
-impl fmt::Display for Unread {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.why)
-    }
-}
-
 /// All that a plan reads.
 #[derive(Clone, Debug)]
 pub struct Observed {
@@ -374,7 +345,7 @@ pub struct Observed {
     /// Every workload of the served namespaces.
     pub workloads: Vec<Arc<Workload>>,
     /// Lists and objects that could not be read.
-    pub unreadable: Vec<Unread>,
+    pub unreadable: Vec<super::list::Unread>,
     /// What another, older issuance owns: its `<namespace>/<name>`.
     pub claims: Claims,
 }

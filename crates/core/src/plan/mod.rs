@@ -97,7 +97,7 @@ impl Draft<'_> {
             (None, None, _) => self.without_issuer(),
         }
         for unread in &self.observed.unreadable {
-            let area = if unread.planes {
+            let area = if unread.is_of_planes() {
                 Area::Planes
             } else {
                 Area::Rollouts
