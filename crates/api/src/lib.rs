@@ -3,10 +3,12 @@
 //! The CustomResourceDefinition in `config/crd` and the reference in `docs/` are generated from these types.
 
 mod duration;
+mod plane_kind;
 mod spec;
 mod status;
 
 pub use duration::Duration;
+pub use plane_kind::PlaneKind;
 pub use spec::*;
 pub use status::*;
 

@@ -3,7 +3,7 @@ use kube::KubeSchema;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::PlaneKind;
+use crate::plane_kind::PlaneKind;
 
 /// What the operator last saw and did. Lists other than conditions are replaced as a whole at each write.
 #[derive(KubeSchema, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]

@@ -40,7 +40,7 @@ words! {
     Idle,
     /// `spec.paused` is true.
     Paused,
-    /// A verifier has not yet loaded the CA that is to sign, or somebody still depends on an old one.
+    /// A verifier has not yet loaded the CA that is to sign, or a peer still depends on an old one.
     WaitingForPeers,
     /// A workload has not yet finished its rollout.
     RollingOut,
@@ -82,7 +82,7 @@ words! {
     Expired,
     /// The time for renewal has come.
     Renewing,
-    /// Somebody asked for a renewal.
+    /// A person asked for a renewal.
     RenewRequested,
 
     // What is wrong with the CA.
@@ -136,7 +136,7 @@ words! {
     NamespaceNotServed,
     /// Two plane IDs, entries or issuances want the same Secret.
     Conflict,
-    /// The object belongs to somebody else.
+    /// The object has another owner.
     NotOwned,
     /// Another field manager keeps putting back what the operator wrote.
     FieldConflict,

@@ -46,7 +46,7 @@ pub async fn check(
         let secret = api.get_opt(&leaf.target.name).await;
         let secret =
             secret.map_err(|error| Error::api(format!("Secret {}", leaf.target), error))?;
-        // That it is missing or unfit the doctor has said.
+        // The doctor has findings of its own for a Secret that is missing or unfit.
         let Some(identity) = secret.as_ref().and_then(identity) else {
             continue;
         };

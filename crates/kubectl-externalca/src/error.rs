@@ -19,7 +19,7 @@ pub enum Error {
     Api {
         /// What was read or written.
         what: String,
-        /// What the API server said.
+        /// The answer of the API server.
         source: Box<kube::Error>,
     },
     /// There is no issuance, or none of that name.
@@ -50,7 +50,7 @@ pub enum Error {
 }
 
 impl Error {
-    /// What the API server said about an object or a list.
+    /// The answer of the API server about an object or a list.
     pub fn api(what: impl ToString, source: kube::Error) -> Self {
         Self::Api {
             what: what.to_string(),
@@ -59,7 +59,7 @@ impl Error {
     }
 }
 
-/// What the API server said, in one line.
+/// The answer of the API server, in one line.
 pub fn api_message(error: &kube::Error) -> String {
     match error {
         kube::Error::Api(status) => refusal(status),

@@ -42,13 +42,12 @@ fn document(path: &Path, problem: impl ToString) -> Error {
 
 /// What stands in a file; `-` is standard input.
 pub fn bytes(path: &Path) -> Result<Vec<u8>, Error> {
-    let read = match path == Path::new("-") {
-        true => {
-            let mut bytes = Vec::new();
-            let read = std::io::stdin().read_to_end(&mut bytes);
-            read.map(|_| bytes)
-        }
-        false => std::fs::read(path),
+    let read = if path == Path::new("-") {
+        let mut bytes = Vec::new();
+        let read = std::io::stdin().read_to_end(&mut bytes);
+        read.map(|_| bytes)
+    } else {
+        std::fs::read(path)
     };
     read.map_err(|source| Error::File {
         path: path.to_owned(),

@@ -8,7 +8,7 @@ use external_ca_core::x509::{IssuedError, KeyError, MintError};
 use external_ca_core::{Problem, Reason};
 use kube::runtime::watcher;
 
-/// No single API call may take longer: a reconcile must not hang on one.
+/// The longest that one API call may take: a reconcile goes on without it.
 const CALL_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// An error of the shell.
@@ -20,7 +20,7 @@ pub enum Error {
     /// The API server did not answer.
     #[error("the API server did not answer within {} s", CALL_TIMEOUT.as_secs())]
     Timeout,
-    /// The object changed under our hands: look again.
+    /// The object changed between read and write: read it again.
     #[error("the object changed meanwhile")]
     Changed,
     /// An object does not parse.
@@ -136,7 +136,7 @@ impl Error {
         }
     }
 
-    /// How long the API server asked to be left alone (`Retry-After`).
+    /// How long the API server asks to wait (`Retry-After`).
     pub fn retry_after(&self) -> Option<Duration> {
         let Self::Api(error) = self else { return None };
         let kube::Error::Api(status) = error.as_ref() else {
@@ -163,8 +163,8 @@ mod tests {
     use kube::client::Body;
     use kube::{Api, Client};
 
-    /// What is told of an answer, by way of the real client.
-    async fn told(code: u16, body: &'static str) -> String {
+    /// The text that an answer becomes, by way of the real client.
+    async fn text_of(code: u16, body: &'static str) -> String {
         let answer = move |_: http::Request<Body>| async move {
             let body = Body::from(body.as_bytes().to_vec());
             Ok::<_, std::convert::Infallible>(
@@ -184,7 +184,7 @@ mod tests {
     #[tokio::test]
     async fn a_refusal_is_told_only_in_the_words_of_a_kubernetes_status() {
         let status = r#"{"kind":"Status","apiVersion":"v1","status":"Failure","message":"namespaces \"a\" not found","code":404}"#;
-        assert_eq!(told(404, status).await, "namespaces \"a\" not found");
+        assert_eq!(text_of(404, status).await, "namespaces \"a\" not found");
         // A proxy that echoes the request, an object, a page: each may hold a key.
         for body in [
             "the request was: -----BEGIN PRIVATE KEY-----",
@@ -193,7 +193,7 @@ mod tests {
             r#"["S0VZ"]"#,
             "",
         ] {
-            let text = told(502, body).await;
+            let text = text_of(502, body).await;
             assert!(
                 !text.contains("KEY") && !text.contains("S0VZ"),
                 "{body}: {text}"

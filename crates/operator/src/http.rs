@@ -31,7 +31,7 @@ pub struct Health {
 /// Requests are small, and their senders are strangers: so much of a head is read, in so much time.
 const HEAD: usize = 8 * 1024;
 const HEAD_TIME: Duration = Duration::from_secs(5);
-/// No connection lives longer.
+/// The longest life of a connection.
 const LIFE: Duration = Duration::from_secs(30);
 /// So many are open at once; the oldest makes way for the next, so that a probe is answered whoever holds the others.
 const CONNECTIONS: usize = 128;

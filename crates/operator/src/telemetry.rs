@@ -28,13 +28,15 @@ const MAY_LOG: [&str; 3] = [
 /// Starts logging to standard error. `filter` chooses among what [`MAY_LOG`] leaves, and cannot widen it.
 pub fn init(format: LogFormat, filter: &str) {
     let filter = EnvFilter::try_new(filter).unwrap_or_else(|_| EnvFilter::new("info"));
-    let layer = fmt::layer().with_writer(std::io::stderr);
-    let layer: Box<dyn Layer<Spans> + Send + Sync> = match format {
-        LogFormat::Json => layer.json().flatten_event(true).boxed(),
-        LogFormat::Text => layer.boxed(),
+    let plain = fmt::layer().with_writer(std::io::stderr);
+    let formatted: Box<dyn Layer<Spans> + Send + Sync> = match format {
+        LogFormat::Json => plain.json().flatten_event(true).boxed(),
+        LogFormat::Text => plain.boxed(),
     };
-    let layer = layer.with_filter(filter).with_filter(filter_fn(may_log));
-    tracing_subscriber::registry().with(layer).init();
+    let filtered = formatted
+        .with_filter(filter)
+        .with_filter(filter_fn(may_log));
+    tracing_subscriber::registry().with(filtered).init();
 }
 
 fn may_log(event: &Metadata<'_>) -> bool {
@@ -58,7 +60,7 @@ struct Signature {
 pub struct Metrics {
     /// All of it, for encoding.
     pub registry: Registry,
-    /// What each issuance last said.
+    /// The status of each issuance.
     pub issuances: Issuances,
     /// 1 where this process may work.
     pub leader: Gauge,

@@ -1,10 +1,12 @@
-//! Around the issuance: may we see it, do the clocks agree, is the operator at work, is somebody else?
+//! Around the issuance: what may be read, whether the clocks agree, whether the operator or cert-manager is at work.
 
 use std::collections::BTreeSet;
 
 use jiff::SignedDuration;
 
-use super::{Case, Denied, Finding, FindingWord};
+use super::case::Case;
+use super::extra::Denied;
+use super::finding::{Finding, FindingWord};
 use crate::domain::ca_secret;
 use crate::model::{MaterialKind, MaterialRef, ObjectRef, Read};
 use crate::reason::Reason;
@@ -85,9 +87,10 @@ fn clock(case: &mut Case<'_>) {
         "this machine's clock is {:#} {direction} the API server's ({theirs})",
         SignedDuration::from_secs(skew.abs().as_secs())
     );
-    let finding = match skew.abs() > BACKDATE {
-        true => Finding::error(FindingWord::ClockSkew, "clock", what),
-        false => Finding::warning(FindingWord::ClockSkew, "clock", what),
+    let finding = if skew.abs() > BACKDATE {
+        Finding::error(FindingWord::ClockSkew, "clock", what)
+    } else {
+        Finding::warning(FindingWord::ClockSkew, "clock", what)
     };
     case.add(
         finding
@@ -103,7 +106,7 @@ fn operator(case: &mut Case<'_>) {
             case.issuance(),
             "spec.paused is true: nothing is written, renewed or restarted",
         )
-        .cause("somebody has paused it, and certificates go on ageing")
+        .cause("a person has paused it, and certificates go on ageing")
         .fix("set spec.paused to false (kubectl externalca resume)");
         case.add(finding);
     }
@@ -121,7 +124,7 @@ fn operator(case: &mut Case<'_>) {
         (None, _) => Finding::error(
             FindingWord::OperatorNotFound,
             "Deployment external-ca-operator",
-            "no Deployment has the label app.kubernetes.io/name=external-ca-operator, and nobody holds its Lease",
+            "no Deployment has the label app.kubernetes.io/name=external-ca-operator, and no process holds its Lease",
         )
         .cause("the operator is not installed, or was removed: nothing is issued, renewed or restarted")
         .fix("install the chart external-ca-operator, with its namespaces.serve"),
@@ -184,7 +187,7 @@ fn cert_manager(case: &mut Case<'_>) {
         };
         case.add(
             finding
-                .cause("two that manage one Secret issue against each other, and restart everybody each time")
+                .cause("two that manage one Secret issue against each other, and every pod that mounts it restarts each time")
                 .fix(format!(
                     "stop cert-manager's controller, or kubectl -n {} delete certificate {}; without --enable-certificate-owner-ref its \
                      Secret stays",

@@ -1,8 +1,9 @@
-//! Each leaf by itself, before anybody is asked to trust it.
+//! Each leaf by itself, before any verifier judges it.
 
 use jiff::{SignedDuration, Timestamp};
 
-use super::{Case, Finding, FindingWord, Symptom};
+use super::case::Case;
+use super::finding::{Finding, FindingWord, Symptom};
 use crate::domain::{DesiredLeaf, Role, renew_before, renewal_time};
 use crate::model::{Leaf, MaterialRef, Read};
 use crate::reason::Reason;
@@ -18,7 +19,7 @@ pub(super) fn check(case: &mut Case<'_>) {
         let stored = case.observed.material.get(&material).cloned();
         match stored.as_deref() {
             Some(Read::Absent) => {
-                case.sick.insert(material.clone());
+                case.faulty.insert(material.clone());
                 case.add(missing(&material, "it does not exist", leaf.role));
             }
             Some(Read::Found(stored)) => {
@@ -32,9 +33,9 @@ pub(super) fn check(case: &mut Case<'_>) {
                 .or_else(|| names(case, leaf, &material, &stored.leaf));
                 match serious {
                     Some(finding) => {
-                        // Names have no part in who trusts whom.
+                        // Names have no part in trust.
                         if finding.word != Reason::NamesChanged.into() {
-                            case.sick.insert(material.clone());
+                            case.faulty.insert(material.clone());
                         }
                         case.add(finding);
                     }
@@ -67,96 +68,105 @@ pub(super) fn inherent(
 ) -> Option<Finding> {
     let (chain, key_matches) = match leaf {
         Leaf::Present { chain, key_matches } => (chain, *key_matches),
-        Leaf::Empty => {
-            return Some(
-                Finding::error(
-                    Reason::SecretMissing,
-                    object,
-                    "tls.crt and tls.key are empty",
-                )
-                .cause("pods that mount it end at start")
-                .fix("put the certificate and its key there, or let the operator issue it"),
-            );
-        }
-        Leaf::Invalid(why) => {
-            return Some(
-                Finding::error(Reason::CertificateInvalid, object, why.as_str())
-                    .cause("somebody wrote something else there: pods that mount it end at start")
-                    .fix("put a PEM certificate under tls.crt, or delete the Secret and let the operator issue it; \
-                          kubectl get secret -o yaml --show-managed-fields says who wrote it"),
-            );
-        }
+        Leaf::Empty => return Some(empty(object)),
+        Leaf::Invalid(why) => return Some(unreadable(object, why)),
     };
     let leaf = chain.first()?;
     if leaf.is_ca() && chain.iter().skip(1).any(|other| !other.is_ca()) {
-        return Some(
-            Finding::error(
+        return Some(ca_first(object, leaf));
+    }
+    if !key_matches {
+        return Some(other_key(object, has_key));
+    }
+    if leaf.not_after() <= now {
+        return Some(expired(object, leaf));
+    }
+    if leaf.not_before() > now {
+        return Some(not_yet_valid(object, leaf));
+    }
+    usage(object, leaf, usages)
+}
+
+fn empty(object: impl ToString) -> Finding {
+    Finding::error(
+        Reason::SecretMissing,
+        object,
+        "tls.crt and tls.key are empty",
+    )
+    .cause("pods that mount it end at start")
+    .fix("put the certificate and its key there, or let the operator issue it")
+}
+
+fn unreadable(object: impl ToString, why: &str) -> Finding {
+    Finding::error(Reason::CertificateInvalid, object, why)
+                    .cause("something else was written there: pods that mount it end at start")
+                    .fix("put a PEM certificate under tls.crt, or delete the Secret and let the operator issue it; \
+                          kubectl get secret -o yaml --show-managed-fields says who wrote it")
+}
+
+fn ca_first(object: impl ToString, leaf: &Certificate) -> Finding {
+    Finding::error(
                 FindingWord::ChainOrder,
                 object,
                 format!("tls.crt begins with the CA {}, not with the leaf", leaf.subject()),
             )
             .cause("a TLS peer presents the first certificate as its own, and the key does not belong to that one")
             .fix("put the leaf first, then its intermediates, nearest first, without the root: cat leaf.crt intermediate.crt > tls.crt")
-            .symptom(Symptom::BadCertificate),
-        );
-    }
-    if !key_matches {
-        let what = match has_key {
-            true => "tls.key is not the key of tls.crt",
-            false => "tls.key is missing",
-        };
-        return Some(
-            Finding::error(Reason::KeyMismatch, object, what)
+            .symptom(Symptom::BadCertificate)
+}
+
+fn other_key(object: impl ToString, has_key: bool) -> Finding {
+    let what = if has_key {
+        "tls.key is not the key of tls.crt"
+    } else {
+        "tls.key is missing"
+    };
+    Finding::error(Reason::KeyMismatch, object, what)
                 .cause("the two come from different runs: pods that mount the Secret end at start")
-                .fix("put the two that belong together there: openssl x509 -in tls.crt -noout -pubkey and openssl pkey -in tls.key -pubout print the same"),
-        );
-    }
-    if leaf.not_after() <= now {
-        return Some(
-            Finding::error(
+                .fix("put the two that belong together there: openssl x509 -in tls.crt -noout -pubkey and openssl pkey -in tls.key -pubout print the same")
+}
+
+fn expired(object: impl ToString, leaf: &Certificate) -> Finding {
+    Finding::error(
                 Reason::Expired,
                 object,
                 format!("the certificate {} expired at {}", leaf.subject(), leaf.not_after()),
             )
             .cause("it was not renewed in time; open connections last until the next restart or edit of the plane")
             .fix("renew it (kubectl externalca renew), and restart who mounts it; then find out why it was not renewed: paused, no operator, no CA?")
-            .symptom(Symptom::BadCertificate),
-        );
-    }
-    if leaf.not_before() > now {
-        return Some(
-            Finding::error(
-                FindingWord::NotYetValid,
-                object,
-                format!(
-                    "the certificate {} is valid only from {}",
-                    leaf.subject(),
-                    leaf.not_before()
-                ),
-            )
-            .cause("it was made ahead of time, or where it was made the clock is ahead")
-            .fix("wait, or set the clocks and have it issued again")
-            .symptom(Symptom::BadCertificate),
-        );
-    }
-    usage(object, leaf, usages)
+            .symptom(Symptom::BadCertificate)
+}
+
+fn not_yet_valid(object: impl ToString, leaf: &Certificate) -> Finding {
+    Finding::error(
+        FindingWord::NotYetValid,
+        object,
+        format!(
+            "the certificate {} is valid only from {}",
+            leaf.subject(),
+            leaf.not_before()
+        ),
+    )
+    .cause("it was made ahead of time, or where it was made the clock is ahead")
+    .fix("wait, or set the clocks and have it issued again")
+    .symptom(Symptom::BadCertificate)
 }
 
 fn usage(object: impl ToString, leaf: &Certificate, usages: Usages) -> Option<Finding> {
     let found = leaf.usages();
-    let what = match () {
-        () if leaf.is_ca() => "the certificate is a CA's (basicConstraints CA:TRUE), not a leaf",
-        () if usages.server_auth && !found.server_auth => {
-            "the certificate lacks the extended key usage serverAuth"
-        }
-        () if usages.client_auth && !found.client_auth => {
-            "the certificate lacks the extended key usage clientAuth"
-        }
-        () => return None,
+    let what = if leaf.is_ca() {
+        "the certificate is a CA's (basicConstraints CA:TRUE), not a leaf"
+    } else if usages.server_auth && !found.server_auth {
+        "the certificate lacks the extended key usage serverAuth"
+    } else if usages.client_auth && !found.client_auth {
+        "the certificate lacks the extended key usage clientAuth"
+    } else {
+        return None;
     };
-    let wanted = match usages.server_auth {
-        true => "a server's needs serverAuth",
-        false => "an agent's needs clientAuth",
+    let wanted = if usages.server_auth {
+        "a server's needs serverAuth"
+    } else {
+        "an agent's needs clientAuth"
     };
     Some(
         Finding::error(Reason::UsageWrong, object, what)
@@ -186,24 +196,22 @@ fn names(
     {
         return Some(name_missing(material, leaf, &host, &who));
     }
-    match wanted.profile.usages.server_auth {
-        true => {
-            let lacks = wanted.profile.sans.iter().find(|san| match san {
-                San::Dns(name) => !leaf.is_valid_for(name),
-                _ => !leaf.sans().contains(san),
-            })?;
-            Some(
-                Finding::warning(
-                    Reason::NamesChanged,
-                    material,
-                    format!("the certificate lacks the subject alternative name {lacks}"),
-                )
-                .cause("a client that dials that name refuses the certificate")
-                .fix("let the operator issue it anew, or correct the names in the issuance"),
-            )
-        }
-        false => common_name(material, leaf, &wanted.profile.common_name),
+    if !wanted.profile.usages.server_auth {
+        return common_name(material, leaf, &wanted.profile.common_name);
     }
+    let lacks = wanted.profile.sans.iter().find(|san| match san {
+        San::Dns(name) => !leaf.is_valid_for(name),
+        _ => !leaf.sans().contains(san),
+    })?;
+    Some(
+        Finding::warning(
+            Reason::NamesChanged,
+            material,
+            format!("the certificate lacks the subject alternative name {lacks}"),
+        )
+        .cause("a client that dials that name refuses the certificate")
+        .fix("let the operator issue it anew, or correct the names in the issuance"),
+    )
 }
 
 pub(super) fn name_missing(
@@ -213,9 +221,10 @@ pub(super) fn name_missing(
     who: &str,
 ) -> Finding {
     let names: Vec<String> = leaf.sans().iter().map(ToString::to_string).collect();
-    let names = match names.is_empty() {
-        true => "it has no subject alternative name".to_owned(),
-        false => format!("it is for {}", names.join(", ")),
+    let names = if names.is_empty() {
+        "it has no subject alternative name".to_owned()
+    } else {
+        format!("it is for {}", names.join(", "))
     };
     Finding::error(
         FindingWord::ServerNameMissing,
@@ -272,7 +281,7 @@ fn ageing(case: &mut Case<'_>, wanted: &DesiredLeaf, material: &MaterialRef, lea
             material,
             format!("it ends at {}, and its renewal was due at {due}", leaf.not_after()),
         )
-        .cause("nobody has renewed it: paused, no operator, a CA that cannot sign, or a wait for others")
+        .cause("it was not renewed in time: paused, no operator, a CA that cannot sign, or a wait for others")
         .fix("see the other findings; kubectl externalca renew asks for it now"),
     );
 }

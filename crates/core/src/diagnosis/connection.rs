@@ -1,9 +1,12 @@
 //! What a real handshake with the gateway says.
 
-use super::{Finding, FindingWord, Symptom};
+use jiff::Timestamp;
+
+use super::certificates::name_missing;
+use super::chains::{refused_chain, verdict};
+use super::finding::{Finding, FindingWord, Symptom};
 use crate::reason::Reason;
 use crate::x509::{Certificate, Usages, VerifyError, verify};
-use jiff::Timestamp;
 
 /// How far the handshake came.
 #[derive(Clone, Debug, PartialEq)]
@@ -35,7 +38,7 @@ pub struct Handshake {
 pub enum Answer {
     /// The API server does not let this user reach the gateway.
     Denied(String),
-    /// No connection: nobody listens, or it timed out.
+    /// No connection: the port is closed, or it timed out.
     Unreachable(String),
     /// TLS failed.
     Tls(String),
@@ -107,7 +110,7 @@ fn server(handshake: &Handshake, now: Timestamp) -> Option<Finding> {
         now,
     ) {
         Ok(()) if first.is_valid_for(&handshake.host) => None,
-        Ok(()) => Some(super::certificates::name_missing(
+        Ok(()) => Some(name_missing(
             &handshake.server,
             first,
             &handshake.host,
@@ -123,11 +126,7 @@ fn server(handshake: &Handshake, now: Timestamp) -> Option<Finding> {
             .fix("restart the gateway if its Secret has changed, or add the CA to the bundle")
             .symptom(Symptom::UnknownAuthority),
         ),
-        Err(error) => Some(super::trust::refused_chain(
-            &handshake.server,
-            super::trust::verdict(&error).0,
-            &error,
-        )),
+        Err(error) => Some(refused_chain(&handshake.server, verdict(&error).0, &error)),
     }
 }
 

@@ -3,8 +3,9 @@
 use jiff::Timestamp;
 
 use super::certificates::{common_name, inherent, name_missing};
-use super::trust::{emptiness, issuer_name, misnamed, refused_chain, verdict};
-use super::{Finding, FindingWord, Symptom};
+use super::chains::{is_unknown, issuer_name, misnamed, refused_chain, verdict};
+use super::finding::{Finding, FindingWord, Symptom};
+use super::trust::emptiness;
 use crate::model::Leaf;
 use crate::x509::{Usages, VerifyError, key_pair_matches, parse_bundle, verify};
 
@@ -44,7 +45,7 @@ pub fn files(files: &Files<'_>, now: Timestamp) -> Vec<Finding> {
         let what = format!("the file {}", emptiness(&String::from_utf8_lossy(ca_text)));
         found.push(
             Finding::error(FindingWord::BundleEmpty, ca_name, what)
-                .cause("who reads it trusts nobody")
+                .cause("a verifier that reads it trusts no CA")
                 .fix("put the CA's certificate there, in PEM")
                 .symptom(Symptom::UnknownAuthority),
         );
@@ -92,8 +93,7 @@ pub fn files(files: &Files<'_>, now: Timestamp) -> Vec<Finding> {
         return found;
     };
     let known: Vec<_> = anchors.iter().collect();
-    let unknown = matches!(error, VerifyError::UnknownAuthority { .. });
-    found.push(match (misnamed(first, &known), unknown) {
+    found.push(match (misnamed(first, &known), is_unknown(&error)) {
         (Some(ca), _) => issuer_name(name, first, ca),
         (None, true) => distrusted(ca_name, files.role, &error),
         (None, false) => refused_chain(ca_name, verdict(&error).0, &error),

@@ -25,7 +25,7 @@ words! {
     BundleEmpty,
     /// A certificate in a bundle cannot be read.
     BundleDamaged,
-    /// A plane trusts nobody.
+    /// A plane has no clientCA: the gateway trusts no agent of it.
     ClientCAEmpty,
     /// A plane's clientCA is text without a certificate.
     ClientCANotPEM,
@@ -59,7 +59,7 @@ words! {
     CertManagerConflict,
 
     // The handshake.
-    /// Nobody answers at the gateway's address.
+    /// Nothing answers at the gateway's address.
     GatewayUnreachable,
     /// The TLS handshake or the upgrade fails, and nothing that is stored says why.
     HandshakeFailed,

@@ -1,9 +1,10 @@
-//! Plane resources: whom they trust, and whether an agent answers.
+//! Plane resources: which CAs they trust, and whether an agent answers.
 
+use super::case::{Case, is_agent_of};
+use super::finding::{Finding, FindingWord, Symptom};
 use super::trust::emptiness;
-use super::{Case, Finding, FindingWord, Symptom};
 use crate::domain::{plane_type, trust_secret};
-use crate::model::{MaterialRef, Plane, Read, Workload};
+use crate::model::{MaterialRef, Plane, Read};
 use crate::x509::parse_bundle;
 
 /// A clientCA that is empty, no PEM, or leads nowhere.
@@ -32,10 +33,11 @@ pub(super) fn references(case: &mut Case<'_>) {
             _ => None,
         };
         let Some(finding) = finding else { continue };
-        case.sick_planes.insert(plane.plane.clone());
-        let fix = match finding.fix.is_empty() {
-            true => "write the PEM of the CA that signs the agent's certificate there, or let the operator do it (planes.clientCA: Value or SecretRef)".to_owned(),
-            false => finding.fix.clone(),
+        case.faulty_planes.insert(plane.plane.clone());
+        let fix = if finding.fix.is_empty() {
+            "write the PEM of the CA that signs the agent's certificate there, or let the operator do it (planes.clientCA: Value or SecretRef)".to_owned()
+        } else {
+            finding.fix.clone()
         };
         case.add(finding.fix(fix).symptom(Symptom::NotValidForAnyPlane));
     }
@@ -122,13 +124,6 @@ pub(super) fn agents(case: &mut Case<'_>) {
     }
 }
 
-fn is_agent_of(workload: &Workload, plane: &Plane) -> bool {
-    workload
-        .agent
-        .as_ref()
-        .is_some_and(|(kind, id)| *id == plane.plane_id && kind == plane_type(plane.plane.kind))
-}
-
 /// Whether an error is known that cuts the plane's agent off.
 fn explained(case: &Case<'_>, plane: &Plane, leaf: &MaterialRef) -> bool {
     let home = &trust_secret(&case.observed.issuance).object.namespace;
@@ -141,27 +136,4 @@ fn explained(case: &Case<'_>, plane: &Plane, leaf: &MaterialRef) -> bool {
             || finding.object.contains(&format!(" {home}/"))
     };
     case.findings.iter().any(concerns)
-}
-
-impl Case<'_> {
-    /// Whether a workload is the agent of one of the issuance's planes, where the issuance expects it.
-    pub(super) fn is_our_agent(&self, workload: &Workload) -> bool {
-        let mut planes = self.desired.planes.iter();
-        planes.any(|plane| {
-            is_agent_of(workload, plane)
-                && self.desired.leaves.values().any(|leaf| {
-                    leaf.planes.contains(&plane.plane)
-                        && leaf.target.namespace == workload.workload.object.namespace
-                })
-        })
-    }
-
-    /// The leaf that the agent of a workload presents.
-    pub(super) fn leaf_of(&self, workload: &Workload) -> Option<MaterialRef> {
-        let mut planes = self.desired.planes.iter();
-        let plane = planes.find(|plane| is_agent_of(workload, plane))?;
-        let mut leaves = self.desired.leaves.values();
-        let leaf = leaves.find(|leaf| leaf.planes.contains(&plane.plane))?;
-        Some(leaf.material())
-    }
 }

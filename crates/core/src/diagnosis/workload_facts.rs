@@ -3,10 +3,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
-use k8s_openapi::api::core::v1::{KeyToPath, Pod, PodTemplateSpec};
+use k8s_openapi::api::core::v1::{EnvVar, KeyToPath, Pod, PodTemplateSpec, Volume};
 use serde_json::Value;
 
-use super::{CertManagerCertificate, Mount, WorkloadDetail};
+use super::extra::{CertManagerCertificate, Mount, WorkloadDetail};
+use crate::model::facts::flag;
 use crate::model::{MaterialKind, MaterialRef, ObjectRef};
 
 /// More of a workload, from its pod template; `paused` is its `spec.paused`.
@@ -25,12 +26,12 @@ pub fn detail(
         .collect();
     let dials = ["--server-url", "--cluster-gateway-url"]
         .into_iter()
-        .filter_map(|flag| host(&crate::model::facts::flag(&words, flag)?));
+        .filter_map(|name| host(&flag(&words, name)?));
     WorkloadDetail {
         mounts: mounts(namespace, template),
         labels: labels(template),
         paused,
-        is_gateway: crate::model::facts::flag(&words, "--server-cert").is_some(),
+        is_gateway: flag(&words, "--server-cert").is_some(),
         dials: dials.collect(),
         oldest_start: pods.iter().filter_map(started).min(),
     }
@@ -68,99 +69,85 @@ fn host(url: &str) -> Option<String> {
     (!host.is_empty()).then(|| host.to_owned())
 }
 
-fn mounts(namespace: &str, template: &PodTemplateSpec) -> Vec<Mount> {
-    let spec = template.spec.clone().unwrap_or_default();
-    let mut found = Vec::new();
-    let mut add =
-        |name: String, kind, object: String, optional: Option<bool>, keys: BTreeSet<String>| {
-            if !object.is_empty() {
-                found.push(Mount {
-                    name,
-                    material: MaterialRef {
-                        kind,
-                        object: ObjectRef::new(namespace, object),
-                    },
-                    optional: optional == Some(true),
-                    keys,
-                });
-            }
-        };
-    for volume in spec.volumes.into_iter().flatten() {
-        let name = format!("the volume {}", volume.name);
-        if let Some(source) = volume.secret {
-            let object = source.secret_name.unwrap_or_default();
-            add(
-                name.clone(),
-                MaterialKind::Secret,
-                object,
-                source.optional,
-                keys(source.items),
-            );
-        }
-        if let Some(source) = volume.config_map {
-            add(
-                name.clone(),
-                MaterialKind::ConfigMap,
-                source.name,
-                source.optional,
-                keys(source.items),
-            );
-        }
-        let projected = volume.projected.and_then(|projected| projected.sources);
-        for source in projected.into_iter().flatten() {
-            if let Some(source) = source.secret {
-                add(
-                    name.clone(),
-                    MaterialKind::Secret,
-                    source.name,
-                    source.optional,
-                    keys(source.items),
-                );
-            }
-            if let Some(source) = source.config_map {
-                add(
-                    name.clone(),
-                    MaterialKind::ConfigMap,
-                    source.name,
-                    source.optional,
-                    keys(source.items),
-                );
-            }
-        }
-    }
-    let containers = spec
-        .containers
-        .into_iter()
-        .chain(spec.init_containers.into_iter().flatten());
-    for variable in containers.flat_map(|container| container.env.into_iter().flatten()) {
-        let name = format!("the variable {}", variable.name);
-        let Some(source) = variable.value_from else {
-            continue;
-        };
-        if let Some(key) = source.secret_key_ref {
-            add(
-                name.clone(),
-                MaterialKind::Secret,
-                key.name,
-                key.optional,
-                BTreeSet::from([key.key]),
-            );
-        }
-        if let Some(key) = source.config_map_key_ref {
-            add(
-                name,
-                MaterialKind::ConfigMap,
-                key.name,
-                key.optional,
-                BTreeSet::from([key.key]),
-            );
-        }
-    }
-    found
+/// One reference, as a pod template has it.
+struct Source {
+    name: String,
+    kind: MaterialKind,
+    object: String,
+    optional: Option<bool>,
+    keys: BTreeSet<String>,
 }
 
-fn keys(items: Option<Vec<KeyToPath>>) -> BTreeSet<String> {
-    items.into_iter().flatten().map(|item| item.key).collect()
+/// Volume by volume, then variable by variable.
+fn mounts(namespace: &str, template: &PodTemplateSpec) -> Vec<Mount> {
+    let spec = template.spec.clone().unwrap_or_default();
+    let init_containers = spec.init_containers.into_iter().flatten();
+    let containers = spec.containers.into_iter().chain(init_containers);
+    let variables = containers.flat_map(|container| container.env.into_iter().flatten());
+    let volumes = spec.volumes.into_iter().flatten().flat_map(of_volume);
+    let sources = volumes.chain(variables.flat_map(of_variable));
+    sources
+        .filter(|source| !source.object.is_empty())
+        .map(|source| Mount {
+            name: source.name,
+            material: MaterialRef {
+                kind: source.kind,
+                object: ObjectRef::new(namespace, source.object),
+            },
+            optional: source.optional == Some(true),
+            keys: source.keys,
+        })
+        .collect()
+}
+
+fn of_volume(volume: Volume) -> Vec<Source> {
+    let source = |kind, object, optional, items: Option<Vec<KeyToPath>>| Source {
+        name: format!("the volume {}", volume.name),
+        kind,
+        object,
+        optional,
+        keys: items.into_iter().flatten().map(|item| item.key).collect(),
+    };
+    let mut sources = Vec::new();
+    if let Some(secret) = volume.secret {
+        let object = secret.secret_name.unwrap_or_default();
+        let kind = MaterialKind::Secret;
+        sources.push(source(kind, object, secret.optional, secret.items));
+    }
+    if let Some(map) = volume.config_map {
+        let kind = MaterialKind::ConfigMap;
+        sources.push(source(kind, map.name, map.optional, map.items));
+    }
+    let projected = volume.projected.and_then(|projected| projected.sources);
+    for part in projected.into_iter().flatten() {
+        if let Some(secret) = part.secret {
+            let kind = MaterialKind::Secret;
+            sources.push(source(kind, secret.name, secret.optional, secret.items));
+        }
+        if let Some(map) = part.config_map {
+            let kind = MaterialKind::ConfigMap;
+            sources.push(source(kind, map.name, map.optional, map.items));
+        }
+    }
+    sources
+}
+
+fn of_variable(variable: EnvVar) -> Vec<Source> {
+    let source = |kind, object, optional, key| Source {
+        name: format!("the variable {}", variable.name),
+        kind,
+        object,
+        optional,
+        keys: BTreeSet::from([key]),
+    };
+    let value = variable.value_from.unwrap_or_default();
+    let secret = value
+        .secret_key_ref
+        .map(|from| source(MaterialKind::Secret, from.name, from.optional, from.key));
+    let config_map = value
+        .config_map_key_ref
+        .map(|from| source(MaterialKind::ConfigMap, from.name, from.optional, from.key));
+    secret.into_iter().chain(config_map).collect()
 }
 
 /// The facts of a `Certificate` of cert-manager.

@@ -5,7 +5,9 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 
-use super::{Case, Finding, FindingWord, Mount, WorkloadDetail};
+use super::case::Case;
+use super::extra::{Mount, WorkloadDetail};
+use super::finding::{Finding, FindingWord};
 use crate::model::{MaterialKind, MaterialRef, ObjectRef, Read, RolloutState, Workload};
 use crate::reason::Reason;
 use crate::trust::evidence::{Load, load};
@@ -21,9 +23,9 @@ pub(super) fn check(case: &mut Case<'_>) {
         if !(reads || is_agent || is_gateway) {
             continue;
         }
-        let whole = existence(case, &workload, &detail);
+        let can_start = existence(case, &workload, &detail);
         wrong_names(case, &workload, is_agent, is_gateway);
-        if whole {
+        if can_start {
             rollout(case, &workload, &detail);
             old_material(case, &workload, &detail);
         }
@@ -33,11 +35,11 @@ pub(super) fn check(case: &mut Case<'_>) {
 
 /// Whether everything is there that its pods need to start.
 fn existence(case: &mut Case<'_>, workload: &Workload, detail: &WorkloadDetail) -> bool {
-    let mut whole = true;
+    let mut complete = true;
     for mount in detail.mounts.iter().filter(|mount| !mount.optional) {
         match case.extra.keys.get(&mount.material) {
             Some(Read::Absent) => {
-                whole = false;
+                complete = false;
                 // A leaf of ours that is missing has its own finding.
                 if !case.has(Reason::SecretMissing, &mount.material.to_string()) {
                     case.add(not_there(workload, mount));
@@ -46,14 +48,14 @@ fn existence(case: &mut Case<'_>, workload: &Workload, detail: &WorkloadDetail) 
             Some(Read::Found(keys)) => {
                 let missing: Vec<&str> = mount.keys.difference(keys).map(String::as_str).collect();
                 if !missing.is_empty() {
-                    whole = false;
+                    complete = false;
                     case.add(key_not_there(workload, mount, &missing));
                 }
             }
             Some(Read::Unknown(_)) | None => {}
         }
     }
-    whole
+    complete
 }
 
 fn not_there(workload: &Workload, mount: &Mount) -> Finding {
@@ -137,7 +139,7 @@ fn wrong_names(case: &mut Case<'_>, workload: &Workload, is_agent: bool, is_gate
                 &workload.workload,
                 format!("it does not mount {what}, which the issuance writes to the {first}; it mounts {}", mounts.join(", ")),
             )
-            .cause("its pods present or trust something that nobody renews, and that the other side may not accept")
+            .cause("its pods present or trust something that the operator does not renew, and that the other side may refuse")
             .fix(format!(
                 "let it mount the {first} (OpenChoreo's Helm values: clusterGateway.tls, clusterAgent.tls), or name its object in the \
                  issuance (gateway.secretName, agents[].secretName, trust.configMapName)"
@@ -179,9 +181,10 @@ fn rollout(case: &mut Case<'_>, workload: &Workload, detail: &WorkloadDetail) {
     if !late && !detail.paused {
         return;
     }
-    let fix = match detail.paused {
-        true => "kubectl rollout resume it",
-        false => "look at its pods (kubectl describe): image, quota, node, a mount that is missing",
+    let fix = if detail.paused {
+        "kubectl rollout resume it"
+    } else {
+        "look at its pods (kubectl describe): image, quota, node, a mount that is missing"
     };
     case.add(
         Finding::error(
@@ -239,10 +242,4 @@ fn old_material(case: &mut Case<'_>, workload: &Arc<Workload>, detail: &Workload
 
 fn started_before(detail: &WorkloadDetail, changed: Option<Timestamp>) -> bool {
     matches!((detail.oldest_start, changed), (Some(start), Some(changed)) if start < changed)
-}
-
-impl Case<'_> {
-    fn home(&self) -> &str {
-        crate::domain::namespace(&self.observed.issuance)
-    }
 }

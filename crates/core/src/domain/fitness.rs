@@ -7,7 +7,7 @@ use super::leaf::DesiredLeaf;
 use super::renewal::renewal_time;
 use crate::model::{Leaf, Material, Read};
 use crate::reason::{Problem, Reason};
-use crate::x509::{CaChain, Certificate, KeyAlgorithm, San, verify};
+use crate::x509::{CaChain, Certificate, San, verify};
 
 /// What is known when a leaf is judged.
 pub struct LeafContext<'a> {
@@ -135,8 +135,8 @@ fn authority(context: &LeafContext<'_>) -> Option<Problem> {
     )
 }
 
-/// A CA's key is lost for good where a leaf takes its place. In a Secret of ours a CA's certificate beside another key is
-/// somebody's slip.
+/// A CA's key is lost for good where a leaf takes its place. In a Secret of ours a CA's certificate beside another key is a
+/// mistake, and the leaf takes its place.
 fn holds_ca(context: &LeafContext<'_>) -> Option<Problem> {
     let stored = certificate(context.stored)?;
     let has_its_key = || match &context.stored.found().map(|found| &found.leaf) {
@@ -247,14 +247,12 @@ fn expired(context: &LeafContext<'_>) -> Option<Problem> {
 fn usage(context: &LeafContext<'_>) -> Option<Problem> {
     let certificate = certificate(context.stored)?;
     let (wanted, found) = (context.leaf.profile.usages, certificate.usages());
-    let missing = match () {
-        () if wanted.server_auth && !found.server_auth => {
-            "it lacks the extended key usage serverAuth"
-        }
-        () if wanted.client_auth && !found.client_auth => {
-            "it lacks the extended key usage clientAuth"
-        }
-        () => return None,
+    let missing = if wanted.server_auth && !found.server_auth {
+        "it lacks the extended key usage serverAuth"
+    } else if wanted.client_auth && !found.client_auth {
+        "it lacks the extended key usage clientAuth"
+    } else {
+        return None;
     };
     problem(
         context,
@@ -328,7 +326,7 @@ fn key_policy(context: &LeafContext<'_>) -> Option<Problem> {
     if !is_ours(context) {
         return None;
     }
-    let found = KeyAlgorithm::of(certificate(context.stored)?);
+    let found = certificate(context.stored)?.key_algorithm();
     if found == Some(context.leaf.profile.key) {
         return None;
     }
@@ -409,5 +407,6 @@ pub fn may_reuse_key(context: &LeafContext<'_>) -> bool {
     missing(context).is_none()
         && invalid(context).is_none()
         && key_mismatch(context).is_none()
-        && certificate(context.stored).and_then(KeyAlgorithm::of) == Some(context.leaf.profile.key)
+        && certificate(context.stored).and_then(Certificate::key_algorithm)
+            == Some(context.leaf.profile.key)
 }

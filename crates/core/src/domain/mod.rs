@@ -3,11 +3,15 @@
 pub mod fitness;
 mod issuance;
 mod leaf;
+mod names;
+mod presets;
 mod renewal;
 mod settle;
 mod trust_domain;
 
-pub use issuance::*;
+pub use issuance::{compile, desired, selector_defect};
 pub use leaf::{Desired, DesiredLeaf, Role};
+pub use names::{ca_secret, home_bundle, identity, namespace, trust_secret};
+pub use presets::{default_namespace, generated_ca_profile, key_algorithm, plane_type};
 pub use renewal::{renew_before, renewal_time};
 pub use trust_domain::*;

@@ -3,6 +3,7 @@
 use external_ca_api::ExternalCAIssuanceSpec;
 use jiff::{SignedDuration, Timestamp};
 
+use crate::model::facts::hash;
 use crate::x509::{BACKDATE, Certificate};
 
 /// Whatever is asked for, a certificate serves so much of its life before the next one is issued: one part of this many.
@@ -51,15 +52,17 @@ fn served_since(certificate: &Certificate, duration: SignedDuration) -> Timestam
     let issued = begin.saturating_add(BACKDATE).unwrap_or(begin);
     let full = end.saturating_sub(duration).unwrap_or(begin);
     // One that is as long as its backdating was not dated back so much.
-    match issued < end {
-        true => issued.max(full),
-        false => begin.max(full),
+    if issued < end {
+        issued.max(full)
+    } else {
+        begin.max(full)
     }
 }
 
 fn spread(certificate: &Certificate) -> u16 {
-    let hash = crate::model::facts::hash(&[certificate.der()]);
-    hash.get(..4)
-        .and_then(|digits| u16::from_str_radix(digits, 16).ok())
+    let digits = hash(&[certificate.der()]);
+    digits
+        .get(..4)
+        .and_then(|first| u16::from_str_radix(first, 16).ok())
         .unwrap_or(0)
 }

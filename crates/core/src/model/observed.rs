@@ -10,9 +10,28 @@ use jiff::Timestamp;
 use crate::reason::Problem;
 use crate::x509::{CaChain, Certificate, CertificateAuthority};
 
+/// Where an object lives.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Cluster {
+    /// The operator's own cluster. Messages do not name it.
+    #[default]
+    Local,
+}
+
+impl fmt::Display for Cluster {
+    /// As messages put it ahead of a namespace.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Local => f.write_str(""),
+        }
+    }
+}
+
 /// A namespaced name.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ObjectRef {
+    /// Cluster.
+    pub cluster: Cluster,
     /// Namespace.
     pub namespace: String,
     /// Name.
@@ -20,9 +39,10 @@ pub struct ObjectRef {
 }
 
 impl ObjectRef {
-    /// A reference from its parts.
+    /// A reference into the operator's own cluster.
     pub fn new(namespace: impl Into<String>, name: impl Into<String>) -> Self {
         Self {
+            cluster: Cluster::Local,
             namespace: namespace.into(),
             name: name.into(),
         }
@@ -31,7 +51,7 @@ impl ObjectRef {
 
 impl fmt::Display for ObjectRef {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}/{}", self.namespace, self.name)
+        write!(f, "{}{}/{}", self.cluster, self.namespace, self.name)
     }
 }
 
@@ -152,7 +172,7 @@ pub enum Leaf {
 pub enum Issuer {
     /// It can sign.
     Ready(Arc<CertificateAuthority>),
-    /// Its key is not at hand: who only plans does without.
+    /// Its key is not at hand: enough to plan with.
     Keyless(Arc<CaChain>),
     /// The CA Secret does not exist.
     Absent,
@@ -180,7 +200,7 @@ pub struct GeneratedCa {
     pub request: Option<String>,
 }
 
-/// Identifies a plane resource.
+/// Identifies a plane resource. They live in the control plane's cluster, which is the operator's own.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct PlaneRef {
     /// Kind.
@@ -278,7 +298,7 @@ pub struct Workload {
     pub created: Option<Timestamp>,
     /// Since when it is available, where its kind says so.
     pub available_since: Option<Timestamp>,
-    /// When somebody last restarted it with `kubectl rollout restart`.
+    /// When `kubectl rollout restart` last restarted it.
     pub restarted: Option<Timestamp>,
     /// What its pod template mounts or takes into its environment.
     pub mounts: BTreeSet<MaterialRef>,

@@ -5,105 +5,122 @@ use external_ca_api::REPLACES_ANNOTATION;
 use super::draft::{Draft, RETRY};
 use super::step::{Step, WriteBundle};
 use crate::finding::Area;
-use crate::model::{MaterialKind, MaterialRef, Read};
+use crate::model::{Material, MaterialKind, MaterialRef, Read};
 use crate::reason::{Problem, Reason};
 use crate::trust::{Guards, Place};
 use crate::x509::Certificate;
 
-impl Draft<'_> {
+impl<'a> Draft<'a> {
     pub(super) fn bundles(&mut self, guards: &Guards<'_>) {
         for target in &self.domain.wanted.trust_places {
-            if !self.observed.served.contains(&target.object.namespace) {
-                let message = format!(
-                    "{target}: the operator is not told to serve the namespace {}; add it to the chart's namespaces.serve",
-                    target.object.namespace
-                );
-                self.problem(
-                    Area::Trust,
-                    target,
-                    Problem::new(Reason::NamespaceNotServed, message),
-                );
-                continue;
-            }
-            if let Some(owner) = self.observed.claims.material.get(target) {
-                let message = format!(
-                    "{target}: the older issuance {owner} owns it; name another in spec.trust, or give this issuance other namespaces"
-                );
-                self.problem(Area::Trust, target, Problem::new(Reason::Conflict, message));
-                continue;
-            }
-            let authority = self.observed.claims.authorities.get(&target.object);
-            if let Some(owner) = authority.filter(|_| target.kind == MaterialKind::Secret) {
-                let message = format!(
-                    "{target} is the CA Secret of the issuance {owner}; name another in spec.trust"
-                );
-                self.problem(Area::Trust, target, Problem::new(Reason::Conflict, message));
-                continue;
-            }
-            let stored = self.observed.material.get(target).map(AsRef::as_ref);
-            if let Some(Read::Unknown(why)) = stored {
-                self.problem(
-                    Area::Trust,
-                    target,
-                    Problem::new(Reason::Unreadable, format!("{target}: {why}")),
-                );
-                self.wake_in(RETRY);
-                continue;
-            }
-            let found = stored.and_then(Read::found);
-            if let Some(owner) = found.and_then(|found| found.controller.as_ref()) {
-                let message = format!(
-                    "{target}: {owner} controls it (ownerReferences); delete that object or name another in spec.trust"
-                );
-                self.problem(Area::Trust, target, Problem::new(Reason::NotOwned, message));
-                continue;
-            }
-            if found.is_some_and(|found| found.has_key) {
-                let message = format!(
-                    "{target} holds a private key, and workloads mount it; move the CA to a Secret of another name and leave only ca.crt there"
-                );
-                let problem = Problem::new(Reason::CAKeyExposed, message);
-                self.warn(Area::Trust, target, problem);
-            }
-            let place = Place::Material(target.clone());
-            let Some(wanted) = guards.wanted(&place) else {
-                continue;
-            };
-            if found.is_some_and(|found| same(&found.anchors, &wanted)) {
-                continue;
-            }
-            // Text without a certificate is what OpenChoreo's chart puts there at each upgrade: nobody fights for it.
-            if let Some(found) = found.filter(|found| !found.anchors.is_empty()) {
-                let ours = found.issuance.as_ref() == Some(&self.domain.owner.identity);
-                let object = target.to_string();
-                let (manager, written) = (found.manager.clone(), found.changed);
-                if let Err(problem) =
-                    self.may_repair(&object, "data[\"ca.crt\"]", ours, manager, written)
-                {
+            match self.bundle(guards, target) {
+                Ok(None) => {}
+                Ok(Some(step)) => {
+                    let progress = Problem::new(Reason::Progressing, format!("writing {target}"));
+                    self.wait(Area::Trust, target, progress);
+                    self.steps.push(Step::WriteBundle(step));
+                }
+                Err(problem) => {
+                    if problem.reason == Reason::Unreadable {
+                        self.wake_in(RETRY);
+                    }
                     self.problem(Area::Trust, target, problem);
-                    continue;
                 }
             }
-            let progress = Problem::new(Reason::Progressing, format!("writing {target}"));
-            self.wait(Area::Trust, target, progress);
-            let lost = if self.was_there(target) {
-                guards.view.other_anchors()
-            } else {
-                guards.view.lost_anchors()
-            };
-            self.steps.push(Step::WriteBundle(WriteBundle {
-                target: target.clone(),
-                resource_version: found.map(|found| found.resource_version.clone()),
-                drops: guards.drops(&place, &wanted),
-                rests_on: guards.rests_on(&place, &wanted),
-                anchors: wanted,
-                marks: lost
-                    .filter(|_| found.is_none())
-                    .map(|lost| (REPLACES_ANNOTATION, lost))
-                    .into_iter()
-                    .collect(),
-            }));
         }
+    }
+
+    /// What is to be written to a trust place, unless it holds it.
+    fn bundle(
+        &mut self,
+        guards: &Guards<'_>,
+        target: &MaterialRef,
+    ) -> Result<Option<WriteBundle>, Problem> {
+        let found = self.ours_to_write(target)?;
+        if found.is_some_and(|found| found.has_key) {
+            let message = format!(
+                "{target} holds a private key, and workloads mount it; move the CA to a Secret of another name and leave only ca.crt there"
+            );
+            let problem = Problem::new(Reason::CAKeyExposed, message);
+            self.warn(Area::Trust, target, problem);
+        }
+        let place = Place::Material(target.clone());
+        let Some(wanted) = guards.wanted(&place) else {
+            return Ok(None);
+        };
+        if found.is_some_and(|found| same(&found.anchors, &wanted)) {
+            return Ok(None);
+        }
+        // Text without a certificate is what OpenChoreo's chart puts there at each upgrade: it is never a contest.
+        if let Some(found) = found.filter(|found| !found.anchors.is_empty()) {
+            let ours = found.issuance.as_ref() == Some(&self.domain.owner.identity);
+            let (manager, written) = (found.manager.clone(), found.changed);
+            self.may_repair(
+                &target.to_string(),
+                "data[\"ca.crt\"]",
+                ours,
+                manager,
+                written,
+            )?;
+        }
+        let lost = if self.was_there(target) {
+            guards.view.other_anchors()
+        } else {
+            guards.view.lost_anchors()
+        };
+        let replaces = lost.filter(|_| found.is_none());
+        let replaces = replaces.map(|lost| (REPLACES_ANNOTATION, lost));
+        Ok(Some(WriteBundle {
+            target: target.clone(),
+            resource_version: found.map(|found| found.resource_version.clone()),
+            drops: guards.drops(&place, &wanted),
+            rests_on: guards.rests_on(&place, &wanted),
+            anchors: wanted,
+            marks: replaces.into_iter().collect(),
+        }))
+    }
+
+    /// What stands in a trust place, where this domain may write to it.
+    fn ours_to_write(&self, target: &MaterialRef) -> Result<Option<&'a Material>, Problem> {
+        let observed = self.observed;
+        let (reason, message) = if !observed.served.contains(&target.object.namespace) {
+            let message = format!(
+                "{target}: the operator is not told to serve the namespace {}; add it to the chart's namespaces.serve",
+                target.object.namespace
+            );
+            (Reason::NamespaceNotServed, message)
+        } else if let Some(owner) = observed.claims.material.get(target) {
+            let message = format!(
+                "{target}: the older issuance {owner} owns it; name another in spec.trust, or give this issuance other namespaces"
+            );
+            (Reason::Conflict, message)
+        } else if let Some(owner) = self.authority_in(target) {
+            let message = format!(
+                "{target} is the CA Secret of the issuance {owner}; name another in spec.trust"
+            );
+            (Reason::Conflict, message)
+        } else {
+            let stored = observed.material.get(target).map(AsRef::as_ref);
+            let found = stored.and_then(Read::found);
+            let controller = found.and_then(|found| found.controller.as_ref());
+            match (stored, controller) {
+                (Some(Read::Unknown(why)), _) => (Reason::Unreadable, format!("{target}: {why}")),
+                (_, Some(owner)) => {
+                    let message = format!(
+                        "{target}: {owner} controls it (ownerReferences); delete that object or name another in spec.trust"
+                    );
+                    (Reason::NotOwned, message)
+                }
+                (_, None) => return Ok(found),
+            }
+        };
+        Err(Problem::new(reason, message))
+    }
+
+    /// The issuance whose CA Secret it is.
+    fn authority_in(&self, target: &MaterialRef) -> Option<&'a String> {
+        let authority = self.observed.claims.authorities.get(&target.object);
+        authority.filter(|_| target.kind == MaterialKind::Secret)
     }
 
     /// Whether there has been a bundle, going by what was said of its namespace.

@@ -14,6 +14,8 @@ use crate::model::{MaterialRef, Observed, WorkloadRef};
 use crate::reason::{Problem, Reason};
 use crate::trust::Blocker;
 
+/// When an unchanged domain is looked at again at the latest.
+const RESYNC: SignedDuration = SignedDuration::from_hours(12);
 /// When a snapshot with something unreadable in it is looked at again.
 pub(super) const RETRY: SignedDuration = SignedDuration::from_secs(60);
 
@@ -52,7 +54,7 @@ impl<'a> Draft<'a> {
                 observed_generation: domain.owner.generation,
                 ..Default::default()
             },
-            next_check: now.saturating_add(super::RESYNC).unwrap_or(now),
+            next_check: now.saturating_add(RESYNC).unwrap_or(now),
             gate: Gate::Open(Timestamp::MAX),
             reserve: SignedDuration::ZERO,
             urgent: BTreeSet::new(),

@@ -32,9 +32,6 @@ use crate::trust::evidence::consumers;
 use crate::trust::{Blocker, Guards, Memory, View};
 use crate::x509::CaChain;
 
-/// When an unchanged domain is looked at again at the latest.
-const RESYNC: SignedDuration = SignedDuration::from_hours(12);
-
 /// What is to be done, what was found, and when to look again.
 #[derive(Clone, Debug)]
 pub struct Plan {

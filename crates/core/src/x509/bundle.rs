@@ -1,6 +1,7 @@
 use std::collections::HashSet;
 
-use super::{Certificate, pem};
+use super::certificate::Certificate;
+use super::pem;
 
 const BEGIN: &[u8] = b"-----BEGIN CERTIFICATE-----";
 

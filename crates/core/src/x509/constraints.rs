@@ -2,8 +2,7 @@
 
 use x509_parser::extensions::{GeneralName, GeneralSubtree};
 
-use super::san::{constrainable_host, go_domain, ip_bytes};
-use super::{Certificate, San};
+use super::san::{San, constrainable_host, go_domain, ip_bytes};
 
 /// What a CA lets its certificates be called.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
@@ -106,18 +105,6 @@ impl NameConstraints {
             .any(|c| matches(c, true))
             .then_some(EXCLUDED)
     }
-}
-
-/// Why a name in the chain (leaf first) is against the constraints of a certificate above it.
-pub(super) fn chain_violation(chain: &[&Certificate]) -> Option<String> {
-    chain.iter().enumerate().find_map(|(index, certificate)| {
-        let names = certificate.constrained_names()?;
-        let above = chain.get(index + 1..).unwrap_or_default();
-        above
-            .iter()
-            .filter_map(|issuer| issuer.name_constraints())
-            .find_map(|c| c.violation(names))
-    })
 }
 
 const NOT_PERMITTED: &str = "is not among the names that the CA's name constraints permit";

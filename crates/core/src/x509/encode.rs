@@ -23,8 +23,10 @@ use x509_cert::serial_number::SerialNumber;
 use x509_cert::time::{Time, Validity};
 
 use super::certificate::key_id;
-use super::san::ip_bytes;
-use super::{KeyAlgorithm, KeyError, PrivateKey, San, Usages};
+use super::key::{KeyError, PrivateKey};
+use super::key_algorithm::KeyAlgorithm;
+use super::profile::Usages;
+use super::san::{San, ip_bytes};
 
 const COMMON_NAME: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.5.4.3");
 const ORGANIZATION: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.5.4.10");

@@ -2,7 +2,12 @@
 
 use jiff::Timestamp;
 
-use super::{Certificate, CertificateAuthority, LeafProfile, PrivateKey, San, VerifyError, verify};
+use super::ca::CertificateAuthority;
+use super::certificate::Certificate;
+use super::key::PrivateKey;
+use super::profile::LeafProfile;
+use super::san::San;
+use super::verify::{VerifyError, verify};
 
 /// Why an issued chain is not used.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]

@@ -13,7 +13,9 @@ use x509_parser::prelude::FromDer as _;
 use x509_parser::x509::SubjectPublicKeyInfo;
 use zeroize::Zeroizing;
 
-use super::{Certificate, KeyAlgorithm, pem};
+use super::certificate::Certificate;
+use super::key_algorithm::KeyAlgorithm;
+use super::pem;
 
 const RSA_ENCRYPTION: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.113549.1.1.1");
 const EC_PUBLIC_KEY: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.10045.2.1");
@@ -38,7 +40,7 @@ const CURVES: [(KeyAlgorithm, &EcdsaSigningAlgorithm); 3] = [
     ),
 ];
 
-/// Why a text holds no usable private key. Never says a byte of it.
+/// Why a text holds no usable private key, without a byte of it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
 pub enum KeyError {
     /// No private key at all.

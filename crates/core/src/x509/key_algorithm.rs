@@ -8,8 +8,6 @@ use x509_parser::oid_registry::{
 use x509_parser::public_key::PublicKey;
 use x509_parser::x509::SubjectPublicKeyInfo;
 
-use super::Certificate;
-
 const OID_P224: Oid<'static> = oid!(1.3.132.0.33);
 
 /// A kind of key, with its size.
@@ -28,11 +26,6 @@ pub enum KeyAlgorithm {
 }
 
 impl KeyAlgorithm {
-    /// The kind of key that a certificate certifies; none where it is one that is not used here (DSA, secp256k1, …).
-    pub fn of(certificate: &Certificate) -> Option<Self> {
-        certificate.key_algorithm()
-    }
-
     pub(super) fn is_rsa(self) -> bool {
         matches!(self, Self::Rsa(_))
     }

@@ -3,13 +3,16 @@ use x509_cert::ext::Extension;
 use x509_parser::certification_request::X509CertificationRequest;
 use x509_parser::prelude::FromDer as _;
 
+use super::ca::CertificateAuthority;
+use super::ca_error::CaError;
+use super::certificate::Certificate;
 use super::encode::{self, EncodeError, Template};
-use super::profile::{validate_duration, validate_subject};
+use super::key::PrivateKey;
+use super::key_algorithm::KeyAlgorithm;
+use super::profile::{LeafProfile, ProfileError, Usages, validate_duration, validate_subject};
 use super::signature::SignatureScheme;
-use super::{
-    CaError, Certificate, CertificateAuthority, KeyAlgorithm, LeafProfile, PrivateKey,
-    ProfileError, Usages, VerifyError, pem, shape, verify,
-};
+use super::verify::{VerifyError, verify};
+use super::{pem, shape};
 
 /// How far before now a certificate starts, for clocks that are behind.
 pub const BACKDATE: SignedDuration = SignedDuration::from_mins(5);

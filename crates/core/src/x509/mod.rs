@@ -6,10 +6,14 @@
 
 mod bundle;
 mod ca;
+mod ca_chain;
+mod ca_checks;
 mod ca_error;
 mod certificate;
 mod constraints;
 mod encode;
+mod extensions;
+mod facts;
 mod fingerprint;
 mod issued;
 mod key;
@@ -26,9 +30,12 @@ mod stand_in;
 mod verify;
 
 pub use bundle::{Bundle, Unreadable, encode_bundle, parse_bundle};
-pub use ca::{CaChain, CertificateAuthority};
+pub use ca::CertificateAuthority;
+pub use ca_chain::CaChain;
 pub use ca_error::CaError;
-pub use certificate::{Certificate, CertificateError, KeyUsage};
+pub use certificate::Certificate;
+pub use extensions::KeyUsage;
+pub use facts::CertificateError;
 pub use fingerprint::Fingerprint;
 pub use issued::{IssuedError, check_issued};
 pub use key::{KeyError, PrivateKey, generate, key_pair_matches};

@@ -27,8 +27,8 @@ pub(super) struct Block {
 
 /// The PEM blocks of a text.
 ///
-/// This follows Go's `encoding/pem` step by step, not RFC 7468: which certificates a gateway or an agent takes from a
-/// file is for Go to say, and a bundle that we read differently is a guard that guards nothing.
+/// This follows Go's `encoding/pem` step by step, not RFC 7468: Go decides which certificates
+/// a gateway or an agent takes from a file, and guards hold only for a bundle that is read in the same way.
 pub(super) fn blocks(text: &[u8]) -> impl Iterator<Item = Block> {
     let mut position = Some(0);
     std::iter::from_fn(move || {

@@ -2,19 +2,9 @@
 
 use std::collections::BTreeSet;
 
-use super::Certificate;
+use super::certificate::Certificate;
 
-pub(super) const ANY_POLICY: &str = "2.5.29.32.0";
-
-/// The policy extensions of one certificate, with OIDs in dotted form.
-#[derive(Clone, PartialEq, Eq, Debug, Default)]
-pub(super) struct Policies {
-    pub(super) asserted: Vec<String>,
-    pub(super) mappings: Vec<(String, String)>,
-    pub(super) require_explicit: Option<u32>,
-    pub(super) inhibit_mapping: Option<u32>,
-    pub(super) inhibit_any: Option<u32>,
-}
+const ANY_POLICY: &str = "2.5.29.32.0";
 
 /// RFC 5280 section 6.1 as updated by RFC 9618, with any policy acceptable to the user, leaf first.
 ///

@@ -219,10 +219,10 @@ pub(super) fn uri_defect(uri: &str) -> Option<&'static str> {
 /// Why this is no address to put into a certificate.
 pub(super) fn ip_defect(address: &IpAddr) -> Option<&'static str> {
     if address.is_unspecified() {
-        return Some("is the unspecified address: nobody can connect to it");
+        return Some("is the unspecified address: no client can connect to it");
     }
     if address.is_multicast() {
-        return Some("is a multicast address: nobody can connect to it");
+        return Some("is a multicast address: no client can connect to it");
     }
     None
 }

@@ -9,7 +9,7 @@ use x509_parser::oid_registry::{
 use x509_parser::signature_algorithm::RsaSsaPssParams;
 use x509_parser::x509::AlgorithmIdentifier;
 
-use super::KeyAlgorithm;
+use super::key_algorithm::KeyAlgorithm;
 
 const OID_MGF1: Oid<'static> = oid!(1.2.840.113549.1.1.8);
 const OID_ECDSA_WITH_SHA1: Oid<'static> = oid!(1.2.840.10045.4.1);

@@ -1,13 +1,16 @@
 use std::sync::Arc;
 
+use super::ca::CertificateAuthority;
+use super::ca_chain::CaChain;
+use super::certificate::Certificate;
 use super::encode::signed_anew;
-use super::{
-    CaChain, Certificate, CertificateAuthority, KeyAlgorithm, MintError, PrivateKey, generate,
-};
+use super::key::{PrivateKey, generate};
+use super::key_algorithm::KeyAlgorithm;
+use super::mint::MintError;
 
-/// A CA whose certificates say what another's say, byte for byte, with keys that were made for it and are thrown away. Who
-/// forecasts lets it sign in the place of a CA whose key is not at hand, or must not be used for that. What it signs is
-/// good for nothing else: nobody trusts it.
+/// A CA whose certificates say what another's say, byte for byte, with keys that were made for it and are thrown away. A
+/// forecast lets it sign in the place of a CA whose key it lacks, or must not use. What it signs serves only that: no
+/// verifier trusts it.
 pub struct StandIn {
     real: CaChain,
     authority: Arc<CertificateAuthority>,
@@ -23,7 +26,7 @@ impl StandIn {
         let mut certificates = Vec::new();
         for (index, certificate) in real.chain().enumerate() {
             let own = keys.get(index).ok_or(MintError::Encoding)?;
-            // Nobody looks at the signature on an anchor.
+            // Verifiers skip the signature on an anchor.
             let signer = keys.get(index + 1).unwrap_or(own);
             certificates.push(again(certificate, Some(own), signer)?);
         }
@@ -49,9 +52,10 @@ impl StandIn {
         if let Some((_, counterpart)) = pairs.find(|(real, _)| *real == certificate) {
             return Ok(counterpart.clone());
         }
-        match certificate.signed_by(self.real.certificate()) {
-            true => again(certificate, None, self.authority.key()),
-            false => Ok(certificate.clone()),
+        if certificate.signed_by(self.real.certificate()) {
+            again(certificate, None, self.authority.key())
+        } else {
+            Ok(certificate.clone())
         }
     }
 

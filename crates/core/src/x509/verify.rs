@@ -1,7 +1,8 @@
 use jiff::Timestamp;
 
-use super::constraints::chain_violation;
-use super::{Certificate, Usages, policy};
+use super::certificate::Certificate;
+use super::policy;
+use super::profile::Usages;
 
 /// As many as Go tries before it gives up on a pile of look-alike CAs.
 const MAX_SIGNATURE_CHECKS: u32 = 100;
@@ -192,8 +193,20 @@ fn judge(path: &[&Certificate], usage: Usages) -> Result<(), VerifyError> {
             usage,
         });
     }
-    chain_violation(path).map_or(Ok(()), |violation| {
+    name_violation(path).map_or(Ok(()), |violation| {
         Err(VerifyError::NameConstraints(violation))
+    })
+}
+
+/// Why a name in the chain (leaf first) is against the constraints of a certificate above it.
+fn name_violation(chain: &[&Certificate]) -> Option<String> {
+    chain.iter().enumerate().find_map(|(index, certificate)| {
+        let names = certificate.constrained_names()?;
+        let above = chain.get(index + 1..).unwrap_or_default();
+        above
+            .iter()
+            .filter_map(|issuer| issuer.name_constraints())
+            .find_map(|c| c.violation(names))
     })
 }
 

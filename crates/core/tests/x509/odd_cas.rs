@@ -159,7 +159,7 @@ fn check_leaf(name: &str, ca: &CertificateAuthority, leaf: &Certificate, profile
     assert_eq!(leaf.organizations(), profile.organizations, "{name}");
     assert_eq!(leaf.sans(), profile.sans, "{name}");
     assert_eq!(leaf.usages(), profile.usages, "{name}");
-    assert_eq!(KeyAlgorithm::of(leaf), Some(profile.key), "{name}");
+    assert_eq!(leaf.key_algorithm(), Some(profile.key), "{name}");
     assert!(key(profile.key).matches(leaf), "{name}");
     assert!(
         leaf.not_before() >= ca.not_before() && leaf.not_after() <= ca.not_after(),

@@ -6,7 +6,8 @@ use kube::api::{Patch, PatchParams};
 use kube::{Api, ResourceExt};
 use serde_json::{Value, json};
 
-use super::{Exit, follow};
+use super::exit::{Exit, print};
+use super::follow::follow;
 use crate::cli::{ActionArgs, Name, RenewArgs, Wait};
 use crate::error::Error;
 use crate::output::status::is_ready;
@@ -131,7 +132,7 @@ async fn ask(
         .patch(&issuance.name_any(), &params, &Patch::Merge(patch))
         .await;
     let asked = asked.map_err(|error| Error::api(identity(issuance), error))?;
-    super::print(&format!("{what}\n"))?;
+    print(&format!("{what}\n"))?;
     Ok(asked)
 }
 
@@ -142,7 +143,7 @@ async fn wait(
     done: impl Fn(&ExternalCAIssuance) -> bool,
 ) -> Result<Exit, Error> {
     match args.wait {
-        Some(timeout) => follow::follow(session, asked, timeout, done).await,
+        Some(timeout) => follow(session, asked, timeout, done).await,
         None => Ok(Exit::Fine),
     }
 }

@@ -15,7 +15,7 @@ use kube::api::ListParams;
 use kube::{Api, ResourceExt};
 use serde_json::json;
 
-use super::{Exit, print};
+use super::exit::{Exit, print};
 use crate::cli::{AdoptArgs, Format};
 use crate::error::Error;
 use crate::observe::{Gathered, extra};

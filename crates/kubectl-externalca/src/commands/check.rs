@@ -9,7 +9,7 @@ use external_ca_core::diagnosis::{self, FileRole, Files, Finding};
 use jiff::Timestamp;
 use zeroize::Zeroizing;
 
-use super::{Exit, print};
+use super::exit::{Exit, print};
 use crate::cli::{CheckArgs, FilesArgs, Global, Role};
 use crate::connect;
 use crate::error::Error;
@@ -36,9 +36,10 @@ pub async fn run(global: &Global, args: &CheckArgs) -> Result<Exit, Error> {
         std::env::var_os("NO_COLOR"),
     );
     print(&findings::render(&found, global.output, paint)?)?;
-    Ok(match found.is_empty() {
-        true => Exit::Fine,
-        false => Exit::Findings,
+    Ok(if found.is_empty() {
+        Exit::Fine
+    } else {
+        Exit::Findings
     })
 }
 

@@ -6,7 +6,7 @@ use external_ca_api::ExternalCAIssuance;
 use external_ca_core::domain::identity;
 use kube::{Api, ResourceExt};
 
-use super::{Exit, print};
+use super::exit::{Exit, print};
 use crate::error::{Error, api_message};
 use crate::output::progress::news;
 use crate::output::status::condition;

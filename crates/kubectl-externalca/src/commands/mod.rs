@@ -3,12 +3,10 @@
 mod act;
 mod adopt;
 mod check;
+mod exit;
 mod follow;
 mod plan;
 mod status;
-
-use std::io::Write as _;
-use std::process::ExitCode;
 
 use clap::CommandFactory;
 use clap_complete::Shell;
@@ -16,24 +14,7 @@ use clap_complete::Shell;
 use crate::cli::{Cli, Command};
 use crate::error::Error;
 use crate::session::Session;
-
-/// How a command that worked ends.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Exit {
-    /// All is well.
-    Fine,
-    /// Something is not as it should be.
-    Findings,
-}
-
-impl From<Exit> for ExitCode {
-    fn from(exit: Exit) -> Self {
-        match exit {
-            Exit::Fine => Self::SUCCESS,
-            Exit::Findings => Self::from(3),
-        }
-    }
-}
+use exit::{Exit, print};
 
 /// Runs what was asked for.
 pub async fn run(cli: Cli) -> Result<Exit, Error> {
@@ -61,11 +42,4 @@ fn completion(shell: Shell) -> Result<Exit, Error> {
     );
     print(&String::from_utf8_lossy(&script))?;
     Ok(Exit::Fine)
-}
-
-/// Writes to standard output.
-fn print(text: &str) -> Result<(), Error> {
-    let mut out = std::io::stdout().lock();
-    let written = out.write_all(text.as_bytes()).and_then(|()| out.flush());
-    written.map_err(|error| Error::Output(error.to_string()))
 }

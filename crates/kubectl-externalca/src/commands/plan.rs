@@ -11,7 +11,7 @@ use external_ca_core::model::{Issuer, Material, Observed, Read};
 use jiff::Timestamp;
 use kube::ResourceExt;
 
-use super::Exit;
+use super::exit::{Exit, print};
 use crate::cli::{Format, PlanArgs};
 use crate::error::Error;
 use crate::input::{self, Documents};
@@ -53,10 +53,11 @@ pub async fn run(session: &Session, args: &PlanArgs) -> Result<Exit, Error> {
         Format::Json => output::json(&view)?,
         Format::Yaml => output::yaml(&view)?,
     };
-    super::print(&text)?;
-    Ok(match view.end.ready {
-        true => Exit::Fine,
-        false => Exit::Findings,
+    print(&text)?;
+    Ok(if view.end.ready {
+        Exit::Fine
+    } else {
+        Exit::Findings
     })
 }
 
@@ -75,7 +76,7 @@ async fn planned(
     Ok(input::applied(file, live))
 }
 
-/// Who may not read the CA Secret sees the CA's certificate in the bundles.
+/// Where the CA Secret may not be read, the bundles show the CA's certificate.
 fn without_secret(observed: &mut Observed, now: Timestamp) -> Option<String> {
     let Issuer::Refused(problem) = &observed.issuer else {
         return None;

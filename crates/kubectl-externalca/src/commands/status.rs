@@ -5,7 +5,7 @@ use std::time::Duration;
 use external_ca_api::ExternalCAIssuance;
 use jiff::Timestamp;
 
-use super::Exit;
+use super::exit::{Exit, print};
 use crate::cli::{Format, StatusArgs};
 use crate::error::Error;
 use crate::output::{self, status};
@@ -18,14 +18,14 @@ const INTERVAL: Duration = Duration::from_secs(1);
 pub async fn run(session: &Session, args: &StatusArgs) -> Result<Exit, Error> {
     let name = args.name.as_deref();
     let mut shown = session.find(name).await?;
-    print(session, &shown)?;
+    show(session, &shown)?;
     if args.watch {
         loop {
             tokio::time::sleep(INTERVAL).await;
             let new = session.find(name).await?;
             if new != shown {
-                super::print("\n")?;
-                print(session, &new)?;
+                print("\n")?;
+                show(session, &new)?;
                 shown = new;
             }
         }
@@ -34,7 +34,7 @@ pub async fn run(session: &Session, args: &StatusArgs) -> Result<Exit, Error> {
     Ok(if ready { Exit::Fine } else { Exit::Findings })
 }
 
-fn print(session: &Session, issuances: &[ExternalCAIssuance]) -> Result<(), Error> {
+fn show(session: &Session, issuances: &[ExternalCAIssuance]) -> Result<(), Error> {
     let now = Timestamp::now();
     let text = match session.format {
         Format::Table | Format::Wide => {
@@ -47,6 +47,5 @@ fn print(session: &Session, issuances: &[ExternalCAIssuance]) -> Result<(), Erro
         Format::Json => output::json(&output::list(issuances))?,
         Format::Yaml => output::yaml(&output::list(issuances))?,
     };
-    super::print(&text)?;
-    Ok(())
+    print(&text)
 }

@@ -174,7 +174,9 @@ impl Reader<'_> {
 
     /// What an object holds, private keys left out.
     async fn data(&mut self, material: &MaterialRef) -> Read<BTreeMap<String, Vec<u8>>> {
-        let ObjectRef { namespace, name } = &material.object;
+        let ObjectRef {
+            namespace, name, ..
+        } = &material.object;
         let found = match material.kind {
             MaterialKind::Secret => {
                 let api: Api<Secret> = Api::namespaced(self.client.clone(), namespace);
@@ -273,7 +275,7 @@ impl Reader<'_> {
         K: Resource<DynamicType = (), Scope = NamespaceResourceScope>,
         K: Clone + std::fmt::Debug + DeserializeOwned,
     {
-        // Its list was read a moment ago: what is gone since is no news, and what may not be read was said.
+        // Its list was read a moment ago: what is gone since is no news, and what may not be read is noted.
         let api: Api<K> = Api::namespaced(self.client.clone(), &object.namespace);
         api.get_opt(&object.name).await.ok().flatten()
     }
@@ -340,12 +342,11 @@ fn holder(lease: &Lease) -> (ObjectRef, Option<String>, Option<Timestamp>) {
 /// Keys stay as names alone.
 fn public(secret: Secret) -> BTreeMap<String, Vec<u8>> {
     let data = secret.data.unwrap_or_default().into_iter();
-    data.map(
-        |(key, bytes)| match bytes.0.windows(PRIVATE.len()).any(|part| part == PRIVATE) {
-            true => (key, Vec::new()),
-            false => (key, bytes.0),
-        },
-    )
+    data.map(|(key, bytes)| {
+        let is_private = bytes.0.windows(PRIVATE.len()).any(|part| part == PRIVATE);
+        let kept = if is_private { Vec::new() } else { bytes.0 };
+        (key, kept)
+    })
     .collect()
 }
 

@@ -1,5 +1,5 @@
-//! One-shot reads that make the snapshot which the operator makes from its watches. What may not be read is said, and
-//! nothing is concluded from it.
+//! One-shot reads that make the snapshot which the operator makes from its watches. What may not be read is noted, and
+//! decisions leave it open.
 
 mod extra;
 mod planes;
@@ -63,14 +63,13 @@ impl Gathered {
         let scope = scope.unwrap_or_else(|| touched(issuance, &planes));
         let needs = Needs::of(issuance, planes, &scope);
         material(client, &needs, &mut seen, &mut notes).await;
-        let lists: BTreeSet<(WorkloadKind, String)> = match is_known {
-            true => {
-                let namespaces = scope.served.iter();
-                let lists = namespaces
-                    .flat_map(|namespace| WorkloadKind::ALL.map(|kind| (kind, namespace.clone())));
-                lists.collect()
-            }
-            false => needs.lists.clone(),
+        let lists: BTreeSet<(WorkloadKind, String)> = if is_known {
+            let namespaces = scope.served.iter();
+            namespaces
+                .flat_map(|namespace| WorkloadKind::ALL.map(|kind| (kind, namespace.clone())))
+                .collect()
+        } else {
+            needs.lists.clone()
         };
         workloads(client, lists, &mut seen).await;
         let issuances = issuances(client, issuance, &mut notes).await;
@@ -161,19 +160,19 @@ enum Object {
 
 async fn read_material(client: &Client, material: &MaterialRef) -> Result<Option<Object>, String> {
     let (namespace, name) = (&material.object.namespace, &material.object.name);
-    let found = match material.kind {
+    let read = match material.kind {
         MaterialKind::Secret => {
             let api: Api<Secret> = Api::namespaced(client.clone(), namespace);
-            let found = api.get_opt(name).await;
-            found.map(|found| found.map(|found| Object::Secret(Box::new(found))))
+            let secret = api.get_opt(name).await;
+            secret.map(|found| found.map(Box::new).map(Object::Secret))
         }
         MaterialKind::ConfigMap => {
             let api: Api<ConfigMap> = Api::namespaced(client.clone(), namespace);
-            let found = api.get_opt(name).await;
-            found.map(|found| found.map(|found| Object::ConfigMap(Box::new(found))))
+            let config_map = api.get_opt(name).await;
+            config_map.map(|found| found.map(Box::new).map(Object::ConfigMap))
         }
     };
-    found.map_err(|error| api_message(&error))
+    read.map_err(|error| api_message(&error))
 }
 
 fn put(needs: &Needs, seen: &mut Seen, material: MaterialRef, object: &Read<Object>) {
@@ -266,9 +265,9 @@ where
     K: DeserializeOwned,
 {
     let api: Api<Lenient<K>> = Api::namespaced(client.clone(), namespace);
-    let found = api.list(&ListParams::default()).await;
-    let found = found.map_err(|error| api_message(&error))?;
-    let found = found.items.iter().filter_map(|object| {
+    let answer = api.list(&ListParams::default()).await;
+    let list = answer.map_err(|error| api_message(&error))?;
+    let facts_of_each = list.items.iter().filter_map(|object| {
         let object_ref = ObjectRef::new(namespace, object.name_any());
         let workload = WorkloadRef {
             kind,
@@ -277,7 +276,7 @@ where
         let facts = object.decoded().map(facts).map_err(Clone::clone);
         Some((workload, facts.transpose()?))
     });
-    Ok(found.collect())
+    Ok(facts_of_each.collect())
 }
 
 /// Older issuances may own what this one wants.

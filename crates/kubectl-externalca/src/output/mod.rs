@@ -9,8 +9,7 @@ mod time;
 mod tree;
 
 pub use paint::{Paint, Tone};
-pub use time::until;
-pub use tree::{Node, aligned};
+pub use tree::aligned;
 
 use external_ca_api::ExternalCAIssuance;
 use serde::Serialize;

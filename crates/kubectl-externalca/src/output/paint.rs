@@ -35,9 +35,10 @@ impl Paint {
             Tone::Moving => AnsiColor::Yellow.on_default(),
             Tone::Bad => AnsiColor::Red.on_default(),
         };
-        match self.0 {
-            true => format!("{style}{text}{style:#}"),
-            false => text.to_string(),
+        if self.0 {
+            format!("{style}{text}{style:#}")
+        } else {
+            text.to_string()
         }
     }
 }

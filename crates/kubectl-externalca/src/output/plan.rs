@@ -34,7 +34,7 @@ pub struct TurnView {
     pub not_before: Option<Timestamp>,
     /// One after the other; the steps of one side by side.
     pub rounds: Vec<Vec<StepView>>,
-    /// What waits meanwhile, and for whom.
+    /// What waits meanwhile, and what for.
     pub waiting: Vec<String>,
     /// Workloads that must finish their rollout before the next turn.
     pub rollouts: Vec<String>,

@@ -32,7 +32,7 @@ mod tests {
     #[test]
     fn a_person_reads_one_number() {
         let now: Timestamp = "2026-01-01T00:00:00Z".parse().unwrap();
-        for (then, said) in [
+        for (then, text) in [
             ("2026-01-01T00:00:00Z", "now"),
             ("2026-01-01T00:01:30Z", "in 90s"),
             ("2025-12-31T23:50:00Z", "10m ago"),
@@ -40,7 +40,7 @@ mod tests {
             ("2026-09-01T00:00:00Z", "in 243d"),
             ("2035-12-30T00:00:00Z", "in 10y0d"),
         ] {
-            assert_eq!(until(now, then.parse().unwrap()), said, "{then}");
+            assert_eq!(until(now, then.parse().unwrap()), text, "{then}");
         }
     }
 }

@@ -32,9 +32,10 @@ impl Node {
     fn below(&self, indent: &str, text: &mut String) {
         let last = self.children.len().saturating_sub(1);
         for (index, child) in self.children.iter().enumerate() {
-            let (branch, more) = match index == last {
-                true => ("└─ ", "   "),
-                false => ("├─ ", "│  "),
+            let (branch, more) = if index == last {
+                ("└─ ", "   ")
+            } else {
+                ("├─ ", "│  ")
             };
             text.push_str(&format!("{indent}{branch}{}\n", child.text));
             child.below(&format!("{indent}{more}"), text);

@@ -2,7 +2,7 @@
 
 use external_ca_core::x509::{Certificate, CertificateAuthority, sign_request};
 
-use super::{IssuerError, SigningRequest};
+use super::request::{IssuerError, SigningRequest};
 
 pub(super) fn sign(
     ca: &CertificateAuthority,

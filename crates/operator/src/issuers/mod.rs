@@ -1,31 +1,13 @@
 //! The issuer seam: a certificate request in, a certificate chain out. A new issuer is one file and one variant.
 
 mod ca_secret;
+mod request;
 
 use std::sync::Arc;
 
-use external_ca_core::x509::{Certificate, CertificateAuthority, Csr, LeafProfile};
-use jiff::Timestamp;
+use external_ca_core::x509::{Certificate, CertificateAuthority};
 
-/// What an issuer is asked for.
-pub struct SigningRequest<'a> {
-    /// The request, signed with the leaf's key.
-    pub csr: &'a Csr,
-    /// What the certificate is to be.
-    pub profile: &'a LeafProfile,
-    /// Random bytes for the serial number, for issuers that let us choose it.
-    pub serial: [u8; 16],
-    /// Now.
-    pub now: Timestamp,
-}
-
-/// Why there is no certificate.
-#[derive(Debug, thiserror::Error)]
-pub enum IssuerError {
-    /// The issuer will not sign this.
-    #[error("the issuer refuses to sign: {0}")]
-    Rejected(String),
-}
+pub use request::{IssuerError, SigningRequest};
 
 /// What signs.
 #[derive(Clone)]

@@ -1,4 +1,4 @@
-//! An issuance as a tree, from its status alone.
+//! The branches of the tree.
 
 use std::collections::BTreeSet;
 
@@ -6,60 +6,21 @@ use external_ca_api::{
     AnchorState, AnchorStatus, CertificateState, CertificateStatus, ExternalCAIssuance,
     ExternalCAIssuanceStatus, Phase, PlaneStatus,
 };
-use external_ca_core::domain::{identity, namespace};
+use external_ca_core::domain::namespace;
 use external_ca_core::model::PlaneRef;
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 
-use super::{Node, Paint, Tone, aligned, until};
+use super::conditions::{condition, is_current};
+use crate::output::paint::{Paint, Tone};
+use crate::output::time::until;
+use crate::output::tree::{Node, aligned};
 
-/// Whether it is Ready, for the spec that it has now.
-pub fn is_ready(issuance: &ExternalCAIssuance) -> bool {
-    let Some(status) = &issuance.status else {
-        return false;
-    };
-    is_current(issuance, status)
-        && condition(status, "Ready").is_some_and(|ready| ready.status == "True")
-}
-
-/// A condition of a status.
-pub fn condition<'a>(status: &'a ExternalCAIssuanceStatus, kind: &str) -> Option<&'a Condition> {
-    let mut conditions = status.conditions.iter();
-    conditions.find(|condition| condition.type_ == kind)
-}
-
-fn is_current(issuance: &ExternalCAIssuance, status: &ExternalCAIssuanceStatus) -> bool {
-    status.observed_generation == issuance.metadata.generation
-}
-
-/// The tree.
-pub fn tree(issuance: &ExternalCAIssuance, now: Timestamp, wide: bool, paint: Paint) -> String {
-    let name = paint.tone(
-        Tone::Bold,
-        format!("ExternalCAIssuance {}", identity(issuance)),
-    );
-    let Some(status) = &issuance.status else {
-        let why =
-            "the operator has not looked at it yet: does it run, and does it serve this namespace?";
-        return Node::new(name).with([Node::new(why)]).render();
-    };
-    let view = View { now, wide, paint };
-    let mut children = vec![view.ca(status)];
-    children.push(view.anchors(status));
-    children.push(view.places(issuance, status));
-    children.push(view.certificates(status));
-    children.push(view.planes(status));
-    children.push(view.rollouts(status));
-    children.extend(view.waiting(issuance, status));
-    Node::new(format!("{name}  {}", view.phase(issuance, status)))
-        .with(children)
-        .render()
-}
-
-struct View {
-    now: Timestamp,
-    wide: bool,
-    paint: Paint,
+/// How it is shown.
+pub(super) struct View {
+    pub(super) now: Timestamp,
+    pub(super) wide: bool,
+    pub(super) paint: Paint,
 }
 
 impl View {
@@ -77,7 +38,11 @@ impl View {
         format!("{word} {} ({})", date(end), until(self.now, end))
     }
 
-    fn phase(&self, issuance: &ExternalCAIssuance, status: &ExternalCAIssuanceStatus) -> String {
+    pub(super) fn phase(
+        &self,
+        issuance: &ExternalCAIssuance,
+        status: &ExternalCAIssuanceStatus,
+    ) -> String {
         if !is_current(issuance, status) {
             let text = "its spec has changed since the operator last looked";
             return self.paint.tone(Tone::Moving, text);
@@ -91,7 +56,7 @@ impl View {
         self.paint.tone(tone, word)
     }
 
-    fn ca(&self, status: &ExternalCAIssuanceStatus) -> Node {
+    pub(super) fn ca(&self, status: &ExternalCAIssuanceStatus) -> Node {
         let ready = condition(status, "IssuerReady").is_some_and(|found| found.status == "True");
         let tone = if ready { Tone::Good } else { Tone::Bad };
         let text = match &status.issuer {
@@ -104,16 +69,17 @@ impl View {
         Node::new(format!("CA {} {text}", self.mark(tone))).with(children)
     }
 
-    fn anchors(&self, status: &ExternalCAIssuanceStatus) -> Node {
+    pub(super) fn anchors(&self, status: &ExternalCAIssuanceStatus) -> Node {
         let anchors = status.anchors();
         let row = |anchor: &AnchorStatus| {
             [
                 format!("{:?}", anchor.state),
                 anchor.subject.clone(),
                 self.ends(anchor.not_after.0),
-                match self.wide {
-                    true => anchor.fingerprint.clone(),
-                    false => String::new(),
+                if self.wide {
+                    anchor.fingerprint.clone()
+                } else {
+                    String::new()
                 },
             ]
         };
@@ -135,7 +101,11 @@ impl View {
         Node::new("Anchors").with(children)
     }
 
-    fn places(&self, issuance: &ExternalCAIssuance, status: &ExternalCAIssuanceStatus) -> Node {
+    pub(super) fn places(
+        &self,
+        issuance: &ExternalCAIssuance,
+        status: &ExternalCAIssuanceStatus,
+    ) -> Node {
         let trust = &issuance.spec.trust;
         let objects = format!(
             "ConfigMap {} and Secret {} in {}",
@@ -155,7 +125,7 @@ impl View {
         Node::new(format!("{} {text}", self.mark(tone)))
     }
 
-    fn certificates(&self, status: &ExternalCAIssuanceStatus) -> Node {
+    pub(super) fn certificates(&self, status: &ExternalCAIssuanceStatus) -> Node {
         let row = |certificate: &CertificateStatus| {
             let end = certificate.not_after.as_ref();
             let renewal = certificate.renewal_time.as_ref();
@@ -197,7 +167,7 @@ impl View {
         Node::new(format!("Certificates {count}")).with(children.chain(more))
     }
 
-    fn planes(&self, status: &ExternalCAIssuanceStatus) -> Node {
+    pub(super) fn planes(&self, status: &ExternalCAIssuanceStatus) -> Node {
         let row = |plane: &PlaneStatus| {
             let reference = PlaneRef {
                 kind: plane.kind,
@@ -235,7 +205,7 @@ impl View {
         Node::new(format!("Planes {wired}/{}", status.planes.len())).with(children.chain(more))
     }
 
-    fn rollouts(&self, status: &ExternalCAIssuanceStatus) -> Node {
+    pub(super) fn rollouts(&self, status: &ExternalCAIssuanceStatus) -> Node {
         if status.rollouts.is_empty() {
             return Node::new("Rollouts: none under way");
         }
@@ -251,7 +221,7 @@ impl View {
     }
 
     /// The conditions that are not as they should be, most general last.
-    fn waiting(
+    pub(super) fn waiting(
         &self,
         issuance: &ExternalCAIssuance,
         status: &ExternalCAIssuanceStatus,
@@ -268,14 +238,14 @@ impl View {
         let tone = if stalled { Tone::Bad } else { Tone::Moving };
         let mut children: Vec<Node> = found
             .filter(|condition| condition.status != "True")
-            .map(|condition| self.said(tone, condition))
+            .map(|condition| self.reason(tone, condition))
             .collect();
-        // A warning: it works, and somebody should know.
+        // A warning: it works, and a person should know.
         let warnings = kinds.iter().filter_map(|kind| condition(status, kind));
         children.extend(
             warnings
                 .filter(|condition| condition.status == "True" && condition.reason != "Ready")
-                .map(|condition| self.said(Tone::Moving, condition)),
+                .map(|condition| self.reason(Tone::Moving, condition)),
         );
         if issuance.spec.paused {
             children.push(Node::new(
@@ -290,7 +260,7 @@ impl View {
         (!children.is_empty()).then(|| Node::new(title).with(children))
     }
 
-    fn said(&self, tone: Tone, condition: &Condition) -> Node {
+    fn reason(&self, tone: Tone, condition: &Condition) -> Node {
         let reason = self.paint.tone(tone, &condition.reason);
         Node::new(format!("{reason}: {}", condition.message))
     }
@@ -325,127 +295,4 @@ fn trust_namespaces(
         .map(|(namespace, _)| namespace.to_owned());
     let all: BTreeSet<String> = agents.chain([home.to_owned()]).collect();
     all.into_iter().collect()
-}
-
-#[cfg(test)]
-#[allow(clippy::unwrap_used)]
-mod tests {
-    use super::*;
-    use serde_json::{Value, json};
-
-    fn issuance(status: Value) -> ExternalCAIssuance {
-        serde_json::from_value(json!({
-            "apiVersion": "pki.openchoreo.dev/v1alpha1",
-            "kind": "ExternalCAIssuance",
-            "metadata": {"name": "gateway", "namespace": "home", "generation": 2},
-            "spec": {"issuer": {"caSecret": {"name": "ca"}}, "certificates": [
-                {"name": "x", "usages": ["ServerAuth"], "dnsNames": ["x"],
-                    "target": {"namespace": "other", "secretName": "x"}},
-            ]},
-            "status": status,
-        }))
-        .unwrap()
-    }
-
-    fn condition(kind: &str, status: &str, reason: &str) -> Value {
-        json!({"type": kind, "status": status, "reason": reason, "message": "m",
-            "lastTransitionTime": "2026-01-01T00:00:00Z"})
-    }
-
-    fn shown(issuance: &ExternalCAIssuance, wide: bool) -> String {
-        let now = "2026-01-01T00:00:00Z".parse().unwrap();
-        tree(issuance, now, wide, Paint::for_stdout(false, None))
-    }
-
-    #[test]
-    fn a_rotation_under_way_says_who_is_waited_for() {
-        let issuance = issuance(json!({
-            "observedGeneration": 2,
-            "phase": "Rotating",
-            "conditions": [
-                condition("Ready", "False", "WaitingForPeers"),
-                condition("IssuerReady", "True", "CAExpiring"),
-                condition("TrustDistributed", "False", "WaitingForPeers"),
-                condition("PlanesWired", "True", "Ready"),
-            ],
-            "issuer": {"subject": "CN=new", "fingerprint": "bbbb", "notAfter": "2026-01-02T12:00:00Z"},
-            "trust": {"anchors": [
-                {"subject": "CN=new", "fingerprint": "bbbb", "state": "Active", "notAfter": "2026-01-02T12:00:00Z"},
-                {"subject": "CN=old", "fingerprint": "aaaa", "state": "Retiring", "notAfter": "2025-12-31T00:00:00Z",
-                    "waitingFor": ["Secret home/tls"]},
-            ]},
-            "certificatesReady": "1/2",
-            "certificates": [
-                {"target": "home/tls", "commonName": "gateway", "state": "Waiting", "reason": "SignerChanged",
-                    "notAfter": "2026-06-01T00:00:00Z", "serial": "0a"},
-                {"target": "plane/tls", "commonName": "eu", "state": "Ready", "signer": "bbbb",
-                    "notAfter": "2026-06-01T00:00:00Z", "renewalTime": "2026-05-01T00:00:00Z"},
-                {"target": "other/x", "commonName": "x", "state": "Ready", "signer": "bbbb"},
-            ],
-            "planes": [
-                {"kind": "DataPlane", "namespace": "default", "name": "eu", "planeID": "eu", "wired": true,
-                    "agentConnected": false},
-            ],
-            "rollouts": [
-                {"workload": "Deployment plane/agent", "state": "waits for its restart", "since": "2025-12-31T23:50:00Z"},
-            ],
-        }));
-        let lines = [
-            "ExternalCAIssuance home/gateway  Rotating",
-            "├─ CA ✓ CN=new  ends 2026-01-02 (in 36h)",
-            "├─ Anchors",
-            "│  ├─ ✓ Active    CN=new  ends 2026-01-02 (in 36h)",
-            "│  └─ … Retiring  CN=old  ended 2025-12-31 (24h ago)",
-            "│     └─ still needed by Secret home/tls",
-            "├─ Trust places",
-            "│  ├─ … ConfigMap cluster-gateway-ca and Secret cluster-gateway-ca in home, plane",
-            "│  └─ ✓ clientCA of the planes below",
-            "├─ Certificates 1/2",
-            "│  ├─ … home/tls   CN=gateway  not signed by the CA  ends 2026-06-01 (in 151d)                   Waiting (SignerChanged)",
-            "│  ├─ ✓ plane/tls  CN=eu       signed by bbbb        ends 2026-06-01 (in 151d)  renewal in 120d",
-            "│  └─ ✓ other/x    CN=x        signed by bbbb",
-            "├─ Planes 1/1",
-            "│  └─ … DataPlane default/eu  planeID eu  wired  agent not connected",
-            "├─ Rollouts",
-            "│  └─ … Deployment plane/agent: waits for its restart (begun 10m ago)",
-            "└─ Waits for",
-            "   ├─ WaitingForPeers: m",
-            "   └─ CAExpiring: m",
-            "",
-        ];
-        assert_eq!(shown(&issuance, false), lines.join("\n"));
-        let wide = shown(&issuance, true);
-        assert!(
-            wide.contains("serial 0a") && wide.contains("SHA-256 bbbb"),
-            "{wide}"
-        );
-        assert!(!is_ready(&issuance));
-    }
-
-    #[test]
-    fn what_the_status_leaves_out_is_counted() {
-        let issuance = issuance(json!({"omitted": {"certificates": 12, "planes": 3}}));
-        let shown = shown(&issuance, false);
-        assert!(
-            shown.contains("and 12 more") && shown.contains("and 3 more"),
-            "{shown}"
-        );
-    }
-
-    #[test]
-    fn ready_is_ready_for_the_newest_spec_only() {
-        for (generation, ready, said) in [(2, true, "Ready"), (1, false, "its spec has changed")] {
-            let issuance = issuance(json!({
-                "observedGeneration": generation,
-                "phase": "Ready",
-                "conditions": [condition("Ready", "True", "Ready")],
-            }));
-            assert_eq!(is_ready(&issuance), ready);
-            assert!(shown(&issuance, false).contains(said));
-        }
-        let mut unseen = issuance(json!({}));
-        unseen.status = None;
-        assert!(!is_ready(&unseen));
-        assert!(shown(&unseen, false).contains("does it run"));
-    }
 }

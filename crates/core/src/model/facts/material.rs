@@ -1,0 +1,118 @@
+//! The facts of Secrets and ConfigMaps.
+
+use aws_lc_rs::digest;
+use external_ca_api::{
+    HELD_UNTIL_ANNOTATION, ISSUANCE_ANNOTATION, RENEWAL_ANNOTATION, REPLACES_ANNOTATION,
+};
+use k8s_openapi::api::core::v1::{ConfigMap, Secret};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+
+use super::managed::last_change;
+use crate::model::{Leaf, Material};
+use crate::x509::{self, Certificate};
+
+/// A `tls.crt` larger than this is not read: RFC 5280 chains are a few KiB.
+pub const MAX_PEM: usize = 64 * 1024;
+
+const TLS_CRT: &str = "tls.crt";
+const TLS_KEY: &str = "tls.key";
+const CA_CRT: &str = "ca.crt";
+
+/// The facts of a Secret.
+pub fn secret(secret: &Secret) -> Material {
+    let data = |key: &str| {
+        secret
+            .data
+            .as_ref()
+            .and_then(|data| data.get(key))
+            .map_or(&[][..], |bytes| &bytes.0)
+    };
+    let (crt, key, ca) = (data(TLS_CRT), data(TLS_KEY), data(CA_CRT));
+    Material {
+        secret_type: secret.type_.clone().unwrap_or_default(),
+        leaf: leaf(crt, key),
+        has_key: !key.trim_ascii().is_empty(),
+        ..material(&secret.metadata, ca, &[crt, ca])
+    }
+}
+
+/// The facts of a ConfigMap.
+pub fn config_map(config_map: &ConfigMap) -> Material {
+    let ca = config_map
+        .data
+        .as_ref()
+        .and_then(|data| data.get(CA_CRT))
+        .map_or(&[][..], |text| text.as_bytes());
+    material(&config_map.metadata, ca, &[ca])
+}
+
+/// The certificates under a key of a ConfigMap.
+pub fn config_map_certificates(config_map: &ConfigMap, key: &str) -> Vec<Certificate> {
+    config_map
+        .data
+        .as_ref()
+        .and_then(|data| data.get(key))
+        .map_or_else(Vec::new, |text| certificates(text.as_bytes()))
+}
+
+fn material(metadata: &ObjectMeta, ca: &[u8], parts: &[&[u8]]) -> Material {
+    let (manager, changed) = last_change(metadata, "f:data");
+    let annotation = |name: &str| metadata.annotations.as_ref()?.get(name).cloned();
+    Material {
+        resource_version: metadata.resource_version.clone().unwrap_or_default(),
+        secret_type: String::new(),
+        issuance: annotation(ISSUANCE_ANNOTATION),
+        replaces: annotation(REPLACES_ANNOTATION).is_some(),
+        renewal: annotation(RENEWAL_ANNOTATION),
+        held_until: annotation(HELD_UNTIL_ANNOTATION).and_then(|time| time.parse().ok()),
+        controller: metadata
+            .owner_references
+            .iter()
+            .flatten()
+            .find(|owner| owner.controller == Some(true))
+            .map(|owner| format!("{} {}", owner.kind, owner.name)),
+        manager,
+        created: metadata.creation_timestamp.as_ref().map(|time| time.0),
+        changed,
+        leaf: Leaf::Empty,
+        anchors: certificates(ca),
+        has_key: false,
+        hash: hash(parts),
+    }
+}
+
+/// Hash of what a workload reads from an object: public parts only, so that it tells nothing of a key.
+pub fn hash(parts: &[&[u8]]) -> String {
+    let mut context = digest::Context::new(&digest::SHA256);
+    for part in parts {
+        context.update(&(part.len() as u64).to_be_bytes());
+        context.update(part);
+    }
+    context
+        .finish()
+        .as_ref()
+        .iter()
+        .take(8)
+        .map(|byte| format!("{byte:02x}"))
+        .collect()
+}
+
+/// The certificates that a PEM text holds.
+pub(super) fn certificates(pem: &[u8]) -> Vec<Certificate> {
+    x509::parse_bundle(pem).certificates
+}
+
+fn leaf(crt: &[u8], key: &[u8]) -> Leaf {
+    if crt.trim_ascii().is_empty() && key.trim_ascii().is_empty() {
+        return Leaf::Empty;
+    }
+    if crt.len() > MAX_PEM {
+        return Leaf::Invalid("tls.crt is larger than 64 KiB".into());
+    }
+    let chain = certificates(crt);
+    let Some(first) = chain.first() else {
+        return Leaf::Invalid("tls.crt holds no readable certificate".into());
+    };
+    let key_matches = x509::key_pair_matches(first, key).unwrap_or(false);
+    Leaf::Present { chain, key_matches }
+}

@@ -1,0 +1,16 @@
+//! Kubernetes objects in, facts out: what the planner needs of an object, and no private key.
+
+mod arguments;
+mod loaded;
+mod managed;
+mod material;
+mod mounts;
+mod plane;
+mod workload;
+
+pub use arguments::flag;
+pub use loaded::{decode_loaded, encode_loaded};
+pub use managed::request;
+pub use material::{MAX_PEM, config_map, config_map_certificates, hash, secret};
+pub use plane::plane;
+pub use workload::{daemon_set, deployment, stateful_set};

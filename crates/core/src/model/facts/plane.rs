@@ -1,0 +1,77 @@
+//! The facts of plane resources.
+
+use external_ca_api::PlaneKind;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use serde_json::Value;
+
+use super::managed::last_manager;
+use super::material::certificates;
+use crate::model::{ObjectRef, Plane, PlaneRef};
+
+/// The facts of a plane resource. `reference_field` is how its version spells a Secret reference.
+pub fn plane(
+    kind: PlaneKind,
+    metadata: &ObjectMeta,
+    object: &Value,
+    reference_field: Option<&'static str>,
+) -> Option<Plane> {
+    let name = metadata.name.clone()?;
+    let text = |value: &Value| {
+        value
+            .as_str()
+            .filter(|text| !text.is_empty())
+            .map(String::from)
+    };
+    let client_ca = object
+        .pointer("/spec/clusterAgent/clientCA")
+        .unwrap_or(&Value::Null);
+    let value = client_ca.get("value").and_then(text);
+    let reference = ["secretKeyRef", "secretRef"].into_iter().find_map(|field| {
+        let reference = client_ca.get(field)?;
+        let namespace = reference
+            .get("namespace")
+            .and_then(text)
+            .or_else(|| metadata.namespace.clone());
+        let secret = ObjectRef::new(
+            namespace.unwrap_or_default(),
+            reference.get("name").and_then(text)?,
+        );
+        Some((secret, reference.get("key").and_then(text)?))
+    });
+    let (manager, changed) = last_manager(
+        metadata.managed_fields.as_deref().unwrap_or_default(),
+        |fields| {
+            fields
+                .pointer("/f:spec/f:clusterAgent/f:clientCA/f:value")
+                .is_some()
+        },
+    );
+    Some(Plane {
+        resource_version: metadata.resource_version.clone().unwrap_or_default(),
+        plane_id: object
+            .pointer("/spec/planeID")
+            .and_then(text)
+            .unwrap_or_else(|| name.clone()),
+        plane: PlaneRef {
+            kind,
+            namespace: metadata.namespace.clone(),
+            name,
+        },
+        labels: metadata.labels.clone().unwrap_or_default(),
+        anchors: value
+            .as_ref()
+            .map_or_else(Vec::new, |text| certificates(text.as_bytes())),
+        value,
+        reference,
+        reference_field,
+        manager,
+        changed,
+        agent_connected: object
+            .pointer("/status/agentConnection/connected")
+            .and_then(Value::as_bool),
+        agent_disconnected: object
+            .pointer("/status/agentConnection/lastDisconnectedTime")
+            .and_then(Value::as_str)
+            .and_then(|time| time.parse().ok()),
+    })
+}

@@ -1,0 +1,73 @@
+//! The status of every issuance, as gauges. They are made from the statuses at each scrape, so a series is gone with its
+//! leaf, anchor, workload or issuance.
+
+mod families;
+#[cfg(test)]
+pub mod tests;
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use external_ca_api::{ExternalCAIssuance, ExternalCAIssuanceStatus};
+use external_ca_core::domain::renew_before;
+use kube::ResourceExt;
+use prometheus_client::collector::Collector;
+use prometheus_client::encoding::DescriptorEncoder;
+use prometheus_client::metrics::MetricType;
+
+use families::{Entry, FAMILIES, Samples};
+
+/// Namespace and name.
+type Key = (String, String);
+
+/// The statuses, by issuance.
+#[derive(Clone, Debug, Default)]
+pub struct Issuances(Arc<Mutex<BTreeMap<Key, Entry>>>);
+
+impl Issuances {
+    /// From now on this is what is read.
+    pub fn said(&self, issuance: &ExternalCAIssuance, status: Arc<ExternalCAIssuanceStatus>) {
+        let entry = Entry {
+            status,
+            renew_before: renew_before(&issuance.spec),
+        };
+        self.all().insert(key(issuance), entry);
+    }
+
+    /// An issuance is gone.
+    pub fn forget(&self, issuance: &ExternalCAIssuance) {
+        self.all().remove(&key(issuance));
+    }
+
+    fn all(&self) -> std::sync::MutexGuard<'_, BTreeMap<Key, Entry>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn key(issuance: &ExternalCAIssuance) -> Key {
+    (
+        issuance.namespace().unwrap_or_default(),
+        issuance.name_any(),
+    )
+}
+
+impl Collector for Issuances {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
+        let all = self.all();
+        for family in FAMILIES {
+            let metric =
+                encoder.encode_descriptor(family.name, family.help, None, MetricType::Gauge)?;
+            let mut out = Samples {
+                metric,
+                namespace: "",
+                name: "",
+            };
+            for ((namespace, name), entry) in all.iter() {
+                (out.namespace, out.name) = (namespace, name);
+                (family.samples)(entry, &mut out)?;
+            }
+        }
+        Ok(())
+    }
+}
