@@ -34,7 +34,7 @@ pub enum Stored {
     Yes,
     /// It is written after this pause.
     Later(Duration),
-    /// The issuance had changed: what it says now is what the next turn rests on.
+    /// The issuance had changed: the next turn rests on what stands there now.
     Changed,
     /// It is written again after this pause.
     Failed(Duration),
@@ -105,7 +105,7 @@ impl<'a> StatusWriter<'a> {
     async fn store(&self, status: &ExternalCAIssuanceStatus, memory: &mut StatusMemory) -> Stored {
         let status = &bounded_status(status);
         if self.stored.as_ref() == Some(status) {
-            memory.is_stored();
+            memory.note_stored();
             return Stored::Yes;
         }
         let now = Instant::now();
@@ -125,7 +125,7 @@ impl<'a> StatusWriter<'a> {
                 memory.version = written.resource_version();
                 memory.stored = Some(Arc::new(status.clone()));
                 memory.retry = None;
-                memory.is_stored();
+                memory.note_stored();
                 Stored::Yes
             }
             Err(Error::Changed) => match self.read_back(memory).await {
