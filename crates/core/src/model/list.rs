@@ -4,7 +4,7 @@ use std::fmt;
 
 use external_ca_api::PlaneKind;
 
-use super::observed::{Cluster, PlaneRef, WorkloadKind, WorkloadRef};
+use super::refs::{Cluster, PlaneRef, WorkloadKind, WorkloadRef};
 
 /// A list, or a question that is answered like one.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -5,7 +5,9 @@ pub mod facts;
 pub mod lenient;
 mod list;
 mod observed;
+mod refs;
 pub mod snapshot;
 
 pub use list::{ListRef, Source, Unread};
 pub use observed::*;
+pub use refs::*;
