@@ -57,7 +57,7 @@ verify-purity:
 
 # Short files and functions, and no circle of imports.
 verify-house:
-	$(CARGO) test --quiet --locked -p external-ca-core --test house
+	$(CARGO) test --quiet --locked --workspace --test house
 
 tools: # What the tests need and cargo does not build
 	@tests/controlplane/build.sh

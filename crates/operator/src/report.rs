@@ -91,7 +91,7 @@ impl<'a> StatusWriter<'a> {
         let (context, issuance) = (self.context, &self.issuance);
         let status = Arc::new(status);
         let series = &context.metrics.issuances;
-        series.said(issuance, Arc::clone(&status));
+        series.report(issuance, Arc::clone(&status));
         memory.concluded = Some(Arc::clone(&status));
         let stored = self.store(&status, memory).await;
         for notice in turned.into_iter().chain(summary(done)) {

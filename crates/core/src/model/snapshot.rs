@@ -282,7 +282,7 @@ fn claims(
             continue;
         }
         let is_younger = age(other) > age(issuance);
-        // The owner of a namespace decides on its CA. In one namespace the older issuance does: else whoever names a
+        // The owner of a namespace decides on its CA. In one namespace the older issuance does: else one that names a
         // standing leaf as its CA would stop that leaf's renewal.
         if !is_younger || namespace(other) != namespace(issuance) {
             let authority = ca_secret(other);

@@ -163,7 +163,7 @@ impl<'a> Draft<'a> {
         }));
     }
 
-    /// What is stored of leaves that cannot be planned is told on, and remembered: whoever stands there stands by it.
+    /// What is stored of leaves that cannot be planned stays in the report: who has the Secret is known from it.
     fn blocked_leaves(&mut self, guards: &Guards<'_>) {
         let unread = Read::Unknown("it was not read".into());
         for leaf in &self.domain.wanted.blocked {
@@ -195,7 +195,7 @@ impl<'a> Draft<'a> {
         }
     }
 
-    /// A leaf that somebody else keeps replacing is no better off when it is issued again and again.
+    /// A leaf that another manager keeps replacing is left alone: issuing it again and again would not mend it.
     fn contest(
         &mut self,
         verdict: Verdict,
@@ -306,7 +306,7 @@ impl<'a> Draft<'a> {
         .collect()
     }
 
-    /// What was last said of a leaf.
+    /// The earlier report of a leaf.
     fn told_of(&self, leaf: &DesiredLeaf) -> Option<&CertificateStatus> {
         let target = leaf.target.to_string();
         let mut entries = self.previous()?.certificates.iter();
@@ -353,7 +353,7 @@ fn serves_until(context: &LeafContext<'_>, reason: Reason) -> Option<Timestamp> 
     Some(if is_defect(reason) { context.now } else { end })
 }
 
-/// The certificate that is stored serves nobody.
+/// The certificate that is stored does not serve.
 fn is_defect(reason: Reason) -> bool {
     matches!(
         reason,
