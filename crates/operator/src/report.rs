@@ -71,8 +71,7 @@ impl<'a> StatusWriter<'a> {
     ) -> Option<Stored> {
         match self.store(status, memory).await {
             Stored::Yes => {
-                memory.concluded.clone_from(&memory.stored);
-                self.stored = memory.stored.as_deref().cloned();
+                memory.concluded = self.stored.clone().map(Arc::new);
                 None
             }
             _ if memory.unstorable => None,
@@ -82,27 +81,31 @@ impl<'a> StatusWriter<'a> {
 
     /// Tells what a turn came to: as series, as status, as Events.
     pub async fn report(
-        &self,
+        &mut self,
         status: ExternalCAIssuanceStatus,
         turned: Vec<Notice>,
         done: &[Problem],
         memory: &mut StatusMemory,
     ) -> Stored {
-        let (context, issuance) = (self.context, &self.issuance);
+        let (context, issuance) = (self.context, Arc::clone(&self.issuance));
         let status = Arc::new(status);
         let series = &context.metrics.issuances;
-        series.report(issuance, Arc::clone(&status));
+        series.report(&issuance, Arc::clone(&status));
         memory.concluded = Some(Arc::clone(&status));
         let stored = self.store(&status, memory).await;
         for notice in turned.into_iter().chain(summary(done)) {
-            tell(context, issuance, notice).await;
+            tell(context, &issuance, notice).await;
         }
         stored
     }
 
     /// Stores a status over what was read, and over nothing else: another operator that leads may have stored something
     /// that must not be lost.
-    async fn store(&self, status: &ExternalCAIssuanceStatus, memory: &mut StatusMemory) -> Stored {
+    async fn store(
+        &mut self,
+        status: &ExternalCAIssuanceStatus,
+        memory: &mut StatusMemory,
+    ) -> Stored {
         let status = &bounded_status(status);
         if self.stored.as_ref() == Some(status) {
             memory.note_stored();
@@ -124,6 +127,7 @@ impl<'a> StatusWriter<'a> {
             Ok(written) => {
                 memory.version = written.resource_version();
                 memory.stored = Some(Arc::new(status.clone()));
+                self.stored = Some(status.clone());
                 memory.retry = None;
                 memory.note_stored();
                 Stored::Yes
