@@ -53,7 +53,9 @@ impl<'a> Draft<'a> {
         }
         // Text without a certificate is what OpenChoreo's chart puts there at each upgrade: it is never a contest.
         if let Some(found) = found.filter(|found| !found.anchors.is_empty()) {
-            let ours = found.issuance.as_ref() == Some(&self.domain.owner.identity);
+            // One that was replaced as a whole names its issuance no longer.
+            let ours = found.issuance.as_ref() == Some(&self.domain.owner.identity)
+                || self.was_there(target);
             let (manager, written) = (found.manager.clone(), found.changed);
             self.may_repair(
                 &target.to_string(),

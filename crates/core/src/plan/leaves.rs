@@ -232,7 +232,9 @@ impl<'a> Draft<'a> {
         let (Verdict::Issue(_), Some(found)) = (&verdict, stored.found()) else {
             return verdict;
         };
-        let ours = found.issuance.as_deref() == Some(self.domain.owner.identity.as_str());
+        // One that was replaced as a whole names its issuance no longer.
+        let ours = found.issuance.as_deref() == Some(self.domain.owner.identity.as_str())
+            || self.told_of(leaf).is_some();
         let object = leaf.material().to_string();
         let manager = found.manager.clone();
         match self.may_repair(&object, "data[\"tls.crt\"]", ours, manager, found.changed) {

@@ -11,7 +11,7 @@ use external_ca_core::x509::{LeafProfile, San};
 use jiff::SignedDuration;
 use serde_json::json;
 
-use super::pieces::{DATA, HOME, agent, blank, ca, days, gateway, leaf_key, start};
+use super::pieces::{DATA, HOME, agent, blank, ca, config_map_ref, days, gateway, leaf_key, start};
 use super::scene::{Scene, condition};
 
 #[test]
@@ -88,6 +88,74 @@ fn a_field_that_is_put_back_is_repaired_twice_and_then_left_alone() {
         message.contains("argocd-controller") && message.contains("spec.clusterAgent.clientCA"),
         "{message}"
     );
+}
+
+/// Another manager writes a plane's clientCA.
+fn put_client_ca(scene: &mut Scene, anchor: usize) {
+    let plane = &mut scene.planes[0];
+    plane.value = Some(ca(anchor).anchor().to_pem());
+    plane.anchors = vec![ca(anchor).anchor().clone()];
+    plane.manager = Some("argocd-controller".into());
+    plane.changed = Some(scene.now);
+}
+
+#[test]
+fn a_contest_that_a_person_has_settled_is_forgotten() {
+    let mut scene = Scene::new(json!({}));
+    scene.settle();
+    for _ in 0..3 {
+        put_client_ca(&mut scene, 2);
+        scene.turn();
+        scene.turn();
+    }
+    assert_eq!(condition(&scene.plan(), "PlanesWired").1, "FieldConflict");
+    put_client_ca(&mut scene, 0);
+    let settled = scene.turn();
+    assert_eq!(settled.status.phase, Some(Phase::Ready));
+    assert_eq!(settled.status.contested, []);
+    // The next rotation is not held up by what was settled.
+    scene.issuer = Issuer::Ready(ca(1));
+    assert_eq!(scene.settle().status.phase, Some(Phase::Ready));
+    assert_eq!(scene.planes[0].anchors, [ca(1).anchor().clone()]);
+}
+
+#[test]
+fn replacing_an_object_as_a_whole_is_a_contest_too() {
+    for (object, kind) in [
+        (config_map_ref(DATA), "TrustDistributed"),
+        (agent(), "CertificatesReady"),
+    ] {
+        let mut scene = Scene::new(json!({}));
+        scene.settle();
+        let mut repairs = 0;
+        for _ in 0..6 {
+            scene.now += SignedDuration::from_mins(1);
+            if object == agent() {
+                let profile = scene.profile(&agent());
+                scene.put_leaf(&object, &ca(2), &profile, true);
+            } else {
+                scene.put_bundle(&object, &[ca(2).anchor().clone()], None);
+            }
+            // kubectl replace: no annotation is left.
+            let replaced = scene.material.get_mut(&object).unwrap();
+            replaced.issuance = None;
+            replaced.manager = Some("kubectl-replace".into());
+            let planned = scene.turn();
+            let name = object.to_string();
+            repairs += planned
+                .steps
+                .iter()
+                .filter(|step| step.object() == name)
+                .count();
+            scene.turn();
+        }
+        assert_eq!(repairs, 2, "{object}");
+        assert_eq!(
+            condition(&scene.plan(), kind).1,
+            "FieldConflict",
+            "{object}"
+        );
+    }
 }
 
 #[test]
