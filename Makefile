@@ -12,7 +12,7 @@ export RUST_TEST_THREADS SOURCE_DATE_EPOCH
 
 .DEFAULT_GOAL := help
 # No target is a file.
-.PHONY: help fmt lint generate verify verify-generated verify-chart verify-alerts verify-deny verify-purity tools test simulate digest bench demo static image chart
+.PHONY: help fmt lint generate verify verify-generated verify-chart verify-alerts verify-deny verify-purity verify-house tools test simulate digest bench demo static image chart
 
 help: ## What there is
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -27,7 +27,7 @@ lint: ## Formatting and clippy, warnings are errors
 generate: ## The CRD, config/, deploy/, docs/reference.md and the chart's table of values, from their sources
 	config/generate.sh
 
-verify: verify-generated verify-chart verify-alerts verify-deny verify-purity ## Generated files, chart, alerts, dependencies, purity of the core
+verify: verify-generated verify-chart verify-alerts verify-deny verify-purity verify-house ## Generated files, chart, alerts, dependencies, the house
 
 verify-generated:
 	@stale=; work=$$(mktemp -d) && trap 'rm -rf "$$work"' EXIT && config/generate.sh "$$work" && \
@@ -54,6 +54,10 @@ verify-purity:
 		fi; \
 	done
 	@echo "core and api: no async runtime, no HTTP client"
+
+# Short files and functions, and no circle of imports.
+verify-house:
+	$(CARGO) test --quiet --locked --workspace --test house
 
 tools: # What the tests need and cargo does not build
 	@tests/controlplane/build.sh

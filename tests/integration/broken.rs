@@ -157,6 +157,58 @@ async fn a_workload_that_does_not_parse_is_named_and_the_others_are_served() -> 
 }
 
 #[tokio::test]
+async fn a_list_that_is_not_answered_holds_back_only_the_issuances_that_need_it() -> Result<()> {
+    let world = World::any().await?;
+    world.put_ca(&Ca::guide()).await?;
+    let here = plane(
+        "DataPlane",
+        Some("default"),
+        "eu-1",
+        Some("eu-1"),
+        &ClientCa::Nothing,
+    );
+    apply_yaml(&world.admin, &here).await?;
+    let proxy = Proxy::start(&world.cluster).await?;
+    let far = "openchoreo-observability-plane";
+    proxy.set_fault(move |one, _| {
+        if one.namespace == far && one.verb == Verb::List {
+            Fault::Delay(Duration::from_secs(3600))
+        } else {
+            Fault::Pass
+        }
+    });
+    let _operator = world.operator(Some(&proxy)).await?;
+    world.issue().await?;
+    let status = world.ready().await;
+    assert_eq!(status.certificates_ready.as_deref(), Some("2/2"));
+
+    // With a plane there it needs those lists, and goes on once they are answered.
+    let there = plane(
+        "ObservabilityPlane",
+        Some("default"),
+        "far",
+        Some("far"),
+        &ClientCa::Nothing,
+    );
+    apply_yaml(&world.admin, &there).await?;
+    proxy.clear_fault();
+    proxy.cut();
+    wait_for("the plane there to be served", PATIENCE, async || {
+        let found = world.issuances().get(ISSUANCE).await;
+        let status = found
+            .map_err(|error| error.to_string())?
+            .status
+            .unwrap_or_default();
+        match status.certificates_ready.as_deref() {
+            Some("3/3") => Ok(()),
+            _ => Err(describe(&status)),
+        }
+    })
+    .await;
+    Ok(())
+}
+
+#[tokio::test]
 async fn an_issuance_that_does_not_parse_says_so_and_the_others_are_served() -> Result<()> {
     let world = World::any().await?;
     world.put_ca(&Ca::guide()).await?;

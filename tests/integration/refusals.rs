@@ -185,3 +185,37 @@ async fn nothing_is_written_with_a_refused_ca() -> Result<()> {
     assert!(operator.exit_status().is_none());
     Ok(())
 }
+
+#[tokio::test]
+async fn a_selector_with_an_operator_that_there_is_not_is_refused_by_the_schema() -> Result<()> {
+    let world = World::any().await?;
+    for (operator, is_known) in [
+        ("notin", false),
+        ("Equals", false),
+        ("In", true),
+        ("NotIn", true),
+        ("Exists", true),
+        ("DoesNotExist", true),
+    ] {
+        let values = if operator.ends_with("In") {
+            json!(["a"])
+        } else {
+            json!([])
+        };
+        let selector = json!({"matchExpressions": [{"key": "tenant", "operator": operator, "values": values}]});
+        let answer = world
+            .issue_with(json!({"planes": {"selector": selector}}))
+            .await;
+        match answer {
+            Ok(()) => assert!(is_known, "{operator} is admitted"),
+            Err(error) => {
+                let error = error.to_string();
+                assert!(
+                    !is_known && error.contains("supported values"),
+                    "{operator}: {error}"
+                );
+            }
+        }
+    }
+    Ok(())
+}

@@ -6,8 +6,8 @@ use std::sync::{Arc, OnceLock};
 use external_ca_api::{ExternalCAIssuance, ExternalCAIssuanceStatus};
 use external_ca_core::domain::{desired, trust_secret};
 use external_ca_core::model::{
-    Authority, AuthorityState, Claims, MaterialRef, ObjectRef, Observed, Plane, PlaneRef, Read,
-    Signing, Unread, Workload, WorkloadRef,
+    Authority, AuthorityState, Claims, ListRef, MaterialRef, ObjectRef, Observed, Plane, PlaneRef,
+    Read, Signing, Unread, Workload, WorkloadKind, WorkloadRef,
 };
 use external_ca_core::{Problem, Reason};
 use jiff::Timestamp;
@@ -149,8 +149,8 @@ impl View {
             (key, read)
         });
         let material = material.collect();
-        let mut unreadable: Vec<Unread> = self.unreadable.iter().map(Unread::workloads).collect();
-        unreadable.extend(fails().then(|| Unread::workloads("the list of Deployments")));
+        let mut unreadable: Vec<Unread> = self.unreadable.iter().map(unread).collect();
+        unreadable.extend(fails().then(|| unread("the list of Deployments")));
         Observed {
             served: Arc::clone(served()),
             plane_namespaces: Arc::new(["default".to_owned()].into()),
@@ -179,6 +179,11 @@ impl View {
             signing: Signing::Now,
         }
     }
+}
+
+fn unread(why: impl AsRef<str>) -> Unread {
+    let list = ListRef::workloads(WorkloadKind::Deployment, "anywhere");
+    Unread::list(list, why.as_ref())
 }
 
 fn unknown() -> Object {

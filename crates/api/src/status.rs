@@ -92,7 +92,7 @@ pub struct Omitted {
 }
 
 impl ExternalCAIssuanceStatus {
-    /// The anchors of the bundle; none where nothing was said of them.
+    /// The anchors of the bundle; none where none is known.
     pub fn anchors(&self) -> &[AnchorStatus] {
         self.trust.as_ref().map_or(&[], |trust| &trust.anchors)
     }
@@ -107,7 +107,7 @@ impl ExternalCAIssuanceStatus {
 /// One word for where the issuance stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub enum Phase {
-    /// Nothing can be done until somebody acts; the Stalled condition says what.
+    /// Nothing can be done until a person acts; the Stalled condition says what.
     Stalled,
     /// Certificates, bundles or planes are being written.
     Issuing,
@@ -142,7 +142,7 @@ pub struct TrustStatus {
     #[x_kube(merge_strategy = ListMerge::Atomic)]
     pub anchors: Vec<AnchorStatus>,
     /// SHA-256 fingerprints, in hex, of anchors that have left the bundle: at most the last 32. Where one turns up again, an
-    /// old manifest for instance, it is taken out again as soon as nobody depends on it.
+    /// old manifest for instance, it is taken out again as soon as nothing depends on it.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[x_kube(merge_strategy = ListMerge::Atomic)]
     pub former: Vec<String>,
@@ -175,7 +175,7 @@ pub enum AnchorState {
     Active,
     /// It is trusted beforehand (`trust.additionalAnchors`).
     Next,
-    /// It leaves the bundle as soon as nobody depends on it.
+    /// It leaves the bundle as soon as nothing depends on it.
     Retiring,
 }
 

@@ -142,7 +142,7 @@ impl StatusMemory {
     }
 
     /// The status stands at the API server: what had to wait for that waits no longer.
-    pub fn is_stored(&mut self) {
+    pub fn note_stored(&mut self) {
         (self.failures, self.unstorable) = (0, false);
     }
 }

@@ -33,7 +33,7 @@ const HEAD: usize = 8 * 1024;
 const HEAD_TIME: Duration = Duration::from_secs(5);
 /// The longest life of a connection.
 const LIFE: Duration = Duration::from_secs(30);
-/// So many are open at once; the oldest makes way for the next, so that a probe is answered whoever holds the others.
+/// So many are open at once; the oldest makes way for the next, so that a probe is answered whatever holds the others.
 const CONNECTIONS: usize = 128;
 
 /// Serves until the process ends.
@@ -69,7 +69,7 @@ async fn accept(listener: TcpListener, router: Router) -> std::io::Result<()> {
     }
 }
 
-/// One request a connection: whoever asks every 30 s needs none in between.
+/// One request a connection: a caller that asks every 30 s needs none in between.
 async fn answer(stream: TcpStream, router: Router) {
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())

@@ -78,14 +78,14 @@ async fn tell(context: Arc<Context>, object: Lenient<ExternalCAIssuance>, error:
     if !context.scope.served.contains(&namespace) {
         return;
     }
-    let finding = |kind, status| Stated {
+    let stated = |kind, status| Stated {
         kind,
         status,
         reason: problem.reason,
         message: problem.message.clone(),
     };
-    let findings = vec![finding("Ready", false), finding("Stalled", true)];
-    let conditions = merge(&[], findings, object.meta().generation, Timestamp::now());
+    let told = vec![stated("Ready", false), stated("Stalled", true)];
+    let conditions = merge(&[], told, object.meta().generation, Timestamp::now());
     let api: Api<Lenient<ExternalCAIssuance>> = Api::namespaced(context.client.clone(), &namespace);
     let patch = json!({"status": {"conditions": conditions}});
     if let Err(error) = merge_status(&api, &name, patch).await {

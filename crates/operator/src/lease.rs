@@ -1,4 +1,4 @@
-//! Leader election: one operator works, the others stand by. Whoever loses the Lease stops at once.
+//! Leader election: one operator works, the others stand by. The one that loses the Lease stops at once.
 
 use kube::Client;
 use kube_lease_manager::{LeaseCreateMode, LeaseManagerBuilder, LeaseManagerError};

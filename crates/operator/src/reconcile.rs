@@ -127,7 +127,7 @@ fn admit(memory: &mut Memory, steps: Vec<Step>, now: Instant) -> (Vec<Step>, Vec
     (admitted, held)
 }
 
-/// Remembers what came of the steps, and returns those that failed.
+/// Remembers what came of the steps, and returns those that failed, with why.
 fn take_in(
     context: &Context,
     issuance: &ExternalCAIssuance,

@@ -34,7 +34,7 @@ pub enum Stored {
     Yes,
     /// It is written after this pause.
     Later(Duration),
-    /// The issuance had changed: what it says now is what the next turn rests on.
+    /// The issuance had changed: the next turn rests on what stands there now.
     Changed,
     /// It is written again after this pause.
     Failed(Duration),
@@ -71,8 +71,7 @@ impl<'a> StatusWriter<'a> {
     ) -> Option<Stored> {
         match self.store(status, memory).await {
             Stored::Yes => {
-                memory.concluded.clone_from(&memory.stored);
-                self.stored = memory.stored.as_deref().cloned();
+                memory.concluded = self.stored.clone().map(Arc::new);
                 None
             }
             _ if memory.unstorable => None,
@@ -82,30 +81,34 @@ impl<'a> StatusWriter<'a> {
 
     /// Tells what a turn came to: as series, as status, as Events.
     pub async fn report(
-        &self,
+        &mut self,
         status: ExternalCAIssuanceStatus,
         turned: Vec<Notice>,
         done: &[Problem],
         memory: &mut StatusMemory,
     ) -> Stored {
-        let (context, issuance) = (self.context, &self.issuance);
+        let (context, issuance) = (self.context, Arc::clone(&self.issuance));
         let status = Arc::new(status);
         let series = &context.metrics.issuances;
-        series.said(issuance, Arc::clone(&status));
+        series.report(&issuance, Arc::clone(&status));
         memory.concluded = Some(Arc::clone(&status));
         let stored = self.store(&status, memory).await;
         for notice in turned.into_iter().chain(summary(done)) {
-            tell(context, issuance, notice).await;
+            tell(context, &issuance, notice).await;
         }
         stored
     }
 
     /// Stores a status over what was read, and over nothing else: another operator that leads may have stored something
     /// that must not be lost.
-    async fn store(&self, status: &ExternalCAIssuanceStatus, memory: &mut StatusMemory) -> Stored {
+    async fn store(
+        &mut self,
+        status: &ExternalCAIssuanceStatus,
+        memory: &mut StatusMemory,
+    ) -> Stored {
         let status = &bounded_status(status);
         if self.stored.as_ref() == Some(status) {
-            memory.is_stored();
+            memory.note_stored();
             return Stored::Yes;
         }
         let now = Instant::now();
@@ -124,8 +127,9 @@ impl<'a> StatusWriter<'a> {
             Ok(written) => {
                 memory.version = written.resource_version();
                 memory.stored = Some(Arc::new(status.clone()));
+                self.stored = Some(status.clone());
                 memory.retry = None;
-                memory.is_stored();
+                memory.note_stored();
                 Stored::Yes
             }
             Err(Error::Changed) => match self.read_back(memory).await {

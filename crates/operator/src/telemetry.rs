@@ -183,7 +183,7 @@ mod tests {
         metrics.signed("caSecret", true, Duration::from_millis(3));
         let issuance = example();
         let status = issuance.status.clone().unwrap();
-        metrics.issuances.said(&issuance, status.into());
+        metrics.issuances.report(&issuance, status.into());
         let mut text = String::new();
         encode(&mut text, &metrics.registry).unwrap();
         let samples = text.lines().filter(|line| !line.starts_with('#'));

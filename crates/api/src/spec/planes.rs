@@ -1,7 +1,7 @@
 //! Which planes belong to an issuance, and where their agents live.
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
-use schemars::JsonSchema;
+use schemars::{JsonSchema, Schema};
 use serde::{Deserialize, Serialize};
 
 use crate::plane_kind::PlaneKind;
@@ -60,6 +60,7 @@ pub struct PlaneMatch {
 pub struct Planes {
     /// Labels of the plane resources that belong to this issuance. Absent: every plane resource.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(transform = known_operators)]
     pub selector: Option<LabelSelector>,
 
     /// How a plane's `spec.clusterAgent.clientCA` comes to hold the bundle.
@@ -77,4 +78,16 @@ pub enum ClientCa {
     SecretRef,
     /// Planes are read and never written.
     Unmanaged,
+}
+
+/// Kubernetes' own schema admits any text for an operator, and a selector with an unknown one selects nothing.
+fn known_operators(schema: &mut Schema) {
+    for place in ["", "/anyOf/0"] {
+        let operator = "/properties/matchExpressions/items/properties/operator";
+        let found = schema.pointer_mut(&format!("{place}{operator}"));
+        if let Some(operator) = found.and_then(serde_json::Value::as_object_mut) {
+            let known = serde_json::json!(["In", "NotIn", "Exists", "DoesNotExist"]);
+            operator.insert("enum".into(), known);
+        }
+    }
 }

@@ -10,8 +10,8 @@ use crate::duration::Duration;
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
 pub struct Rollout {
-    /// Restart: Deployments, StatefulSets and DaemonSets that mount changed material are rolled. None: somebody else
-    /// restarts them; until that is seen they count as holding the old material.
+    /// Restart: Deployments, StatefulSets and DaemonSets that mount changed material are rolled. None: others restart
+    /// them; until that is seen they count as holding the old material.
     pub strategy: RolloutStrategy,
 
     /// How many agents' workloads are restarted at once. The gateway is always restarted alone.
@@ -22,7 +22,7 @@ pub struct Rollout {
     pub timeout: Duration,
 
     /// When workloads may be restarted, and certificates that they hold be replaced. Empty: at any time. A certificate
-    /// that is closer to its end than half of `renewBefore` waits for no window; nor does what nobody runs with yet, nor
+    /// that is closer to its end than half of `renewBefore` waits for no window; nor does what no workload runs with yet, nor
     /// anything where `rotation.strategy` is Immediate.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 32))]
@@ -69,7 +69,7 @@ pub enum RolloutStrategy {
     /// The operator restarts them.
     #[default]
     Restart,
-    /// Somebody else restarts them.
+    /// Others restart them.
     None,
 }
 
@@ -77,12 +77,12 @@ pub enum RolloutStrategy {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
 pub struct Rotation {
-    /// Staged: the old CA stays trusted until nobody depends on it, and no handshake fails. Immediate: the old CA is
+    /// Staged: the old CA stays trusted until nothing depends on it, and no handshake fails. Immediate: the old CA is
     /// compromised and leaves every trust place at once; who still needs it is named, then cut off until it restarts.
     pub strategy: RotationStrategy,
 
     /// How long a peer that is connected, but that no workload of a served namespace runs, is given to load what has
-    /// changed: nothing else tells when it did. Everybody else is waited for by what can be seen.
+    /// changed: nothing else tells when it did. All others are waited for by what can be seen.
     pub overlap: Duration,
 }
 
@@ -98,7 +98,7 @@ impl Default for Rotation {
 /// How one CA takes the place of another.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub enum RotationStrategy {
-    /// The old CA stays trusted until nobody depends on it.
+    /// The old CA stays trusted until nothing depends on it.
     #[default]
     Staged,
     /// The old CA leaves every trust place at once.

@@ -165,7 +165,9 @@ impl<'a> Case<'a> {
             let mut pairs = selector.iter();
             !selector.is_empty() && pairs.all(|(key, value)| gateway.labels.get(key) == Some(value))
         })?;
-        let ObjectRef { namespace, name } = service;
+        let ObjectRef {
+            namespace, name, ..
+        } = service;
         Some((
             format!("{name}.{namespace}.svc"),
             format!("Service {service}"),

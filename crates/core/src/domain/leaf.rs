@@ -10,11 +10,11 @@ use crate::x509::LeafProfile;
 /// Where a leaf comes from, and so who verifies it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Role {
-    /// The gateway's server certificate: verified by whoever mounts a trust bundle.
+    /// The gateway's server certificate: verified by each consumer of a bundle.
     Gateway,
     /// An agent's client certificate: verified by the gateway against the clientCA of its planes.
     Agent,
-    /// A further certificate: verified by anybody.
+    /// A further certificate: verified at every trust place.
     Further,
 }
 

@@ -26,8 +26,8 @@ impl Desired {
         }
     }
 
-    /// Whoever stands keeps the Secret, and renewal goes on; the others are told. It stands by what is stored, or else by
-    /// what was last told of it; where neither says, whoever's planes may be written comes first. Of the others, and of all
+    /// The claimant that has the Secret keeps it, and renewal goes on; the others are told. It stands by what is stored, or else by
+    /// what was last told of it; where neither says, the one whose planes may be written comes first. Of the others, and of all
     /// where none stands, only what is stored counts.
     pub(super) fn settle_contests(
         &mut self,

@@ -4,8 +4,12 @@ mod authority;
 pub mod discovery;
 pub mod facts;
 pub mod lenient;
+mod list;
 mod observed;
+mod refs;
 pub mod snapshot;
 
 pub use authority::{Authority, AuthorityState, GeneratedCa, Signing};
+pub use list::{ListRef, Source, Unread};
 pub use observed::*;
+pub use refs::*;

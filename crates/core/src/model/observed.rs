@@ -1,72 +1,15 @@
 //! The snapshot that every decision reads.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fmt;
 use std::sync::Arc;
 
-use external_ca_api::{ExternalCAIssuance, PlaneKind};
+use external_ca_api::ExternalCAIssuance;
 use jiff::Timestamp;
 
 use super::authority::Authority;
+use super::list::Unread;
+use super::refs::{MaterialRef, ObjectRef, PlaneRef, WorkloadRef};
 use crate::x509::Certificate;
-
-/// A namespaced name.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct ObjectRef {
-    /// Namespace.
-    pub namespace: String,
-    /// Name.
-    pub name: String,
-}
-
-impl ObjectRef {
-    /// A reference from its parts.
-    pub fn new(namespace: impl Into<String>, name: impl Into<String>) -> Self {
-        Self {
-            namespace: namespace.into(),
-            name: name.into(),
-        }
-    }
-}
-
-impl fmt::Display for ObjectRef {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}/{}", self.namespace, self.name)
-    }
-}
-
-/// A Secret or a ConfigMap.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-#[allow(missing_docs)]
-pub enum MaterialKind {
-    Secret,
-    ConfigMap,
-}
-
-impl MaterialKind {
-    /// The kind as Kubernetes spells it.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Secret => "Secret",
-            Self::ConfigMap => "ConfigMap",
-        }
-    }
-}
-
-/// An object that a workload reads at start.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct MaterialRef {
-    /// Secret or ConfigMap.
-    pub kind: MaterialKind,
-    /// Which one.
-    pub object: ObjectRef,
-}
-
-impl fmt::Display for MaterialRef {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} {}", self.kind.as_str(), self.object)
-    }
-}
 
 /// What is known of an object.
 #[derive(Clone, Debug, PartialEq)]
@@ -147,26 +90,6 @@ pub enum Leaf {
     },
 }
 
-/// Identifies a plane resource.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct PlaneRef {
-    /// Kind.
-    pub kind: PlaneKind,
-    /// Namespace; none for cluster-scoped kinds.
-    pub namespace: Option<String>,
-    /// Name.
-    pub name: String,
-}
-
-impl fmt::Display for PlaneRef {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match &self.namespace {
-            Some(namespace) => write!(f, "{:?} {namespace}/{}", self.kind, self.name),
-            None => write!(f, "{:?} {}", self.kind, self.name),
-        }
-    }
-}
-
 /// A plane resource.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Plane {
@@ -194,35 +117,6 @@ pub struct Plane {
     pub agent_connected: Option<bool>,
     /// `status.agentConnection.lastDisconnectedTime`.
     pub agent_disconnected: Option<Timestamp>,
-}
-
-/// Kind of a workload.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-#[allow(missing_docs)]
-pub enum WorkloadKind {
-    Deployment,
-    StatefulSet,
-    DaemonSet,
-}
-
-impl WorkloadKind {
-    /// Every kind.
-    pub const ALL: [Self; 3] = [Self::Deployment, Self::StatefulSet, Self::DaemonSet];
-}
-
-/// Identifies a workload.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct WorkloadRef {
-    /// Kind.
-    pub kind: WorkloadKind,
-    /// Which one.
-    pub object: ObjectRef,
-}
-
-impl fmt::Display for WorkloadRef {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:?} {}", self.kind, self.object)
-    }
 }
 
 /// How far a workload's rollout has come.
@@ -268,35 +162,6 @@ pub struct Claims {
     pub planes: BTreeMap<PlaneRef, String>,
     /// CA Secrets: also those of younger issuances, where the Secret is in their own namespace and not in this one's.
     pub authorities: BTreeMap<ObjectRef, String>,
-}
-
-/// A list or an object that could not be read: what it holds is not known.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Unread {
-    /// Whether it tells of planes, or else of workloads.
-    pub planes: bool,
-    /// Which one, and why.
-    pub why: String,
-}
-
-impl Unread {
-    /// Planes.
-    pub fn planes(why: impl Into<String>) -> Self {
-        let why = why.into();
-        Self { planes: true, why }
-    }
-
-    /// Workloads.
-    pub fn workloads(why: impl Into<String>) -> Self {
-        let why = why.into();
-        Self { planes: false, why }
-    }
-}
-
-impl fmt::Display for Unread {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.why)
-    }
 }
 
 /// All that a plan reads.

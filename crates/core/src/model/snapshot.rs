@@ -8,9 +8,9 @@ use jiff::Timestamp;
 
 use crate::domain::{ca_secret, desired, identity, namespace, trust_secret};
 use crate::model::{
-    Authority, AuthorityState, Claims, GeneratedCa, Leaf, Material, MaterialKind, MaterialRef,
-    ObjectRef, Observed, Plane, PlaneRef, Read, Signing, Unread, Workload, WorkloadKind,
-    WorkloadRef, may_write,
+    Authority, AuthorityState, Claims, GeneratedCa, Leaf, ListRef, Material, MaterialKind,
+    MaterialRef, ObjectRef, Observed, Plane, PlaneRef, Read, Signing, Source, Unread, Workload,
+    WorkloadKind, WorkloadRef, may_write,
 };
 use crate::reason::{Problem, Reason};
 use crate::x509::{CaChain, CaError, Certificate};
@@ -26,8 +26,8 @@ pub struct Seen {
     pub planes: BTreeMap<PlaneRef, Arc<Plane>>,
     /// Workloads of the served namespaces.
     pub workloads: BTreeMap<WorkloadRef, Arc<Workload>>,
-    /// Lists that have not been read, by name, and why.
-    pub unreadable: BTreeMap<String, String>,
+    /// Lists that could not be read, and why.
+    pub unreadable: BTreeMap<ListRef, String>,
     /// Workloads that do not parse, and why.
     pub broken_workloads: BTreeMap<WorkloadRef, String>,
     /// Planes that do not parse, and why.
@@ -60,7 +60,7 @@ pub struct Needs {
     /// Bundles and leaves.
     pub material: Vec<MaterialRef>,
     /// The lists of workloads that may mount them.
-    pub lists: BTreeSet<(WorkloadKind, String)>,
+    pub lists: BTreeSet<ListRef>,
     planes: Vec<Arc<Plane>>,
 }
 
@@ -86,7 +86,7 @@ impl Needs {
         let lists = places
             .map(|place| &place.object.namespace)
             .chain(wanted.all().map(|leaf| &leaf.target.namespace))
-            .flat_map(|namespace| WorkloadKind::ALL.map(|kind| (kind, namespace.clone())))
+            .flat_map(|namespace| WorkloadKind::ALL.map(|kind| ListRef::workloads(kind, namespace)))
             .collect();
         Self {
             authority: is_served.then(|| ca_secret(issuance)),
@@ -95,6 +95,11 @@ impl Needs {
             lists,
             planes,
         }
+    }
+
+    /// Whether it needs a list: those of planes, and of workloads that may mount its material.
+    pub fn needs(&self, list: &ListRef) -> bool {
+        list.is_of_planes() || self.lists.contains(list)
     }
 
     /// Every Secret and ConfigMap of it, most important first.
@@ -113,38 +118,31 @@ impl Needs {
     }
 }
 
-/// The name of a list of workloads, as messages show it.
-pub fn workloads_of(kind: WorkloadKind, namespace: &str) -> String {
-    format!("the {kind:?}s of the namespace {namespace}")
-}
-
 impl Seen {
     /// What could not be read of what an issuance needs.
     fn unread(&self, needs: &Needs, scope: &Scope) -> Vec<Unread> {
-        let relevant: BTreeSet<String> = needs
-            .lists
-            .iter()
-            .map(|(kind, namespace)| workloads_of(*kind, namespace))
-            .collect();
-        let lists = self.unreadable.iter().filter_map(|(list, why)| {
-            match (relevant.contains(list), list.contains("of the namespace")) {
-                (true, _) => Some(Unread::workloads(why.clone())),
-                (false, true) => None,
-                (false, false) => Some(Unread::planes(why.clone())),
-            }
-        });
+        let lists = self.unreadable.iter();
+        let lists = lists.filter(|(list, _)| needs.needs(list));
+        let lists = lists.map(|(list, why)| Unread::list(list.clone(), why.clone()));
         let workloads = self.broken_workloads.iter().filter(|(workload, _)| {
-            let object = &workload.object;
-            needs
-                .lists
-                .contains(&(workload.kind, object.namespace.clone()))
+            let namespace = workload.object.namespace.clone();
+            needs.needs(&ListRef::Workloads(
+                workload.object.cluster,
+                workload.kind,
+                namespace,
+            ))
+        });
+        let workloads = workloads.map(|(workload, why)| Unread {
+            source: Source::Workload(workload.clone()),
+            why: format!("{workload}: {why}"),
         });
         let planes = self.broken_planes.iter();
         let planes = planes.filter(|(plane, _)| scope.holds(plane));
-        lists
-            .chain(workloads.map(|(object, why)| Unread::workloads(format!("{object}: {why}"))))
-            .chain(planes.map(|(object, why)| Unread::planes(format!("{object}: {why}"))))
-            .collect()
+        let planes = planes.map(|(plane, why)| Unread {
+            source: Source::Plane(plane.clone()),
+            why: format!("{plane}: {why}"),
+        });
+        lists.chain(workloads).chain(planes).collect()
     }
 
     /// The snapshot of an issuance, once all that it needs was seen. `others` are all issuances, `authority` is the state of
@@ -253,7 +251,7 @@ fn claims(
             continue;
         }
         let is_younger = age(other) > age(issuance);
-        // The owner of a namespace decides on its CA. In one namespace the older issuance does: else whoever names a
+        // The owner of a namespace decides on its CA. In one namespace the older issuance does: else one that names a
         // standing leaf as its CA would stop that leaf's renewal.
         if !is_younger || namespace(other) != namespace(issuance) {
             let authority = ca_secret(other);

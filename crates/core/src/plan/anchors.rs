@@ -122,7 +122,7 @@ impl Draft<'_> {
     }
 
     /// Anchors that may stand where nothing can be read now, or may have stood where nothing is: once forgotten, they would
-    /// be taken for somebody else's.
+    /// be taken for another's.
     fn unread_anchors(&mut self, view: &View<'_>, seen: &[AnchorStatus]) -> Vec<AnchorStatus> {
         let places = view.domain.wanted.trust_places.iter().cloned();
         let unread: Vec<Blocker> = places

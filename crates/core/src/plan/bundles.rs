@@ -123,7 +123,7 @@ impl<'a> Draft<'a> {
         authority.filter(|_| target.kind == MaterialKind::Secret)
     }
 
-    /// Whether there has been a bundle, going by what was said of its namespace.
+    /// Whether there has been a bundle, as the earlier report of its namespace tells.
     fn was_there(&self, bundle: &MaterialRef) -> bool {
         if self.was_cut() {
             return true;

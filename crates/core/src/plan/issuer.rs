@@ -1,4 +1,4 @@
-//! The CA: whether it can do what is asked of it, what is said without one, and when the next one is made.
+//! The CA: whether it can do what is asked of it, what is reported without one, and when the next one is made.
 
 use std::collections::BTreeMap;
 
@@ -99,7 +99,7 @@ impl Draft<'_> {
         self.observed.claims.material.get(&key).cloned()
     }
 
-    /// Without an issuer nothing is judged, so what was said of certificates and anchors stays.
+    /// Without an issuer nothing is judged, so the earlier report of certificates and anchors stays.
     pub(super) fn keep_status(&mut self) {
         if let Some(previous) = self.previous().cloned() {
             self.status.issuer = previous.issuer;
@@ -116,7 +116,7 @@ impl Draft<'_> {
         }
     }
 
-    /// The CA that the operator made is replaced by the next one when somebody asks for it, and early enough before its end
+    /// The CA that the operator made is replaced by the next one when a person asks for it, and early enough before its end
     /// that no certificate must be shortened; one rotation after the other. The rest follows from the new CA.
     pub(super) fn next_ca(&mut self, ca: &CaChain, retiring: &[Certificate]) {
         let target = self.domain.authority.secret.clone();

@@ -28,6 +28,24 @@ enum When {
     Window(Timestamp),
 }
 
+/// What becomes of a leaf.
+struct Outlook {
+    state: CertificateState,
+    reason: Option<Reason>,
+    /// Until when it waits for a window.
+    opens: Option<Timestamp>,
+}
+
+impl Outlook {
+    fn new(state: CertificateState, reason: Option<Reason>) -> Self {
+        Self {
+            state,
+            reason,
+            opens: None,
+        }
+    }
+}
+
 /// What is counted over all leaves.
 #[derive(Default)]
 struct Tally {
@@ -51,18 +69,23 @@ impl<'a> Draft<'a> {
             let stored = stored.map_or(&unread, AsRef::as_ref);
             let context = self.context(leaf, stored, guards);
             let verdict = self.contest(fitness::judge(&context), leaf, stored);
-            let (state, reason, opens) = match verdict {
-                Verdict::Fit => (CertificateState::Ready, None, None),
+            let outlook = match verdict {
+                Verdict::Fit => Outlook::new(CertificateState::Ready, None),
                 Verdict::Blocked(problem) => {
                     let reason = problem.reason;
                     if reason == Reason::Unreadable {
                         self.wake_in(RETRY);
                     }
                     self.problem(Area::Certificates, leaf.material(), problem);
-                    (CertificateState::Failed, Some(reason), None)
+                    Outlook::new(CertificateState::Failed, Some(reason))
                 }
                 Verdict::Issue(why) => self.due(guards, &context, why, &being_written, &mut tally),
             };
+            let Outlook {
+                state,
+                reason,
+                opens,
+            } = outlook;
             tally.ready += usize::from(state == CertificateState::Ready);
             let mut entry = self.certificate_status(guards, leaf, stored, state, reason);
             entry.renewal_time = opens.map(Time).or(entry.renewal_time);
@@ -115,7 +138,7 @@ impl<'a> Draft<'a> {
         }
     }
 
-    /// What becomes of a leaf that is to be issued: its state, the word, and until when it waits for a window.
+    /// What becomes of a leaf that is to be issued.
     fn due(
         &mut self,
         guards: &Guards<'_>,
@@ -123,16 +146,16 @@ impl<'a> Draft<'a> {
         why: Problem,
         being_written: &BTreeSet<Place>,
         tally: &mut Tally,
-    ) -> (CertificateState, Option<Reason>, Option<Timestamp>) {
+    ) -> Outlook {
         let reason = why.reason;
         match self.when(guards, context, &why) {
             When::Now => {
                 self.issue(guards, context, why);
-                (CertificateState::Pending, Some(reason), None)
+                Outlook::new(CertificateState::Pending, Some(reason))
             }
             When::Trusted(blockers) => {
                 self.wait_for_peers(context, why, blockers, being_written);
-                (CertificateState::Waiting, Some(reason), None)
+                Outlook::new(CertificateState::Waiting, Some(reason))
             }
             When::Window(at) => {
                 let is_renewal = matches!(reason, Reason::Renewing | Reason::RenewRequested);
@@ -144,7 +167,11 @@ impl<'a> Draft<'a> {
                 } else {
                     CertificateState::Waiting
                 };
-                (state, Some(Reason::WaitingForWindow), Some(at))
+                Outlook {
+                    state,
+                    reason: Some(Reason::WaitingForWindow),
+                    opens: Some(at),
+                }
             }
         }
     }
@@ -163,7 +190,7 @@ impl<'a> Draft<'a> {
         }));
     }
 
-    /// What is stored of leaves that cannot be planned is told on, and remembered: whoever stands there stands by it.
+    /// What is stored of leaves that cannot be planned stays in the report: who has the Secret is known from it.
     fn blocked_leaves(&mut self, guards: &Guards<'_>) {
         let unread = Read::Unknown("it was not read".into());
         for leaf in &self.domain.wanted.blocked {
@@ -195,7 +222,7 @@ impl<'a> Draft<'a> {
         }
     }
 
-    /// A leaf that somebody else keeps replacing is no better off when it is issued again and again.
+    /// A leaf that another manager keeps replacing is left alone: issuing it again and again would not mend it.
     fn contest(
         &mut self,
         verdict: Verdict,
@@ -306,7 +333,7 @@ impl<'a> Draft<'a> {
         .collect()
     }
 
-    /// What was last said of a leaf.
+    /// The earlier report of a leaf.
     fn told_of(&self, leaf: &DesiredLeaf) -> Option<&CertificateStatus> {
         let target = leaf.target.to_string();
         let mut entries = self.previous()?.certificates.iter();
@@ -353,7 +380,7 @@ fn serves_until(context: &LeafContext<'_>, reason: Reason) -> Option<Timestamp> 
     Some(if is_defect(reason) { context.now } else { end })
 }
 
-/// The certificate that is stored serves nobody.
+/// The certificate that is stored does not serve.
 fn is_defect(reason: Reason) -> bool {
     matches!(
         reason,

@@ -46,7 +46,7 @@ pub struct Plan {
     /// When to look again, if nothing happens before.
     pub next_check: Timestamp,
     /// The status must be stored before the first step: it names an anchor for the first time, and what is once handed
-    /// out must never be taken for somebody else's; or it names who is about to be cut off.
+    /// out must never be taken for another's; or it names who is about to be cut off.
     pub persist_status_first: bool,
 }
 
@@ -58,7 +58,7 @@ pub fn plan(domain: &TrustDomain<'_>, observed: &Observed, now: Timestamp) -> Pl
 }
 
 /// What may be done while the status cannot be stored: all but what takes trust away. What is handed out and not remembered
-/// is later taken for somebody else's, so that bundles only grow.
+/// is later taken for another's, so that bundles only grow.
 pub fn without_memory(
     mut domain: TrustDomain<'_>,
     observed: &Observed,
@@ -97,7 +97,7 @@ impl Draft<'_> {
             (None, None, _) => self.without_issuer(),
         }
         for unread in &self.observed.unreadable {
-            let area = if unread.planes {
+            let area = if unread.is_of_planes() {
                 Area::Planes
             } else {
                 Area::Rollouts

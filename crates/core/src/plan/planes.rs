@@ -24,7 +24,7 @@ impl Draft<'_> {
                     let message = format!("writing the clientCA of {}", plane.plane);
                     let progress = Problem::new(Reason::Progressing, message);
                     self.wait(Area::Planes, &plane.plane, progress);
-                    self.steps.push(step);
+                    self.steps.push(Step::WirePlane(step));
                     (false, Some(Reason::Progressing))
                 }
                 Err(problem) => {
@@ -51,7 +51,7 @@ impl Draft<'_> {
     }
 
     /// How a plane is wired, unless it is.
-    fn wire(&mut self, guards: &Guards<'_>, plane: &Plane) -> Result<Option<Step>, Problem> {
+    fn wire(&mut self, guards: &Guards<'_>, plane: &Plane) -> Result<Option<WirePlane>, Problem> {
         let name = &plane.plane;
         let view = &guards.view;
         let anchor = view.ca.anchor();
@@ -76,13 +76,12 @@ impl Draft<'_> {
             // Its agent is served all the same.
             self.warn(Area::Planes, name, stays_by_value(name, anchor, secret));
         }
-        let wired = if by_value {
+        let step = if by_value {
             by_value_of(guards, plane)?
         } else {
             self.by_reference(guards, plane)?
-                .map(|(wiring, drops)| (wiring, drops, Vec::new()))
         };
-        let Some((client_ca, drops, rests_on)) = wired else {
+        let Some(step) = step else {
             return Ok(None);
         };
         self.may_repair(
@@ -92,13 +91,7 @@ impl Draft<'_> {
             plane.manager.clone(),
             plane.changed,
         )?;
-        Ok(Some(Step::WirePlane(WirePlane {
-            plane: name.clone(),
-            resource_version: plane.resource_version.clone(),
-            client_ca,
-            drops,
-            rests_on,
-        })))
+        Ok(Some(step))
     }
 
     /// Whether the plane is this domain's to write.
@@ -137,7 +130,7 @@ impl Draft<'_> {
         &self,
         guards: &Guards<'_>,
         plane: &Plane,
-    ) -> Result<Option<(Wiring, bool)>, Problem> {
+    ) -> Result<Option<WirePlane>, Problem> {
         let name = &plane.plane;
         let Some((field, secret)) = plane.reference_field.zip(self.trust_secret()) else {
             let message = format!(
@@ -153,13 +146,17 @@ impl Draft<'_> {
         if holds.iter().any(|one| !stored.contains(one)) {
             return Err(waits_for(name, &place));
         }
-        let drops = plane.anchors.iter().any(|anchor| !holds.contains(anchor));
-        let wiring = Wiring::Reference {
-            field,
-            secret: secret.object.clone(),
-            holds,
-        };
-        Ok(Some((wiring, drops)))
+        Ok(Some(WirePlane {
+            plane: name.clone(),
+            resource_version: plane.resource_version.clone(),
+            drops: plane.anchors.iter().any(|anchor| !holds.contains(anchor)),
+            rests_on: Vec::new(),
+            client_ca: Wiring::Reference {
+                field,
+                secret: secret.object.clone(),
+                holds,
+            },
+        }))
     }
 
     fn was_wired(&self, plane: &Plane) -> bool {
@@ -205,10 +202,7 @@ impl Draft<'_> {
     }
 }
 
-fn by_value_of(
-    guards: &Guards<'_>,
-    plane: &Plane,
-) -> Result<Option<(Wiring, bool, Vec<MaterialRef>)>, Problem> {
+fn by_value_of(guards: &Guards<'_>, plane: &Plane) -> Result<Option<WirePlane>, Problem> {
     let place = Place::ClientCa(plane.plane.clone());
     let Some(wanted) = guards.wanted(&place) else {
         let message = format!(
@@ -220,15 +214,13 @@ fn by_value_of(
     if same(&plane.anchors, &wanted) {
         return Ok(None);
     }
-    let (drops, rests_on) = (
-        guards.drops(&place, &wanted),
-        guards.rests_on(&place, &wanted),
-    );
-    Ok(Some((
-        Wiring::Value(encode_bundle(&wanted)),
-        drops,
-        rests_on,
-    )))
+    Ok(Some(WirePlane {
+        plane: plane.plane.clone(),
+        resource_version: plane.resource_version.clone(),
+        client_ca: Wiring::Value(encode_bundle(&wanted)),
+        drops: guards.drops(&place, &wanted),
+        rests_on: guards.rests_on(&place, &wanted),
+    }))
 }
 
 fn waits_for(plane: &PlaneRef, place: &Place) -> Problem {

@@ -7,7 +7,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use super::draft::Draft;
 use crate::reason::{Problem, Reason};
 
-/// How long a repair counts when somebody puts a field back.
+/// How long a repair counts when another manager puts a field back.
 const CONTEST_WINDOW: SignedDuration = SignedDuration::from_hours(1);
 /// How often a field is repaired before it is left alone.
 const CONTEST_LIMIT: u32 = 2;

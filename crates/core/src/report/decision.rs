@@ -13,12 +13,12 @@ use crate::model::Observed;
 use crate::plan::{self, Plan, Step, plan};
 use crate::reason::{Problem, Reason};
 
-/// What is to be done, what is to be said, and when to look again.
+/// What is to be done, what is to be told, and when to look again.
 #[derive(Clone, Debug)]
 pub struct Decision {
     /// What to do, in order.
     pub steps: Vec<Step>,
-    /// What to say.
+    /// What to tell.
     pub status: ExternalCAIssuanceStatus,
     /// What has turned, for Events.
     pub events: Vec<Notice>,

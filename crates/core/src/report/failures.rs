@@ -1,4 +1,4 @@
-//! What is said of steps that failed.
+//! What is told of steps that failed.
 
 use std::collections::BTreeSet;
 

@@ -43,7 +43,7 @@ pub fn load(workload: &Workload, material: &MaterialRef, stored: &Read<Material>
     }
 }
 
-/// Somebody else restarted it, or made it anew.
+/// It was restarted by others, or made anew.
 fn restarted_after(workload: &Workload, stored: &Material) -> bool {
     let newest = workload.restarted.max(workload.created);
     stored.changed.is_some_and(|changed| newest > Some(changed))
@@ -67,7 +67,7 @@ fn started_after(workload: &Workload, stored: &Material) -> bool {
 pub enum Side {
     /// It presents the gateway's certificate.
     Gateway,
-    /// Anybody else.
+    /// Any other.
     Peer,
 }
 
@@ -84,7 +84,7 @@ pub struct Consumer<'a> {
 }
 
 impl Consumer<'_> {
-    /// Whether a restart would change what it holds, or prove that it holds what somebody waits for.
+    /// Whether a restart would change what it holds, or prove that it holds what is waited for.
     pub fn is_stale(&self, prove: &BTreeSet<MaterialRef>) -> bool {
         self.loads.iter().any(|(object, load)| match load {
             Load::Stale => true,

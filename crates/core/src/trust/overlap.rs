@@ -8,7 +8,7 @@ use super::evidence::Holders;
 use crate::domain::{DesiredLeaf, Role, TrustDomain};
 use crate::model::{MaterialRef, ObjectRef, Observed, Plane, PlaneRef};
 
-/// Whoever presents a leaf that no workload of a served namespace mounts.
+/// A peer that presents a leaf which no workload of a served namespace mounts.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Peer {
     /// The gateway that a plane's agent is connected to.

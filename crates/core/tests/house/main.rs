@@ -12,7 +12,6 @@ use std::path::{Path, PathBuf};
 use imports::Sources;
 
 #[test]
-#[ignore = "until every file is split"]
 fn files_and_functions_are_short_and_imports_point_one_way() {
     let mut findings = Vec::new();
     for name in ["api", "core", "kubectl-externalca", "operator"] {

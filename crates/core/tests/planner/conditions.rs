@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use external_ca_api::Phase;
 use external_ca_core::Reason;
-use external_ca_core::model::Unread;
+use external_ca_core::model::{ListRef, Unread, WorkloadKind};
 use external_ca_core::plan::Step;
 use external_ca_core::report::{decide, without_memory};
 use serde_json::json;
@@ -63,11 +63,14 @@ fn what_cannot_be_listed_is_named_and_the_issuance_is_not_ready() {
     scene.settle();
     for (unread, kind) in [
         (
-            Unread::planes("the DataPlanes cannot be read"),
+            Unread::list(ListRef::PlaneKinds, "the DataPlanes cannot be read"),
             "PlanesWired",
         ),
         (
-            Unread::workloads("the Deployments cannot be read"),
+            Unread::list(
+                ListRef::workloads(WorkloadKind::Deployment, "a"),
+                "the Deployments cannot be read",
+            ),
             "RolloutsComplete",
         ),
     ] {

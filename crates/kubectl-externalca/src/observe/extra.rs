@@ -174,7 +174,9 @@ impl Reader<'_> {
 
     /// What an object holds, private keys left out.
     async fn data(&mut self, material: &MaterialRef) -> Read<BTreeMap<String, Vec<u8>>> {
-        let ObjectRef { namespace, name } = &material.object;
+        let ObjectRef {
+            namespace, name, ..
+        } = &material.object;
         let found = match material.kind {
             MaterialKind::Secret => {
                 let api: Api<Secret> = Api::namespaced(self.client.clone(), namespace);

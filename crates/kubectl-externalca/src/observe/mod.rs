@@ -13,10 +13,10 @@ use external_ca_api::ExternalCAIssuance;
 use external_ca_core::domain::{ca_secret, desired, namespace};
 use external_ca_core::model::facts;
 use external_ca_core::model::lenient::{Lenient, Undecodable};
-use external_ca_core::model::snapshot::{Needs, Scope, Seen, authority_of_secret, workloads_of};
+use external_ca_core::model::snapshot::{Needs, Scope, Seen, authority_of_secret};
 use external_ca_core::model::{
-    Material, MaterialKind, MaterialRef, ObjectRef, Observed, Plane, Read, Workload, WorkloadKind,
-    WorkloadRef,
+    ListRef, Material, MaterialKind, MaterialRef, ObjectRef, Observed, Plane, Read, Workload,
+    WorkloadKind, WorkloadRef,
 };
 use external_ca_core::x509::{CaChain, CaError, CaPem};
 use futures::{StreamExt, stream};
@@ -66,10 +66,12 @@ impl Gathered {
         let scope = scope.unwrap_or_else(|| touched(issuance, &planes));
         let needs = Needs::of(issuance, planes, &scope);
         let authority = material(client, &needs, &mut seen, &mut notes).await;
-        let lists: BTreeSet<(WorkloadKind, String)> = if is_known {
+        let lists: BTreeSet<ListRef> = if is_known {
             let namespaces = scope.served.iter();
             namespaces
-                .flat_map(|namespace| WorkloadKind::ALL.map(|kind| (kind, namespace.clone())))
+                .flat_map(|namespace| {
+                    WorkloadKind::ALL.map(|kind| ListRef::workloads(kind, namespace))
+                })
                 .collect()
         } else {
             needs.lists.clone()
@@ -248,7 +250,11 @@ fn map<T, U>(read: &Read<T>, facts: impl FnOnce(&T) -> Option<U>) -> Read<U> {
     }
 }
 
-async fn workloads(client: &Client, lists: BTreeSet<(WorkloadKind, String)>, seen: &mut Seen) {
+async fn workloads(client: &Client, lists: BTreeSet<ListRef>, seen: &mut Seen) {
+    let lists = lists.into_iter().filter_map(|list| match list {
+        ListRef::Workloads(_, kind, namespace) => Some((kind, namespace)),
+        _ => None,
+    });
     let results = stream::iter(lists)
         .map(|(kind, namespace)| async move {
             let found = match kind {
@@ -262,7 +268,7 @@ async fn workloads(client: &Client, lists: BTreeSet<(WorkloadKind, String)>, see
                     list::<DaemonSet>(client, kind, &namespace, facts::daemon_set).await
                 }
             };
-            (workloads_of(kind, &namespace), found)
+            (ListRef::workloads(kind, namespace), found)
         })
         .buffer_unordered(READERS);
     for (list, found) in results.collect::<Vec<_>>().await {

@@ -4,11 +4,11 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use external_ca_api::PlaneKind;
-use external_ca_core::model::PlaneRef;
 use external_ca_core::model::discovery::{self, Answers, Ask, ServedKind};
 use external_ca_core::model::facts;
 use external_ca_core::model::lenient::Lenient;
 use external_ca_core::model::snapshot::Seen;
+use external_ca_core::model::{ListRef, PlaneRef};
 use kube::api::{DynamicObject, ListParams};
 use kube::{Api, Client, ResourceExt};
 use serde_json::Value;
@@ -26,7 +26,7 @@ pub async fn read(
         Ok(served) => served,
         Err(error) => {
             let why = format!("the plane kinds cannot be read: {}", api_message(&error));
-            seen.unreadable.insert("the plane kinds".into(), why);
+            seen.unreadable.insert(ListRef::PlaneKinds, why);
             return;
         }
     };
@@ -50,10 +50,7 @@ pub async fn read(
                 }
             }
             Err(error) => {
-                let list = format!(
-                    "the {}s ({})",
-                    served.resource.kind, served.resource.api_version
-                );
+                let list = ListRef::Planes(served.kind, served.resource.api_version.clone());
                 let why = format!("{list} cannot be read: {}", api_message(&error));
                 seen.unreadable.insert(list, why);
             }

@@ -1,5 +1,5 @@
-//! Carries a plan out, round by round: trust, planes, certificates, and the rest. Only in here, and in the report of a turn,
-//! anything is written.
+//! Carries a plan out, round by round: trust, planes, certificates, and the rest. Material, planes and workloads are written
+//! in here only.
 
 mod consume;
 mod generate_ca;
@@ -157,6 +157,7 @@ impl Basis<'_> {
         }
     }
 
+    /// Has one step carried out by the writer of its kind.
     async fn carry_out(self, step: &Step) -> Result<Done, Error> {
         let Self {
             context,
@@ -187,6 +188,7 @@ impl Basis<'_> {
         Ok(Done::Told(told))
     }
 
+    /// Puts what came of a step into the outcome.
     async fn take_in(self, result: Result<Done, Error>, step: Step, outcome: &mut Outcome) {
         if result.as_ref().is_err_and(Error::leaves_doubt) {
             let plane = write::read_in_doubt(&self.context.cluster, &step).await;

@@ -51,7 +51,9 @@ where
         + std::fmt::Debug
         + DeserializeOwned,
 {
-    let ObjectRef { namespace, name } = &step.workload.object;
+    let ObjectRef {
+        namespace, name, ..
+    } = &step.workload.object;
     let annotations = json!({MATERIAL_HASH_ANNOTATION: step.material_hash});
     let spec = json!({"template": {"metadata": {"annotations": annotations}}});
     let api = cluster.api::<K>(namespace);

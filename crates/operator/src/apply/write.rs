@@ -37,7 +37,7 @@ pub fn metadata(
     })
 }
 
-/// Applies a Secret or ConfigMap, and notes what came of it. What did not exist when it was read is not taken from whoever
+/// Applies a Secret or ConfigMap, and notes what came of it. What did not exist when it was read is not taken from the one that
 /// made it meanwhile: that is a conflict, and the object is read again.
 pub async fn apply_object<K: MaterialObject>(
     cluster: &Cluster,

@@ -5,12 +5,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use external_ca_api::PlaneKind;
+use external_ca_core::model::ListRef;
 use external_ca_core::model::discovery::ServedKind;
 use kube::Client;
 use tokio::task::AbortHandle;
 
 use super::plane_kinds::{self, State};
-use super::planes::{Planes, list_name};
+use super::planes::{Planes, list_of};
 use super::store::Store;
 use crate::error::describe;
 
@@ -18,10 +19,6 @@ use crate::error::describe;
 const INTERVAL: Duration = Duration::from_secs(30);
 /// The first pauses after a change are shorter.
 const FIRST: Duration = Duration::from_millis(500);
-/// What is asked, as messages name it.
-const LIST: &str = "the plane kinds";
-/// How the list of a kind that cannot be read begins, as messages name it.
-const HIDDEN: &str = "the kind ";
 
 /// Asks which plane kinds are served, and has them watched.
 pub struct Discovery {
@@ -37,7 +34,7 @@ pub struct Discovery {
 impl Discovery {
     /// Nothing was asked yet: until it is, nothing can be planned.
     pub fn new(client: Client, store: Arc<Store>, planes: Arc<Planes>) -> Self {
-        store.facts().unsynced.insert(LIST.into());
+        store.facts().unsynced.insert(ListRef::PlaneKinds);
         Self {
             client,
             store,
@@ -58,11 +55,13 @@ impl Discovery {
                         // Schemas are published a little later than the kinds they describe.
                         pause = FIRST;
                     }
-                    self.store.update(|facts| facts.list_read(LIST));
+                    self.store
+                        .update(|facts| facts.list_read(&ListRef::PlaneKinds));
                 }
                 Err(error) => {
-                    let why = format!("{LIST} cannot be read: {}", describe(&error));
-                    self.store.update(|facts| facts.list_unreadable(LIST, why));
+                    let list = ListRef::PlaneKinds;
+                    let why = format!("{list} cannot be read: {}", describe(&error));
+                    self.store.update(|facts| facts.list_unreadable(&list, why));
                     if pause == INTERVAL {
                         // A passing fault is over soon.
                         pause = FIRST;
@@ -94,7 +93,7 @@ impl Discovery {
     fn follow(&mut self, state: &State) {
         for (kind, why) in &state.hidden {
             self.store
-                .update(|facts| facts.list_unreadable(&hidden(*kind), why.clone()));
+                .update(|facts| facts.list_unreadable(&ListRef::HiddenKind(*kind), why.clone()));
         }
         for served in &state.kinds {
             let same = |(other, _): &(ServedKind, AbortHandle)| other == served;
@@ -106,13 +105,14 @@ impl Discovery {
             let before = self.running.insert(served.kind, (served.clone(), watch));
             if let Some((old, task)) = before {
                 task.abort();
-                self.store.update(|facts| facts.list_read(&list_name(&old)));
+                self.store.update(|facts| facts.list_read(&list_of(&old)));
             }
         }
         self.end_others(state);
-        let still_hidden = |list: &str| state.hidden.iter().any(|(kind, _)| hidden(*kind) == list);
+        let is_hidden = |kind| state.hidden.iter().any(|(hidden, _)| *hidden == kind);
         self.store.update(|facts| {
-            facts.forget_lists(|list| list.starts_with(HIDDEN) && !still_hidden(list))
+            facts
+                .forget_lists(|list| matches!(list, ListRef::HiddenKind(kind) if !is_hidden(*kind)))
         });
     }
 
@@ -126,14 +126,10 @@ impl Discovery {
                 task.abort();
                 self.store.update(|facts| {
                     facts.keep_planes(|plane| plane.kind != *kind);
-                    facts.list_read(&list_name(served))
+                    facts.list_read(&list_of(served))
                 });
             }
             keep
         });
     }
-}
-
-fn hidden(kind: PlaneKind) -> String {
-    format!("{HIDDEN}{kind:?}")
 }

@@ -7,7 +7,8 @@ use std::sync::Arc;
 use external_ca_api::PlaneKind;
 use external_ca_core::model::snapshot::Seen;
 use external_ca_core::model::{
-    Material, MaterialKind, MaterialRef, ObjectRef, Plane, PlaneRef, Read, Workload, WorkloadRef,
+    ListRef, Material, MaterialKind, MaterialRef, ObjectRef, Plane, PlaneRef, Read, Workload,
+    WorkloadRef,
 };
 use external_ca_core::x509::CaPem;
 use kube::ResourceExt;
@@ -26,7 +27,7 @@ pub struct Facts {
     /// How the served version of a kind spells a Secret reference.
     pub reference_fields: HashMap<PlaneKind, &'static str>,
     /// Lists whose first read is still to come.
-    pub unsynced: BTreeSet<String>,
+    pub unsynced: BTreeSet<ListRef>,
 }
 
 /// Secrets and ConfigMaps.
@@ -267,19 +268,19 @@ impl Facts {
 /// Lists.
 impl Facts {
     /// A list was read to its end.
-    pub fn list_read(&mut self, list: &str) -> bool {
+    pub fn list_read(&mut self, list: &ListRef) -> bool {
         let was_unreadable = self.seen.unreadable.remove(list).is_some();
         self.unsynced.remove(list) | was_unreadable
     }
 
     /// A list could not be read: what it holds is not known.
-    pub fn list_unreadable(&mut self, list: &str, why: String) -> bool {
+    pub fn list_unreadable(&mut self, list: &ListRef, why: String) -> bool {
         self.unsynced.remove(list);
-        self.seen.unreadable.insert(list.to_owned(), why).is_none()
+        self.seen.unreadable.insert(list.clone(), why).is_none()
     }
 
     /// That these lists could not be read matters no longer.
-    pub fn forget_lists(&mut self, unwanted: impl Fn(&str) -> bool) -> bool {
+    pub fn forget_lists(&mut self, unwanted: impl Fn(&ListRef) -> bool) -> bool {
         let before = self.seen.unreadable.len();
         self.seen.unreadable.retain(|list, _| !unwanted(list));
         self.seen.unreadable.len() != before

@@ -6,8 +6,7 @@ use std::sync::Arc;
 
 use external_ca_core::model::facts;
 use external_ca_core::model::lenient::Lenient;
-use external_ca_core::model::snapshot::workloads_of;
-use external_ca_core::model::{ObjectRef, Workload, WorkloadKind, WorkloadRef};
+use external_ca_core::model::{ListRef, ObjectRef, Workload, WorkloadKind, WorkloadRef};
 use k8s_openapi::NamespaceResourceScope;
 use kube::{Api, Client, Resource, ResourceExt};
 use serde::de::DeserializeOwned;
@@ -19,7 +18,7 @@ use super::watch::{List, follow};
 struct Workloads<K> {
     kind: WorkloadKind,
     namespace: String,
-    name: String,
+    list: ListRef,
     facts: fn(&K) -> Option<Workload>,
     store: Arc<Store>,
 }
@@ -65,25 +64,25 @@ fn watch<K>(
         + Send
         + 'static,
 {
-    let name = workloads_of(kind, namespace);
-    store.facts().unsynced.insert(name.clone());
+    let list = ListRef::workloads(kind, namespace);
+    store.facts().unsynced.insert(list.clone());
     let api = Api::namespaced(client.clone(), namespace);
-    let list = Workloads {
+    let workloads = Workloads {
         kind,
         namespace: namespace.to_owned(),
-        name,
+        list,
         facts,
         store: Arc::clone(store),
     };
-    tokio::spawn(follow(api, list, Arc::clone(store)));
+    tokio::spawn(follow(api, workloads, Arc::clone(store)));
 }
 
 impl<K: Resource> List for Workloads<K> {
     type Object = K;
     type Reference = WorkloadRef;
 
-    fn name(&self) -> &str {
-        &self.name
+    fn list(&self) -> &ListRef {
+        &self.list
     }
 
     fn reference(&self, object: &Lenient<K>) -> WorkloadRef {
@@ -115,7 +114,7 @@ impl<K: Resource> List for Workloads<K> {
         };
         self.store.update(|facts| {
             facts.keep_workloads(|known| is_elsewhere(known) || existing.contains(known));
-            facts.list_read(&self.name)
+            facts.list_read(&self.list)
         });
     }
 }

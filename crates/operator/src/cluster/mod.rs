@@ -19,7 +19,7 @@ use external_ca_api::PlaneKind;
 use external_ca_core::model::lenient::Lenient;
 use external_ca_core::model::snapshot::{Needs, Seen};
 use external_ca_core::model::{
-    Material, MaterialKind, MaterialRef, ObjectRef, Plane, PlaneRef, Read, Workload,
+    ListRef, Material, MaterialKind, MaterialRef, ObjectRef, Plane, PlaneRef, Read, Workload,
 };
 use external_ca_core::x509::CaPem;
 use k8s_openapi::NamespaceResourceScope;
@@ -101,11 +101,11 @@ impl Cluster {
         }
     }
 
-    /// The planes that were last seen, or nothing while first lists are under way.
+    /// The planes that were last seen, or nothing while their first lists are under way.
     pub fn planes(&self) -> Option<Vec<Arc<Plane>>> {
         let facts = self.store.facts();
-        let synced = facts.unsynced.is_empty();
-        synced.then(|| facts.seen.planes.values().cloned().collect())
+        let awaited = facts.unsynced.iter().any(ListRef::is_of_planes);
+        (!awaited).then(|| facts.seen.planes.values().cloned().collect())
     }
 
     /// A plane as it was last seen.
@@ -121,7 +121,8 @@ impl Cluster {
     ) -> Option<T> {
         let facts = self.store.facts();
         let is_read = |need: MaterialRef| facts.seen.material.contains_key(&need);
-        let all_read = needs.objects().all(is_read);
+        let all_read =
+            needs.objects().all(is_read) && facts.unsynced.iter().all(|list| !needs.needs(list));
         let secret = needs.authority.as_ref();
         let authority = secret.and_then(|secret| facts.ca_secrets.get(secret));
         all_read.then(|| look(&facts.seen, authority.unwrap_or(&Read::Absent)))

@@ -7,7 +7,7 @@ use external_ca_api::PlaneKind;
 use external_ca_core::model::discovery::ServedKind;
 use external_ca_core::model::facts;
 use external_ca_core::model::lenient::Lenient;
-use external_ca_core::model::{Plane, PlaneRef};
+use external_ca_core::model::{ListRef, Plane, PlaneRef};
 use kube::core::DynamicObject;
 use kube::{Api, Client, ResourceExt};
 use tokio::task::AbortHandle;
@@ -26,16 +26,13 @@ pub struct Planes {
 /// The planes of one kind.
 struct PlaneList {
     kind: PlaneKind,
-    name: String,
+    list: ListRef,
     store: Arc<Store>,
 }
 
-/// The name of the list of a kind, as messages show it.
-pub fn list_name(kind: &ServedKind) -> String {
-    format!(
-        "the {}s ({})",
-        kind.resource.kind, kind.resource.api_version
-    )
+/// The list of a kind, as it is served.
+pub fn list_of(served: &ServedKind) -> ListRef {
+    ListRef::Planes(served.kind, served.resource.api_version.clone())
 }
 
 impl Planes {
@@ -99,15 +96,15 @@ impl Planes {
 
     /// Watches the planes of a kind.
     pub fn watch(&self, served: &ServedKind) -> AbortHandle {
-        let name = list_name(served);
-        self.store.facts().unsynced.insert(name.clone());
+        let list = list_of(served);
+        self.store.facts().unsynced.insert(list.clone());
         let api = Api::all_with(self.client.clone(), &served.resource);
-        let list = PlaneList {
+        let planes = PlaneList {
             kind: served.kind,
-            name,
+            list,
             store: Arc::clone(&self.store),
         };
-        tokio::spawn(follow(api, list, Arc::clone(&self.store))).abort_handle()
+        tokio::spawn(follow(api, planes, Arc::clone(&self.store))).abort_handle()
     }
 
     fn kinds(&self) -> MutexGuard<'_, Vec<ServedKind>> {
@@ -119,8 +116,8 @@ impl List for PlaneList {
     type Object = DynamicObject;
     type Reference = PlaneRef;
 
-    fn name(&self) -> &str {
-        &self.name
+    fn list(&self) -> &ListRef {
+        &self.list
     }
 
     fn reference(&self, object: &Lenient<DynamicObject>) -> PlaneRef {
@@ -152,7 +149,7 @@ impl List for PlaneList {
     fn complete(&self, existing: &BTreeSet<PlaneRef>) {
         self.store.update(|facts| {
             facts.keep_planes(|known| known.kind != self.kind || existing.contains(known));
-            facts.list_read(&self.name)
+            facts.list_read(&self.list)
         });
     }
 }

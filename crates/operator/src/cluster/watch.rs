@@ -1,9 +1,10 @@
 //! How a list is watched, whatever it holds.
 
 use std::collections::BTreeSet;
-use std::fmt::Debug;
+use std::fmt::{Debug, Display};
 use std::sync::Arc;
 
+use external_ca_core::model::ListRef;
 use external_ca_core::model::lenient::Lenient;
 use futures::{StreamExt, TryStreamExt};
 use kube::runtime::WatchStreamExt;
@@ -23,7 +24,7 @@ pub fn small_pages() -> watcher::Config {
 }
 
 /// Why a list cannot be read, where an error tells that.
-pub fn unreadable(list: &str, error: &watcher::Error) -> Option<String> {
+pub fn unreadable(list: impl Display, error: &watcher::Error) -> Option<String> {
     match error {
         watcher::Error::InitialListFailed(error) => {
             Some(format!("{list} cannot be read: {}", describe(error)))
@@ -39,8 +40,8 @@ pub trait List {
     /// How one of them is named.
     type Reference: Ord + Send;
 
-    /// Its name, as messages show it.
-    fn name(&self) -> &str;
+    /// Which list it is.
+    fn list(&self) -> &ListRef;
 
     /// The name of an object.
     fn reference(&self, object: &Lenient<Self::Object>) -> Self::Reference;
@@ -77,10 +78,10 @@ where
             Ok(Some(Event::Delete(object))) => list.deleted(&object),
             Ok(None) => return,
             Err(error) => {
-                let name = list.name();
-                tracing::debug!(error = describe_watch(&error), list = name, "watch");
-                if let Some(why) = unreadable(name, &error) {
-                    store.update(|facts| facts.list_unreadable(name, why));
+                let list = list.list();
+                tracing::debug!(error = describe_watch(&error), %list, "watch");
+                if let Some(why) = unreadable(list, &error) {
+                    store.update(|facts| facts.list_unreadable(list, why));
                 }
             }
         }

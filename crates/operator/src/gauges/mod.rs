@@ -27,7 +27,7 @@ pub struct Issuances(Arc<Mutex<BTreeMap<Key, Entry>>>);
 
 impl Issuances {
     /// From now on this is what is read.
-    pub fn said(&self, issuance: &ExternalCAIssuance, status: Arc<ExternalCAIssuanceStatus>) {
+    pub fn report(&self, issuance: &ExternalCAIssuance, status: Arc<ExternalCAIssuanceStatus>) {
         let entry = Entry {
             status,
             renew_before: renew_before(&issuance.spec),

@@ -62,7 +62,7 @@ pub fn example() -> ExternalCAIssuance {
 }
 
 fn say(issuances: &Issuances, issuance: &ExternalCAIssuance) {
-    issuances.said(issuance, Arc::new(issuance.status.clone().unwrap()));
+    issuances.report(issuance, Arc::new(issuance.status.clone().unwrap()));
 }
 
 fn scrape(issuances: &Issuances) -> String {
@@ -168,7 +168,7 @@ fn a_thousand_leaves_are_a_few_hundred_kilobytes_and_only_while_they_are_read() 
         })
         .collect();
     let status = Arc::new(status.clone());
-    issuances.said(&issuance, Arc::clone(&status));
+    issuances.report(&issuance, Arc::clone(&status));
     assert_eq!(Arc::strong_count(&status), 2, "kept once");
     let bytes = scrape(&issuances).len();
     assert!(bytes < 700_000, "{bytes}");

@@ -1,0 +1,93 @@
+//! Lists: what tells which objects there are, and what it means that one could not be read.
+
+use std::fmt;
+
+use external_ca_api::PlaneKind;
+
+use super::refs::{Cluster, PlaneRef, WorkloadKind, WorkloadRef};
+
+/// A list, or a question that is answered like one.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum ListRef {
+    /// Which plane kinds are served.
+    PlaneKinds,
+    /// A plane kind that exists, and is not served.
+    HiddenKind(PlaneKind),
+    /// The planes of a kind, and the API version that they are read by.
+    Planes(PlaneKind, String),
+    /// The workloads of a kind in a namespace.
+    Workloads(Cluster, WorkloadKind, String),
+}
+
+impl ListRef {
+    /// The workloads of a kind in a namespace of the operator's own cluster.
+    pub fn workloads(kind: WorkloadKind, namespace: impl Into<String>) -> Self {
+        Self::Workloads(Cluster::Local, kind, namespace.into())
+    }
+
+    /// Whether it tells of planes: every trust domain with planes needs it.
+    pub fn is_of_planes(&self) -> bool {
+        match self {
+            Self::PlaneKinds | Self::HiddenKind(_) | Self::Planes(..) => true,
+            Self::Workloads(..) => false,
+        }
+    }
+}
+
+impl fmt::Display for ListRef {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::PlaneKinds => write!(f, "the plane kinds"),
+            Self::HiddenKind(kind) => write!(f, "the {kind:?}s"),
+            Self::Planes(kind, version) => write!(f, "the {kind:?}s ({version})"),
+            Self::Workloads(cluster, kind, namespace) => {
+                write!(f, "the {kind:?}s of the namespace {cluster}{namespace}")
+            }
+        }
+    }
+}
+
+/// What could not be read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Source {
+    /// A list.
+    List(ListRef),
+    /// A plane that does not parse.
+    Plane(PlaneRef),
+    /// A workload that does not parse.
+    Workload(WorkloadRef),
+}
+
+/// A list or an object that could not be read: what it holds is not known.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Unread {
+    /// Which one.
+    pub source: Source,
+    /// Why, naming it.
+    pub why: String,
+}
+
+impl Unread {
+    /// A list.
+    pub fn list(list: ListRef, why: impl Into<String>) -> Self {
+        Self {
+            source: Source::List(list),
+            why: why.into(),
+        }
+    }
+
+    /// Whether it tells of planes, or else of workloads.
+    pub fn is_of_planes(&self) -> bool {
+        match &self.source {
+            Source::List(list) => list.is_of_planes(),
+            Source::Plane(_) => true,
+            Source::Workload(_) => false,
+        }
+    }
+}
+
+impl fmt::Display for Unread {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.why)
+    }
+}
