@@ -6,7 +6,7 @@ use std::sync::Arc;
 use external_ca_api::{AnchorState, AnchorStatus, CertificateState};
 use external_ca_core::domain::{compile, desired};
 use external_ca_core::model::facts::encode_loaded;
-use external_ca_core::model::{Issuer, MaterialKind, Observed, Read, RolloutState};
+use external_ca_core::model::{MaterialKind, Observed, Read, RolloutState};
 use external_ca_core::plan::{IssueLeaf, Restart, Step, WirePlane, Wiring, WriteBundle};
 use external_ca_core::reason::{Problem, Reason};
 use external_ca_core::report::Decision;
@@ -131,7 +131,7 @@ impl Mutant {
 
     /// It does what it should not.
     pub fn spoil(self, observed: &Observed, planned: &mut Decision) {
-        let Issuer::Ready(authority) = &observed.issuer else {
+        let Some(authority) = observed.authority.chain() else {
             return;
         };
         let ours = || vec![authority.anchor().clone()];

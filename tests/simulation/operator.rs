@@ -4,7 +4,7 @@ use std::collections::{BTreeSet, VecDeque};
 
 use external_ca_api::{ExternalCAIssuanceStatus, MANAGER, REPLACES_ANNOTATION};
 use external_ca_core::model::facts::decode_loaded;
-use external_ca_core::model::{Issuer, MaterialKind, MaterialRef, Observed, PlaneRef, Read};
+use external_ca_core::model::{MaterialKind, MaterialRef, Observed, PlaneRef, Read};
 use external_ca_core::plan::{IssueLeaf, Restart, Round, Step, WirePlane, Wiring, WriteBundle};
 use external_ca_core::report::{Decision, decide, without_memory};
 use external_ca_core::trust::Place;
@@ -16,7 +16,7 @@ use crate::cluster::{Cluster, Content, Object, content, trust_secret};
 use crate::digest::Digest;
 use crate::issuer::sign;
 use crate::mutants::Mutant;
-use crate::pki::{ca, name, names};
+use crate::pki::{ca, name, names, signer};
 use crate::rules::{self, Judge};
 use crate::view::View;
 
@@ -405,10 +405,10 @@ impl Operator {
     /// Whether the CA is still what the plan rests on.
     fn still_signs(&mut self, cluster: &Cluster, turn: &Turn) -> bool {
         self.view.authority = cluster.authority;
-        let Issuer::Ready(seen) = &turn.observed.issuer else {
+        let Some(seen) = turn.observed.authority.chain() else {
             return true;
         };
-        ca(cluster.authority).certificate() == seen.certificate()
+        ca(cluster.authority).public_side() == seen
     }
 
     /// Whether the leaves that a drop rests on are stored as they were seen.
@@ -435,8 +435,8 @@ impl Operator {
                 trusted_by,
                 ..
             }),
-            Issuer::Ready(seen),
-        ) = (step, &turn.observed.issuer)
+            Some(seen),
+        ) = (step, turn.observed.authority.chain())
         else {
             return None;
         };
@@ -469,7 +469,7 @@ impl Operator {
         }
         let number = world.cluster.next_serial();
         let trusting = world.mutant == Some(Mutant::TrustsIssuer);
-        let signed = sign(seen, profile, number, turn.now, answer, trusting);
+        let signed = sign(&signer(seen), profile, number, turn.now, answer, trusting);
         let (chain, key) = signed
             .inspect_err(|why| world.cluster.say(|| format!("operator: {target}: {why}")))
             .ok()?;

@@ -3,7 +3,7 @@
 use std::sync::{Arc, OnceLock};
 
 use external_ca_core::x509::{
-    CaProfile, Certificate, CertificateAuthority, PrivateKey, self_signed_ca,
+    CaChain, CaProfile, Certificate, CertificateAuthority, PrivateKey, self_signed_ca,
 };
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::ByteString;
@@ -32,6 +32,12 @@ pub fn ca(index: usize) -> Arc<CertificateAuthority> {
     static ALL: OnceLock<Vec<Arc<CertificateAuthority>>> = OnceLock::new();
     let all = ALL.get_or_init(|| (0..=CAS).map(make_ca).collect());
     Arc::clone(&all[index])
+}
+
+/// What signs, by its public side.
+pub fn signer(seen: &CaChain) -> Arc<CertificateAuthority> {
+    let mut all = (0..=CAS).map(ca);
+    all.find(|ca| **ca.public_side() == *seen).unwrap()
 }
 
 /// An anchor that nobody but people ever has to do with.

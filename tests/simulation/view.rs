@@ -6,8 +6,8 @@ use std::sync::{Arc, OnceLock};
 use external_ca_api::{ExternalCAIssuance, ExternalCAIssuanceStatus};
 use external_ca_core::domain::{desired, trust_secret};
 use external_ca_core::model::{
-    Claims, Issuer, ListRef, MaterialRef, ObjectRef, Observed, Plane, PlaneRef, Read, Unread,
-    Workload, WorkloadKind, WorkloadRef,
+    Authority, AuthorityState, Claims, ListRef, MaterialRef, ObjectRef, Observed, Plane, PlaneRef,
+    Read, Signing, Unread, Workload, WorkloadKind, WorkloadRef,
 };
 use external_ca_core::{Problem, Reason};
 use jiff::Timestamp;
@@ -154,8 +154,10 @@ impl View {
         Observed {
             served: Arc::clone(served()),
             plane_namespaces: Arc::new(["default".to_owned()].into()),
-            issuer: self.issuer(now),
-            generated: None,
+            authority: Authority {
+                state: self.authority_state(now),
+                generated: None,
+            },
             anchor_config_maps: BTreeMap::new(),
             material,
             planes,
@@ -166,13 +168,16 @@ impl View {
         }
     }
 
-    fn issuer(&self, now: Timestamp) -> Issuer {
+    fn authority_state(&self, now: Timestamp) -> AuthorityState {
         let authority = ca(self.authority);
         if now < authority.not_before() {
             let problem = Problem::new(Reason::CANotYetValid, "the CA is not yet valid");
-            return Issuer::Refused(problem);
+            return AuthorityState::Refused(problem);
         }
-        Issuer::Ready(authority)
+        AuthorityState::Ready {
+            chain: Arc::clone(authority.public_side()),
+            signing: Signing::Now,
+        }
     }
 }
 

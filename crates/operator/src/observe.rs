@@ -3,24 +3,35 @@
 use std::sync::Arc;
 
 use external_ca_api::ExternalCAIssuance;
-use external_ca_core::domain::identity;
+use external_ca_core::domain::{ca_secret, identity};
 use external_ca_core::model::Observed;
 use external_ca_core::model::snapshot::Needs;
 use jiff::Timestamp;
 
 use crate::context::Context;
+use crate::issuers::{Issuer, ca_secret_authority};
 
-/// The snapshot, or nothing while first reads are under way.
+/// What a turn rests on.
+pub struct Sight {
+    /// What is decided from: it holds no key.
+    pub observed: Observed,
+    /// What signs, where it can.
+    pub issuer: Option<Issuer>,
+}
+
+/// What stands where, and what signs; nothing while first reads are under way.
 pub fn observe(
     context: &Context,
     issuance: &Arc<ExternalCAIssuance>,
     now: Timestamp,
-) -> Option<Observed> {
+) -> Option<Sight> {
     let (cluster, scope) = (&context.cluster, &context.scope);
     let needs = Needs::of(issuance, cluster.planes()?, scope);
     cluster.want(&identity(issuance), &needs);
-    cluster.seen(&needs, |seen| {
+    cluster.seen(&needs, |seen, pem| {
+        let (state, issuer) = ca_secret_authority(&ca_secret(issuance), pem, now);
         let all = context.issuances.state();
-        seen.observed(issuance, &all, &needs, scope, now)
+        let observed = seen.observed(issuance, &all, &needs, scope, state);
+        Sight { observed, issuer }
     })
 }

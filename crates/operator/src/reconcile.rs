@@ -14,7 +14,7 @@ use kube::runtime::controller::Action;
 
 use crate::apply::{Outcome, apply};
 use crate::context::{Context, Memory};
-use crate::observe::observe;
+use crate::observe::{Sight, observe};
 use crate::report::{STATUS_INTERVAL, StatusWriter, Stored};
 
 /// How long first reads may take before a turn looks whether they are in.
@@ -53,7 +53,7 @@ async fn turn(
     let mut writer = StatusWriter::new(context, cached, &memory.status);
     let issuance = memory.status.latest(cached);
     let now = Timestamp::now();
-    let Some(observed) = observe(context, &issuance, now) else {
+    let Some(Sight { observed, issuer }) = observe(context, &issuance, now) else {
         // The cluster announces it when the last first read is in.
         return FIRST_READS;
     };
@@ -72,7 +72,7 @@ async fn turn(
         decision.steps = without_memory(&observed, now);
     }
     let (steps, mut failures) = admit(memory, decision.steps, started);
-    let outcome = apply(context, &observed, steps, now).await;
+    let outcome = apply(context, &observed, issuer, steps, now).await;
     failures.extend(take_in(context, &issuance, memory, &outcome));
     let earlier = issuance.status.as_ref();
     let failed = with_failures(&mut decision.status, &failures, earlier, now);

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::installation::Installation;
 use crate::model::ObjectRef;
-use crate::x509::{Certificate, CertificateAuthority};
+use crate::x509::{CaChain, Certificate};
 
 /// The CA Secret of OpenChoreo's guide.
 const GUIDE_CA: &str = "cluster-gateway-external-ca";
@@ -27,13 +27,13 @@ impl Installation {
             }
             return GUIDE_CA.into();
         }
-        let signed = |ca: &CertificateAuthority| {
+        let signed = |ca: &CaChain| {
             let mine = leaves
                 .iter()
                 .filter(|(_, leaf)| leaf.signed_by(ca.certificate()));
             mine.count()
         };
-        let mut candidates: Vec<&(ObjectRef, Arc<CertificateAuthority>)> = self
+        let mut candidates: Vec<&(ObjectRef, Arc<CaChain>)> = self
             .authorities
             .iter()
             .filter(|(_, ca)| signed(ca) > 0)

@@ -8,15 +8,15 @@ use crate::domain::plane_type;
 use crate::model::{
     Leaf, Material, MaterialKind, MaterialRef, ObjectRef, Plane, Read, Workload, WorkloadRef,
 };
-use crate::x509::{Certificate, CertificateAuthority};
+use crate::x509::{CaChain, Certificate};
 
 /// What exists.
 #[derive(Clone, Debug, Default)]
 pub struct Installation {
     /// The control plane's namespace.
     pub namespace: String,
-    /// The CAs with their keys that stand in Secrets of that namespace.
-    pub authorities: Vec<(ObjectRef, Arc<CertificateAuthority>)>,
+    /// The CAs whose keys stand in Secrets of that namespace.
+    pub authorities: Vec<(ObjectRef, Arc<CaChain>)>,
     /// What workloads mount.
     pub material: BTreeMap<MaterialRef, Arc<Read<Material>>>,
     /// Every plane resource.

@@ -61,7 +61,7 @@ impl<'a> Case<'a> {
 
     /// The CA that signs, where it can.
     pub(super) fn ca(&self) -> Option<&'a CaChain> {
-        self.observed.issuer.chain()
+        self.observed.authority.chain().map(AsRef::as_ref)
     }
 
     /// Whether an operator is at work, which brings what is merely outstanding.

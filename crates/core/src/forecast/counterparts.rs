@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use external_ca_api::{AdditionalAnchor, ExternalCAIssuanceStatus};
 
-use crate::model::{Issuer, Leaf, Material, Observed, Read};
+use crate::model::{AuthorityState, Leaf, Material, Observed, Read, Signing};
 use crate::plan::{Step, WirePlane, Wiring};
 use crate::x509::{Certificate, MintError, StandIn, encode_bundle, parse_bundle};
 
@@ -44,12 +44,15 @@ pub(super) fn replace(observed: &mut Observed, stand_in: &StandIn) -> Result<(),
             *text = encode_bundle(&all(&parse_bundle(text.as_bytes()).certificates)?);
         }
     }
-    let anchors = observed.issuer.chain().map(|real| real.anchor().clone());
+    let anchors = observed.authority.chain().map(|real| real.anchor().clone());
     if let (Some(real), Some(status)) = (anchors, &mut issuance.status) {
         let counterpart = stand_in.replace(&real)?;
         rename(status, &real, &counterpart);
     }
-    observed.issuer = Issuer::Ready(Arc::clone(stand_in.authority()));
+    observed.authority.state = AuthorityState::Ready {
+        chain: Arc::clone(stand_in.authority().public_side()),
+        signing: Signing::Now,
+    };
     Ok(())
 }
 

@@ -4,6 +4,8 @@
 mod counterparts;
 mod world;
 
+use std::sync::Arc;
+
 use external_ca_api::ExternalCAIssuanceStatus;
 use jiff::Timestamp;
 
@@ -56,8 +58,10 @@ pub struct Forecast {
 
 /// Forecasts. Fails where a CA's certificate cannot be stood in for.
 pub fn forecast(observed: &Observed, now: Timestamp) -> Result<Forecast, MintError> {
-    let stand_in = observed.issuer.chain().map(StandIn::of).transpose()?;
-    let mut world = World::new(observed.clone(), now);
+    let authority = observed.authority.chain();
+    let stand_in = authority.map(|real| StandIn::of(real)).transpose()?;
+    let signer = stand_in.as_ref().map(|one| Arc::clone(one.authority()));
+    let mut world = World::new(observed.clone(), signer, now);
     if let Some(stand_in) = &stand_in {
         replace(&mut world.observed, stand_in)?;
     }

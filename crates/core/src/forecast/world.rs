@@ -12,8 +12,8 @@ use jiff::{SignedDuration, Timestamp};
 use crate::domain::{generated_ca_profile, identity};
 use crate::model::facts::{decode_loaded, hash};
 use crate::model::{
-    GeneratedCa, Issuer, Leaf, Material, MaterialKind, MaterialRef, ObjectRef, Observed, PlaneRef,
-    Read, RolloutState, Workload, WorkloadRef,
+    Authority, AuthorityState, GeneratedCa, Leaf, Material, MaterialKind, MaterialRef, ObjectRef,
+    Observed, PlaneRef, Read, RolloutState, Signing, Workload, WorkloadRef,
 };
 use crate::plan::{Step, Wiring};
 use crate::report::Decision;
@@ -28,6 +28,8 @@ type Marks = BTreeMap<&'static str, String>;
 pub(super) struct World {
     pub(super) observed: Observed,
     pub(super) now: Timestamp,
+    /// What signs in here: a stand-in, or a CA that was made in here. The snapshot holds its public side.
+    signer: Option<Arc<CertificateAuthority>>,
     /// How much was made: resource versions and serial numbers.
     made: u64,
     /// One for each kind; no process uses them.
@@ -36,10 +38,15 @@ pub(super) struct World {
 
 impl World {
     /// The snapshot as it is.
-    pub(super) fn new(observed: Observed, now: Timestamp) -> Self {
+    pub(super) fn new(
+        observed: Observed,
+        signer: Option<Arc<CertificateAuthority>>,
+        now: Timestamp,
+    ) -> Self {
         Self {
             observed,
             now,
+            signer,
             made: 0,
             keys: BTreeMap::new(),
         }
@@ -118,11 +125,17 @@ impl World {
         )?;
         // A CA of its own next time.
         self.keys.clear();
-        self.observed.issuer = Issuer::Ready(Arc::new(authority));
-        self.observed.generated = Some(GeneratedCa {
-            resource_version: self.version(),
-            request: marks.get(RENEWAL_ANNOTATION).cloned(),
-        });
+        self.observed.authority = Authority {
+            state: AuthorityState::Ready {
+                chain: Arc::clone(authority.public_side()),
+                signing: Signing::Now,
+            },
+            generated: Some(GeneratedCa {
+                resource_version: self.version(),
+                request: marks.get(RENEWAL_ANNOTATION).cloned(),
+            }),
+        };
+        self.signer = Some(Arc::new(authority));
         Ok(())
     }
 
@@ -176,7 +189,7 @@ impl World {
         profile: &LeafProfile,
         marks: &Marks,
     ) -> Result<(), MintError> {
-        let Issuer::Ready(authority) = self.observed.issuer.clone() else {
+        let Some(authority) = self.signer.clone() else {
             return Ok(());
         };
         let key = self.key(profile.key)?;

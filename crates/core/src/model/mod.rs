@@ -1,5 +1,6 @@
 //! What is: objects with the facts that decisions rest on, and the snapshot of one issuance.
 
+mod authority;
 pub mod discovery;
 pub mod facts;
 pub mod lenient;
@@ -8,6 +9,7 @@ mod observed;
 mod refs;
 pub mod snapshot;
 
+pub use authority::{Authority, AuthorityState, GeneratedCa, Signing};
 pub use list::{ListRef, Source, Unread};
 pub use observed::*;
 pub use refs::*;

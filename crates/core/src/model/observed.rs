@@ -6,10 +6,10 @@ use std::sync::Arc;
 use external_ca_api::ExternalCAIssuance;
 use jiff::Timestamp;
 
+use super::authority::Authority;
 use super::list::Unread;
 use super::refs::{MaterialRef, ObjectRef, PlaneRef, WorkloadRef};
-use crate::reason::Problem;
-use crate::x509::{CaChain, Certificate, CertificateAuthority};
+use crate::x509::Certificate;
 
 /// What is known of an object.
 #[derive(Clone, Debug, PartialEq)]
@@ -88,39 +88,6 @@ pub enum Leaf {
         /// Whether `tls.key` is its key.
         key_matches: bool,
     },
-}
-
-/// What signs.
-#[derive(Clone, Debug)]
-pub enum Issuer {
-    /// It can sign.
-    Ready(Arc<CertificateAuthority>),
-    /// Its key is not at hand: enough to plan with.
-    Keyless(Arc<CaChain>),
-    /// The CA Secret does not exist.
-    Absent,
-    /// It cannot be used.
-    Refused(Problem),
-}
-
-impl Issuer {
-    /// The CA's certificates, where it can be used.
-    pub fn chain(&self) -> Option<&CaChain> {
-        match self {
-            Self::Ready(authority) => Some(authority),
-            Self::Keyless(chain) => Some(chain),
-            Self::Absent | Self::Refused(_) => None,
-        }
-    }
-}
-
-/// The CA Secret, where the operator made it for this issuance.
-#[derive(Clone, Debug, PartialEq)]
-pub struct GeneratedCa {
-    /// As it was seen.
-    pub resource_version: String,
-    /// The request for a rotation that it was made for, as its annotation says.
-    pub request: Option<String>,
 }
 
 /// A plane resource.
@@ -207,9 +174,7 @@ pub struct Observed {
     /// Further namespaces whose plane resources may be wired.
     pub plane_namespaces: Arc<BTreeSet<String>>,
     /// What signs.
-    pub issuer: Issuer,
-    /// Whether the operator made its CA.
-    pub generated: Option<GeneratedCa>,
+    pub authority: Authority,
     /// The anchors of each ConfigMap under `trust.additionalAnchors`, by the ConfigMap's name.
     pub anchor_config_maps: BTreeMap<(String, String), Read<Vec<Certificate>>>,
     /// Secrets and ConfigMaps that the issuance has to do with.

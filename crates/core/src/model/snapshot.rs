@@ -5,56 +5,21 @@ use std::sync::Arc;
 
 use external_ca_api::{ClientCa, ExternalCAIssuance, MANAGER};
 use jiff::Timestamp;
-use k8s_openapi::api::core::v1::Secret;
-use zeroize::Zeroizing;
 
 use crate::domain::{ca_secret, desired, identity, namespace, trust_secret};
 use crate::model::{
-    Claims, GeneratedCa, Issuer, Leaf, ListRef, Material, MaterialKind, MaterialRef, ObjectRef,
-    Observed, Plane, PlaneRef, Read, Source, Unread, Workload, WorkloadKind, WorkloadRef,
-    may_write,
+    Authority, AuthorityState, Claims, GeneratedCa, Leaf, ListRef, Material, MaterialKind,
+    MaterialRef, ObjectRef, Observed, Plane, PlaneRef, Read, Signing, Source, Unread, Workload,
+    WorkloadKind, WorkloadRef, may_write,
 };
 use crate::reason::{Problem, Reason};
-use crate::x509::{CaChain, CaError, Certificate, CertificateAuthority};
-
-/// The PEM of a CA Secret. Wiped when dropped.
-#[derive(Clone, PartialEq)]
-pub struct CaPem {
-    /// `tls.crt`.
-    pub certificate: Vec<u8>,
-    /// `tls.key`.
-    pub key: Zeroizing<Vec<u8>>,
-    /// `ca.crt`.
-    pub root: Option<Vec<u8>>,
-}
-
-impl CaPem {
-    /// What a CA Secret holds.
-    pub fn of(secret: &Secret) -> Self {
-        let data = |key: &str| {
-            let data = secret.data.as_ref()?;
-            data.get(key).map(|bytes| bytes.0.clone())
-        };
-        Self {
-            certificate: data("tls.crt").unwrap_or_default(),
-            key: Zeroizing::new(data("tls.key").unwrap_or_default()),
-            root: data("ca.crt"),
-        }
-    }
-
-    /// The CA, where verifiers would accept it.
-    pub fn authority(&self, now: Timestamp) -> Result<CertificateAuthority, CaError> {
-        CertificateAuthority::from_pem(&self.certificate, &self.key, self.root.as_deref(), now)
-    }
-}
+use crate::x509::{CaChain, CaError, Certificate};
 
 /// What was seen, by object.
 #[derive(Default)]
 pub struct Seen {
     /// Secrets and ConfigMaps that issuances have to do with.
     pub material: HashMap<MaterialRef, Arc<Read<Material>>>,
-    /// CA Secrets.
-    pub authorities: HashMap<ObjectRef, Read<Arc<CaPem>>>,
     /// Keys of ConfigMaps with additional anchors.
     pub anchors: HashMap<(ObjectRef, String), Read<Vec<Certificate>>>,
     /// Plane resources.
@@ -180,37 +145,36 @@ impl Seen {
         lists.chain(workloads).chain(planes).collect()
     }
 
-    /// The snapshot of an issuance, once all that it needs was seen. `others` are all issuances.
+    /// The snapshot of an issuance, once all that it needs was seen. `others` are all issuances, `authority` is the state of
+    /// what it names to sign.
     pub fn observed(
         &self,
         issuance: &Arc<ExternalCAIssuance>,
         others: &[Arc<ExternalCAIssuance>],
         needs: &Needs,
         scope: &Scope,
-        now: Timestamp,
+        authority: AuthorityState,
     ) -> Observed {
         let home = namespace(issuance);
-        let authority = ca_secret(issuance);
-        let issuer = match needs.authority {
-            Some(_) => issuer(self.authorities.get(&authority), &authority, now),
+        let state = match needs.authority {
+            Some(_) => authority,
             None => {
                 let message = format!(
                     "the operator is not told to serve the namespace {home}; add it to the chart's namespaces.serve"
                 );
-                Issuer::Refused(Problem::new(Reason::NamespaceNotServed, message))
+                AuthorityState::Refused(Problem::new(Reason::NamespaceNotServed, message))
             }
         };
         let generated = self.material.get(&MaterialRef {
             kind: MaterialKind::Secret,
-            object: authority,
+            object: ca_secret(issuance),
         });
         let generated = generated.and_then(|read| generated_ca(read.found()?, &identity(issuance)));
         Observed {
             issuance: Arc::clone(issuance),
             served: Arc::clone(&scope.served),
             plane_namespaces: Arc::clone(&scope.plane_namespaces),
-            issuer,
-            generated,
+            authority: Authority { state, generated },
             anchor_config_maps: needs
                 .anchors
                 .iter()
@@ -244,20 +208,25 @@ fn generated_ca(stored: &Material, issuance: &str) -> Option<GeneratedCa> {
     })
 }
 
-fn issuer(pem: Option<&Read<Arc<CaPem>>>, secret: &ObjectRef, now: Timestamp) -> Issuer {
-    match pem {
-        None | Some(Read::Absent) => Issuer::Absent,
-        Some(Read::Unknown(why)) => Issuer::Refused(Problem::new(
+/// The state of an authority whose key stands in a Secret: its certificates and the key were looked at together.
+pub fn authority_of_secret(
+    secret: &ObjectRef,
+    read: Read<Result<Arc<CaChain>, CaError>>,
+) -> AuthorityState {
+    match read {
+        Read::Absent => AuthorityState::Absent,
+        Read::Unknown(why) => AuthorityState::Refused(Problem::new(
             Reason::CASecretUnreadable,
             format!("the CA Secret {secret}: {why}"),
         )),
-        Some(Read::Found(pem)) => match pem.authority(now) {
-            Ok(authority) => Issuer::Ready(Arc::new(authority)),
-            Err(error) => Issuer::Refused(Problem::new(
-                Reason::from(&error),
-                format!("the CA Secret {secret}: {error}"),
-            )),
+        Read::Found(Ok(chain)) => AuthorityState::Ready {
+            chain,
+            signing: Signing::Now,
         },
+        Read::Found(Err(error)) => AuthorityState::Refused(Problem::new(
+            Reason::from(&error),
+            format!("the CA Secret {secret}: {error}"),
+        )),
     }
 }
 

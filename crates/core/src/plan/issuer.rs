@@ -121,7 +121,7 @@ impl Draft<'_> {
     pub(super) fn next_ca(&mut self, ca: &CaChain, retiring: &[Certificate]) {
         let target = self.domain.authority.secret.clone();
         let asked = self.domain.requests.rotate.clone();
-        let generated = self.observed.generated.as_ref();
+        let generated = self.observed.authority.generated.as_ref();
         let Some(generated) = generated.filter(|_| self.domain.authority.generate) else {
             if asked.is_some() {
                 let message = format!(

@@ -26,7 +26,7 @@ use draft::{Draft, RETRY};
 
 use crate::domain::TrustDomain;
 use crate::finding::{Area, Finding};
-use crate::model::{Issuer, Observed};
+use crate::model::{AuthorityState, Observed};
 use crate::reason::{Problem, Reason};
 use crate::trust::evidence::consumers;
 use crate::trust::{Blocker, Guards, Memory, View};
@@ -79,8 +79,8 @@ impl Draft<'_> {
             self.problem(Area::Certificates, object, problem.clone());
         }
         let additional = self.additional_anchors();
-        let issuer = &self.observed.issuer;
-        match (&self.domain.defect, issuer.chain(), issuer) {
+        let authority = &self.observed.authority;
+        match (&self.domain.defect, authority.chain(), &authority.state) {
             // Which planes are meant is not known, nor what they trust.
             (Some(problem), ..) => {
                 self.problem(Area::Planes, self.owner(), problem.clone());
@@ -93,7 +93,7 @@ impl Draft<'_> {
                     self.with_authority(View::new(domain, observed, ca, additional, now), ca);
                 }
             },
-            (None, None, Issuer::Refused(problem)) => self.refuse(problem.clone()),
+            (None, None, AuthorityState::Refused(problem)) => self.refuse(problem.clone()),
             (None, None, _) => self.without_issuer(),
         }
         for unread in &self.observed.unreadable {

@@ -1,6 +1,7 @@
 //! A CA that can sign.
 
 use std::fmt;
+use std::sync::Arc;
 
 use jiff::Timestamp;
 
@@ -13,7 +14,7 @@ use super::key_algorithm::KeyAlgorithm;
 /// A CA that can sign: its key and its public side.
 pub struct CertificateAuthority {
     key: PrivateKey,
-    chain: CaChain,
+    chain: Arc<CaChain>,
 }
 
 impl CertificateAuthority {
@@ -50,12 +51,18 @@ impl CertificateAuthority {
         // Several have the same key where a CA was renewed or cross-signed: the first that is sound.
         let candidates = presented.iter().filter(|candidate| key.matches(candidate));
         let chain = CaChain::sound(candidates, &pool, now)?.ok_or(CaError::KeyMismatch)?;
-        Ok(Self { key, chain })
+        Ok(Self::new(key, chain))
     }
 
     /// Its parts together. The key must be that of the chain's issuing certificate.
     pub(super) fn new(key: PrivateKey, chain: CaChain) -> Self {
+        let chain = Arc::new(chain);
         Self { key, chain }
+    }
+
+    /// Its public side, for who has nothing to do with its key.
+    pub fn public_side(&self) -> &Arc<CaChain> {
+        &self.chain
     }
 
     /// The kind of its key.

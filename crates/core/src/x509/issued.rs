@@ -2,7 +2,6 @@
 
 use jiff::Timestamp;
 
-use super::ca::CertificateAuthority;
 use super::certificate::Certificate;
 use super::key::PrivateKey;
 use super::profile::LeafProfile;
@@ -15,17 +14,18 @@ pub enum IssuedError {
     /// It is not what was asked for.
     #[error("the certificate that the issuer returned is not what was asked for ({0})")]
     Profile(&'static str),
-    /// It does not verify against the CA.
+    /// It does not verify against the CA's anchor.
     #[error("the certificate that the issuer returned does not verify ({0})")]
     Chain(#[from] VerifyError),
 }
 
-/// Compares what came back with what was asked (an issuer may clamp, drop or add), and verifies it against the CA.
+/// Compares what came back with what was asked (an issuer may clamp, drop or add), and verifies it against the
+/// anchors that its verifiers trust.
 pub fn check_issued(
     chain: &[Certificate],
     key: &PrivateKey,
     profile: &LeafProfile,
-    ca: &CertificateAuthority,
+    anchors: &[Certificate],
     now: Timestamp,
 ) -> Result<(), IssuedError> {
     let Some(leaf) = chain.first() else {
@@ -47,5 +47,5 @@ pub fn check_issued(
     if let Some((_, difference)) = checks.into_iter().find(|(holds, _)| !holds) {
         return Err(IssuedError::Profile(difference));
     }
-    Ok(verify(chain, &[ca.anchor().clone()], profile.usages, now)?)
+    Ok(verify(chain, anchors, profile.usages, now)?)
 }

@@ -4,6 +4,7 @@
 mod circles;
 mod code;
 mod imports;
+mod keyless;
 mod length;
 
 use std::path::{Path, PathBuf};
@@ -23,6 +24,14 @@ fn files_and_functions_are_short_and_imports_point_one_way() {
         findings.extend(circles::circles(&directory, &sources));
     }
     assert!(findings.is_empty(), "\n{}\n", findings.join("\n"));
+}
+
+#[test]
+fn no_key_reaches_a_snapshot() {
+    let sources = sources("core");
+    let models = sources.keys().filter(|path| path.starts_with("model/"));
+    assert!(models.count() > 5, "crates/core/src/model was not found");
+    assert_eq!(keyless::mentions(&sources), [""; 0]);
 }
 
 fn sources(name: &str) -> Sources {

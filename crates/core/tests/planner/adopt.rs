@@ -1,5 +1,7 @@
 //! What `kubectl externalca adopt` says where there is little to take over.
 
+use std::sync::Arc;
+
 use external_ca_core::adopt::{Installation, adopt};
 use external_ca_core::model::ObjectRef;
 
@@ -19,7 +21,10 @@ fn where_no_certificate_exists_the_ca_of_the_guide_is_taken() {
             .filter(|note| note.contains("CA"))
             .collect::<Vec<_>>()
     };
-    let stored = |name: &str| (ObjectRef::new(HOME, name), ca(0));
+    let stored = |name: &str| {
+        let public_side = Arc::clone(ca(0).public_side());
+        (ObjectRef::new(HOME, name), public_side)
+    };
     assert_eq!(notes(vec![stored("cluster-gateway-external-ca")]), [""; 0]);
 
     let missing = notes(vec![stored("another")]);

@@ -4,12 +4,12 @@ use std::collections::BTreeSet;
 
 use external_ca_api::Phase;
 use external_ca_core::Reason;
-use external_ca_core::model::{Issuer, ListRef, Unread, WorkloadKind};
+use external_ca_core::model::{ListRef, Unread, WorkloadKind};
 use external_ca_core::plan::Step;
 use external_ca_core::report::{decide, without_memory};
 use serde_json::json;
 
-use super::pieces::{DATA, ca, config_map_ref, days, gateway};
+use super::pieces::{DATA, Issuer, ca, config_map_ref, days, gateway};
 use super::scene::{Scene, condition};
 
 #[test]

@@ -1,12 +1,12 @@
 //! Who has a Secret that several want, and what still counts of leaves that cannot be planned.
 
 use external_ca_api::Phase;
-use external_ca_core::model::{Issuer, Leaf};
+use external_ca_core::model::Leaf;
 use external_ca_core::plan::Step;
 use jiff::SignedDuration;
 use serde_json::json;
 
-use super::pieces::{DATA, agent, ca, config_map_ref, days, gateway, plane};
+use super::pieces::{DATA, Issuer, agent, ca, config_map_ref, days, gateway, plane};
 use super::scene::{Scene, condition};
 
 fn issues(planned: &external_ca_core::report::Decision) -> Vec<String> {

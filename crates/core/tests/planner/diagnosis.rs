@@ -8,7 +8,7 @@ use external_ca_core::diagnosis::{
     OperatorState, Severity, WorkloadDetail, connection, diagnose,
 };
 use external_ca_core::model::{
-    Issuer, Leaf, Material, MaterialRef, ObjectRef, Plane, Read, RolloutState, Unread,
+    Leaf, Material, MaterialRef, ObjectRef, Plane, Read, RolloutState, Unread,
 };
 use external_ca_core::x509::{
     CaProfile, CertificateAuthority, KeyAlgorithm, LeafProfile, Usages, generate, parse_bundle,
@@ -17,7 +17,9 @@ use external_ca_core::x509::{
 use jiff::{SignedDuration, Timestamp};
 use serde_json::json;
 
-use super::pieces::{DATA, HOME, agent, ca, config_map_ref, days, gateway, secret_ref, start};
+use super::pieces::{
+    DATA, HOME, Issuer, agent, ca, config_map_ref, days, gateway, secret_ref, start,
+};
 use super::scene::Scene;
 
 /// Everything as an operator leaves it, and what else the doctor reads of it.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use external_ca_api::{Phase, RENEW_ANNOTATION};
 use external_ca_core::forecast::{Forecast, forecast};
-use external_ca_core::model::{Issuer, Leaf};
+use external_ca_core::model::Leaf;
 use external_ca_core::plan::{Round, Step};
 use external_ca_core::x509::{CaChain, Certificate, CertificateAuthority, StandIn, Usages, verify};
 use jiff::Timestamp;
@@ -13,7 +13,7 @@ use serde_json::json;
 
 use super::issuer::with_generated_ca;
 use super::pieces::{
-    DATA, agent, ca, config_map_ref, days, gateway, plane, secret_ref, start, workload,
+    DATA, Issuer, agent, ca, config_map_ref, days, gateway, plane, secret_ref, start, workload,
 };
 use super::scene::Scene;
 

@@ -2,11 +2,10 @@
 
 use external_ca_api::Phase;
 use external_ca_core::Reason;
-use external_ca_core::model::Issuer;
 use external_ca_core::plan::{IssueLeaf, Step};
 use serde_json::json;
 
-use super::pieces::{DATA, HOME, agent, ca, config_map_ref, gateway, secret_ref};
+use super::pieces::{DATA, HOME, Issuer, agent, ca, config_map_ref, gateway, secret_ref};
 use super::scene::{Scene, condition};
 
 #[test]

@@ -3,13 +3,12 @@
 use std::collections::BTreeMap;
 
 use external_ca_api::Phase;
-use external_ca_core::model::Issuer;
 use external_ca_core::plan::{Consume, GenerateCa, Step};
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use serde_json::json;
 
-use super::pieces::{ca, constrained, days, generated, start};
+use super::pieces::{Issuer, ca, constrained, days, generated, start};
 use super::scene::{Scene, condition};
 
 #[test]

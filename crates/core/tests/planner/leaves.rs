@@ -3,13 +3,12 @@
 use std::collections::BTreeMap;
 
 use external_ca_api::RENEW_ANNOTATION;
-use external_ca_core::model::Issuer;
 use external_ca_core::plan::{Consume, Step};
 use external_ca_core::report::{Decision, decide};
 use jiff::{SignedDuration, Timestamp};
 use serde_json::json;
 
-use super::pieces::{agent, days, ending, gateway, plane};
+use super::pieces::{Issuer, agent, days, ending, gateway, plane};
 use super::scene::{Scene, condition};
 
 #[test]

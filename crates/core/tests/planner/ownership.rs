@@ -4,14 +4,14 @@ use std::sync::Arc;
 
 use external_ca_api::{ExternalCAIssuance, Phase};
 use external_ca_core::Reason;
-use external_ca_core::model::snapshot::{CaPem, Needs, Scope, Seen};
-use external_ca_core::model::{Issuer, Leaf, Material, Read};
+use external_ca_core::model::snapshot::{Needs, Scope, Seen};
+use external_ca_core::model::{Leaf, Material, Read};
 use external_ca_core::plan::Step;
 use external_ca_core::x509::{LeafProfile, San};
 use jiff::SignedDuration;
 use serde_json::json;
 
-use super::pieces::{DATA, HOME, agent, blank, ca, config_map_ref, days, gateway, leaf_key, start};
+use super::pieces::{DATA, HOME, Issuer, agent, blank, ca, config_map_ref, days, gateway, start};
 use super::scene::{Scene, condition};
 
 #[test]
@@ -276,19 +276,12 @@ fn a_ca_secret_is_claimed_by_its_issuance_whatever_their_ages() {
     let refused = |issuance: &Arc<ExternalCAIssuance>, other: Arc<ExternalCAIssuance>| {
         let needs = Needs::of(issuance, Vec::new(), &scope);
         let mut seen = Seen::default();
-        let pem = CaPem {
-            certificate: ca(0).certificate().to_pem().into_bytes(),
-            key: leaf_key().to_pem().as_bytes().to_vec().into(),
-            root: None,
-        };
         for need in needs.objects() {
             seen.material.insert(need, Arc::new(Read::Absent));
         }
-        seen.authorities
-            .insert(needs.authority.clone().unwrap(), Read::Found(Arc::new(pem)));
         let now = start() + days(1);
-        let mut observed = seen.observed(issuance, &[other], &needs, &scope, now);
-        observed.issuer = Issuer::Ready(ca(0));
+        let authority = Issuer::Ready(ca(0)).state();
+        let observed = seen.observed(issuance, &[other], &needs, &scope, authority);
         let planned = external_ca_core::report::decide(&observed, now);
         let written = planned
             .steps

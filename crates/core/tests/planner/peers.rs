@@ -1,10 +1,11 @@
 //! Whom a move to another CA waits for, seen or unseen.
 
 use external_ca_api::{CertificateState, Phase};
-use external_ca_core::model::Issuer;
 use serde_json::json;
 
-use super::pieces::{DATA, agent, ca, config_map_ref, days, gateway, plane, start, workload};
+use super::pieces::{
+    DATA, Issuer, agent, ca, config_map_ref, days, gateway, plane, start, workload,
+};
 use super::scene::{Scene, condition};
 
 #[test]

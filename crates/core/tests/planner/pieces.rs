@@ -5,11 +5,11 @@ use std::sync::{Arc, OnceLock};
 
 use external_ca_api::PlaneKind;
 use external_ca_core::model::{
-    GeneratedCa, Leaf, Material, MaterialKind, MaterialRef, ObjectRef, Plane, PlaneRef,
-    RolloutState, Workload, WorkloadKind, WorkloadRef,
+    AuthorityState, GeneratedCa, Leaf, Material, MaterialKind, MaterialRef, ObjectRef, Plane,
+    PlaneRef, RolloutState, Signing, Workload, WorkloadKind, WorkloadRef,
 };
 use external_ca_core::x509::{
-    CaProfile, CertificateAuthority, KeyAlgorithm, PrivateKey, generate, self_signed_ca,
+    CaChain, CaProfile, CertificateAuthority, KeyAlgorithm, PrivateKey, generate, self_signed_ca,
 };
 use jiff::{SignedDuration, Timestamp};
 
@@ -22,6 +22,26 @@ pub fn start() -> Timestamp {
 
 pub fn days(days: i64) -> SignedDuration {
     SignedDuration::from_hours(24 * days)
+}
+
+/// A scene's CA. Its key is the scene's: the snapshot has the public side.
+#[derive(Clone)]
+pub enum Issuer {
+    Ready(Arc<CertificateAuthority>),
+    Keyless(Arc<CaChain>),
+    Absent,
+}
+
+impl Issuer {
+    pub fn state(&self) -> AuthorityState {
+        let (chain, signing) = match self {
+            Self::Ready(authority) => (authority.public_side(), Signing::Now),
+            Self::Keyless(chain) => (chain, Signing::Elsewhere),
+            Self::Absent => return AuthorityState::Absent,
+        };
+        let chain = Arc::clone(chain);
+        AuthorityState::Ready { chain, signing }
+    }
 }
 
 pub fn ca(index: usize) -> Arc<CertificateAuthority> {

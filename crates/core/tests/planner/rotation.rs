@@ -1,11 +1,13 @@
 //! A move to another CA, step by step and back.
 
 use external_ca_api::{CertificateState, Phase, RolloutPhase, RolloutStatus};
-use external_ca_core::model::{Issuer, RolloutState};
+use external_ca_core::model::RolloutState;
 use jiff::SignedDuration;
 use serde_json::json;
 
-use super::pieces::{DATA, HOME, agent, ca, config_map_ref, gateway, plane, secret_ref, workload};
+use super::pieces::{
+    DATA, HOME, Issuer, agent, ca, config_map_ref, gateway, plane, secret_ref, workload,
+};
 use super::scene::{Scene, condition};
 
 #[test]

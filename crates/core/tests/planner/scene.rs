@@ -8,8 +8,8 @@ use external_ca_api::{
 };
 use external_ca_core::model::facts::hash;
 use external_ca_core::model::{
-    Claims, GeneratedCa, Issuer, Leaf, Material, MaterialRef, Observed, Plane, Read, RolloutState,
-    Workload,
+    Authority, Claims, GeneratedCa, Leaf, Material, MaterialRef, Observed, Plane, Read,
+    RolloutState, Workload,
 };
 use external_ca_core::plan::{
     GenerateCa, IssueLeaf, Restart, Step, WirePlane, Wiring, WriteBundle,
@@ -22,8 +22,8 @@ use jiff::{SignedDuration, Timestamp};
 use serde_json::json;
 
 use super::pieces::{
-    DATA, HOME, agent, blank, ca, config_map_ref, days, gateway, generated, leaf_key, plane,
-    secret_ref, start, workload,
+    DATA, HOME, Issuer, agent, blank, ca, config_map_ref, days, gateway, generated, leaf_key,
+    plane, secret_ref, start, workload,
 };
 
 /// A little world: steps are carried out on it as the shell would, rollouts finish when they are told to.
@@ -101,8 +101,10 @@ impl Scene {
             issuance: Arc::new(self.issuance.clone()),
             served: Arc::new([HOME, DATA].map(String::from).into()),
             plane_namespaces: Arc::new(["default"].map(String::from).into()),
-            issuer: self.issuer.clone(),
-            generated: self.generated.clone(),
+            authority: Authority {
+                state: self.issuer.state(),
+                generated: self.generated.clone(),
+            },
             anchor_config_maps: self.anchor_config_maps.clone(),
             material: needs
                 .map(|key| {

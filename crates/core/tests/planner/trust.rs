@@ -2,11 +2,11 @@
 
 use external_ca_api::Phase;
 use external_ca_core::Reason;
-use external_ca_core::model::{Issuer, Read};
+use external_ca_core::model::Read;
 use external_ca_core::report::Notice;
 use serde_json::json;
 
-use super::pieces::{DATA, HOME, agent, ca, config_map_ref, days, gateway};
+use super::pieces::{DATA, HOME, Issuer, agent, ca, config_map_ref, days, gateway};
 use super::scene::{Scene, condition};
 
 #[test]

@@ -2,11 +2,11 @@
 
 use external_ca_api::{Phase, RENEW_ANNOTATION};
 use external_ca_core::Reason;
-use external_ca_core::model::{Issuer, Leaf};
+use external_ca_core::model::Leaf;
 use jiff::{SignedDuration, Timestamp};
 use serde_json::json;
 
-use super::pieces::{DATA, agent, ca, config_map_ref, days, gateway, start};
+use super::pieces::{DATA, Issuer, agent, ca, config_map_ref, days, gateway, start};
 use super::scene::{Scene, condition};
 
 /// Saturdays from two to six.

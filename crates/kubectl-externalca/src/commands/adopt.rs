@@ -4,11 +4,10 @@ use std::sync::Arc;
 
 use external_ca_api::ExternalCAIssuance;
 use external_ca_core::adopt::{Adoption, Installation, adopt, minimal};
-use external_ca_core::model::snapshot::CaPem;
 use external_ca_core::model::{MaterialRef, ObjectRef};
 use external_ca_core::plan::{IssueLeaf, Step, WriteBundle};
 use external_ca_core::report::{decide, message};
-use external_ca_core::x509::CertificateAuthority;
+use external_ca_core::x509::CaChain;
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Secret;
 use kube::api::ListParams;
@@ -18,7 +17,7 @@ use serde_json::json;
 use super::exit::{Exit, print};
 use crate::cli::{AdoptArgs, Format};
 use crate::error::Error;
-use crate::observe::{Gathered, extra};
+use crate::observe::{Gathered, ca_of, extra};
 use crate::output;
 use crate::session::Session;
 
@@ -118,11 +117,11 @@ async fn installation(session: &Session, namespace: &str) -> Result<Installation
     })
 }
 
-/// The CAs with their keys in Secrets of the namespace.
+/// The CAs whose keys stand in Secrets of the namespace.
 async fn authorities(
     session: &Session,
     namespace: &str,
-) -> Result<Vec<(ObjectRef, Arc<CertificateAuthority>)>, Error> {
+) -> Result<Vec<(ObjectRef, Arc<CaChain>)>, Error> {
     let api: Api<Secret> = Api::namespaced(session.client.clone(), namespace);
     let found = api.list(&ListParams::default()).await;
     let found = found.map_err(|error| {
@@ -133,8 +132,8 @@ async fn authorities(
     })?;
     let now = Timestamp::now();
     let authority = |secret: &Secret| {
-        let ca = CaPem::of(secret).authority(now).ok()?;
-        Some((ObjectRef::new(namespace, secret.name_any()), Arc::new(ca)))
+        let ca = ca_of(secret, now).ok()?;
+        Some((ObjectRef::new(namespace, secret.name_any()), ca))
     };
     Ok(found.iter().filter_map(authority).collect())
 }

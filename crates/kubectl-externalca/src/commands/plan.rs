@@ -7,7 +7,8 @@ use external_ca_core::Reason;
 use external_ca_core::domain::identity;
 use external_ca_core::forecast::forecast;
 use external_ca_core::model::snapshot::public_chain;
-use external_ca_core::model::{Issuer, Material, Observed, Read};
+use external_ca_core::model::{AuthorityState, Material, Observed, Read, Signing};
+use external_ca_core::x509::CaChain;
 use jiff::Timestamp;
 use kube::ResourceExt;
 
@@ -41,7 +42,7 @@ pub async fn run(session: &Session, args: &PlanArgs) -> Result<Exit, Error> {
     let mut observed = gathered.observed(&issuance, now);
     let mut notes = gathered.notes;
     match ca {
-        Some(chain) => observed.issuer = Issuer::Keyless(Arc::new(chain)),
+        Some(chain) => observed.authority.state = without_key(chain),
         None => notes.extend(without_secret(&mut observed, now)),
     }
     let forecast = forecast(&observed, now)?;
@@ -78,7 +79,7 @@ async fn planned(
 
 /// Where the CA Secret may not be read, the bundles show the CA's certificate.
 fn without_secret(observed: &mut Observed, now: Timestamp) -> Option<String> {
-    let Issuer::Refused(problem) = &observed.issuer else {
+    let AuthorityState::Refused(problem) = &observed.authority.state else {
         return None;
     };
     if problem.reason != Reason::CASecretUnreadable {
@@ -89,6 +90,14 @@ fn without_secret(observed: &mut Observed, now: Timestamp) -> Option<String> {
         "the CA is taken to be {} still, as the issuance's status and the bundles say",
         chain.certificate().subject()
     );
-    observed.issuer = Issuer::Keyless(Arc::new(chain));
+    observed.authority.state = without_key(chain);
     Some(note)
+}
+
+/// A CA of which only the certificates are at hand.
+fn without_key(chain: CaChain) -> AuthorityState {
+    AuthorityState::Ready {
+        chain: Arc::new(chain),
+        signing: Signing::Elsewhere,
+    }
 }

@@ -10,14 +10,15 @@ use std::fmt::Debug;
 use std::sync::Arc;
 
 use external_ca_api::ExternalCAIssuance;
-use external_ca_core::domain::{desired, namespace};
+use external_ca_core::domain::{ca_secret, desired, namespace};
 use external_ca_core::model::facts;
 use external_ca_core::model::lenient::{Lenient, Undecodable};
-use external_ca_core::model::snapshot::{CaPem, Needs, Scope, Seen};
+use external_ca_core::model::snapshot::{Needs, Scope, Seen, authority_of_secret};
 use external_ca_core::model::{
     ListRef, Material, MaterialKind, MaterialRef, ObjectRef, Observed, Plane, Read, Workload,
     WorkloadKind, WorkloadRef,
 };
+use external_ca_core::x509::{CaChain, CaError, CaPem};
 use futures::{StreamExt, stream};
 use jiff::Timestamp;
 use k8s_openapi::NamespaceResourceScope;
@@ -45,6 +46,8 @@ pub struct Gathered {
     /// What could not be read, and what was assumed instead.
     pub notes: Vec<String>,
     needs: Needs,
+    /// The CA Secret.
+    authority: Read<CaPem>,
 }
 
 impl Gathered {
@@ -62,7 +65,7 @@ impl Gathered {
         let is_known = scope.is_some();
         let scope = scope.unwrap_or_else(|| touched(issuance, &planes));
         let needs = Needs::of(issuance, planes, &scope);
-        material(client, &needs, &mut seen, &mut notes).await;
+        let authority = material(client, &needs, &mut seen, &mut notes).await;
         let lists: BTreeSet<ListRef> = if is_known {
             let namespaces = scope.served.iter();
             namespaces
@@ -82,6 +85,7 @@ impl Gathered {
             issuances,
             notes,
             needs,
+            authority,
         }
     }
 
@@ -109,9 +113,33 @@ impl Gathered {
 
     /// The snapshot that the operator would plan from.
     pub fn observed(&self, issuance: &Arc<ExternalCAIssuance>, now: Timestamp) -> Observed {
-        self.seen
-            .observed(issuance, &self.issuances, &self.needs, &self.scope, now)
+        let chain = |pem: &CaPem| Some(public_side(pem, now));
+        let authority = authority_of_secret(&ca_secret(issuance), map(&self.authority, chain));
+        self.seen.observed(
+            issuance,
+            &self.issuances,
+            &self.needs,
+            &self.scope,
+            authority,
+        )
     }
+}
+
+/// The public side of the CA in a Secret, where its key is there too.
+pub fn ca_of(secret: &Secret, now: Timestamp) -> Result<Arc<CaChain>, CaError> {
+    public_side(&pem_of(secret), now)
+}
+
+fn public_side(pem: &CaPem, now: Timestamp) -> Result<Arc<CaChain>, CaError> {
+    let authority = pem.authority(now)?;
+    Ok(Arc::clone(authority.public_side()))
+}
+
+fn pem_of(secret: &Secret) -> CaPem {
+    CaPem::of(|key| {
+        let found = secret.data.as_ref()?.get(key)?;
+        Some(found.0.clone())
+    })
 }
 
 /// Every namespace that an issuance has to do with.
@@ -132,7 +160,14 @@ fn touched(issuance: &ExternalCAIssuance, planes: &[Arc<Plane>]) -> Scope {
     }
 }
 
-async fn material(client: &Client, needs: &Needs, seen: &mut Seen, notes: &mut Vec<String>) {
+/// Reads Secrets and ConfigMaps, and returns the CA Secret.
+async fn material(
+    client: &Client,
+    needs: &Needs,
+    seen: &mut Seen,
+    notes: &mut Vec<String>,
+) -> Read<CaPem> {
+    let mut authority = Read::Absent;
     let objects: BTreeSet<MaterialRef> = needs.objects().collect();
     let results = stream::iter(objects)
         .map(|material| async move {
@@ -151,8 +186,17 @@ async fn material(client: &Client, needs: &Needs, seen: &mut Seen, notes: &mut V
                 Read::Unknown(why)
             }
         };
+        if material.kind == MaterialKind::Secret
+            && needs.authority.as_ref() == Some(&material.object)
+        {
+            authority = map(&object, |object| match object {
+                Object::Secret(secret) => Some(pem_of(secret)),
+                Object::ConfigMap(_) => None,
+            });
+        }
         put(needs, seen, material, &object);
     }
+    authority
 }
 
 enum Object {
@@ -178,15 +222,6 @@ async fn read_material(client: &Client, material: &MaterialRef) -> Result<Option
 }
 
 fn put(needs: &Needs, seen: &mut Seen, material: MaterialRef, object: &Read<Object>) {
-    if let MaterialKind::Secret = material.kind
-        && needs.authority.as_ref() == Some(&material.object)
-    {
-        let pem = map(object, |object| match object {
-            Object::Secret(secret) => Some(Arc::new(CaPem::of(secret))),
-            Object::ConfigMap(_) => None,
-        });
-        seen.authorities.insert(material.object.clone(), pem);
-    }
     for (target, key) in &needs.anchors {
         if material.kind == MaterialKind::ConfigMap && *target == material.object {
             let anchors = map(object, |object| match object {

@@ -1,13 +1,10 @@
 //! Issues a leaf: makes a key, has it signed, checks the answer, and writes both.
 
-use std::sync::Arc;
 use std::time::Instant;
 
-use external_ca_core::model::{self, Observed};
+use external_ca_core::model::Observed;
 use external_ca_core::plan::IssueLeaf;
-use external_ca_core::x509::{
-    Certificate, CertificateAuthority, PrivateKey, check_issued, encode_bundle, request,
-};
+use external_ca_core::x509::{Certificate, PrivateKey, check_issued, encode_bundle, request};
 use external_ca_core::{Problem, Reason};
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Secret;
@@ -19,15 +16,16 @@ use crate::context::Context;
 use crate::error::Error;
 use crate::issuers::{Issuer, SigningRequest};
 
-/// Carries the step out, where the authority can sign.
+/// Carries the step out.
 pub async fn carry_out(
     context: &Context,
     observed: &Observed,
+    issuer: &Issuer,
     step: &IssueLeaf,
     now: Timestamp,
-) -> Result<Option<Problem>, Error> {
-    let model::Issuer::Ready(authority) = &observed.issuer else {
-        return Ok(None);
+) -> Result<Problem, Error> {
+    let Some(authority) = observed.authority.chain() else {
+        return Err(Error::Changed);
     };
     let (cluster, target) = (&context.cluster, &step.target);
     // The snapshot may be old, and "it does not exist" a guess: a key that was written is never replaced unseen.
@@ -47,8 +45,9 @@ pub async fn carry_out(
             return Err(Error::Changed);
         }
     }
-    let chain = sign(context, authority, step, &key, now).await?;
-    check_issued(&chain, &key, &step.profile, authority, now)?;
+    let chain = sign(context, issuer, step, &key, now).await?;
+    let anchors = std::slice::from_ref(authority.anchor());
+    check_issued(&chain, &key, &step.profile, anchors, now)?;
 
     let version = live.as_ref();
     let version = version.and_then(|secret| secret.metadata.resource_version.as_deref());
@@ -56,10 +55,10 @@ pub async fn carry_out(
     let secret = tls_secret(&observed.issuance, target, version, &step.marks, pem, &key);
     apply_object::<Secret>(cluster, target, version.is_some(), secret).await?;
     context.metrics.issued.inc();
-    Ok(Some(Problem::new(
+    Ok(Problem::new(
         Reason::Issued,
         format!("issued Secret {target} ({})", step.why.reason),
-    )))
+    ))
 }
 
 fn stored_key(live: Option<&Secret>) -> Option<&[u8]> {
@@ -69,7 +68,7 @@ fn stored_key(live: Option<&Secret>) -> Option<&[u8]> {
 
 async fn sign(
     context: &Context,
-    authority: &Arc<CertificateAuthority>,
+    issuer: &Issuer,
     step: &IssueLeaf,
     key: &PrivateKey,
     now: Timestamp,
@@ -81,7 +80,6 @@ async fn sign(
         serial: random()?,
         now,
     };
-    let issuer = Issuer::CaSecret(Arc::clone(authority));
     let asked = Instant::now();
     let answer = issuer.sign(&request).await;
     let metrics = &context.metrics;

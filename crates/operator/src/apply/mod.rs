@@ -23,6 +23,7 @@ use jiff::Timestamp;
 
 use crate::context::Context;
 use crate::error::Error;
+use crate::issuers::Issuer;
 
 /// After this long no further certificate is begun: the status is written and the rest planned anew.
 const SLICE: Duration = Duration::from_secs(2);
@@ -61,6 +62,7 @@ enum Done {
 struct Basis<'a> {
     context: &'a Context,
     observed: &'a Observed,
+    issuer: Option<&'a Issuer>,
     now: Timestamp,
 }
 
@@ -68,12 +70,14 @@ struct Basis<'a> {
 pub async fn apply(
     context: &Context,
     observed: &Observed,
+    issuer: Option<Issuer>,
     steps: Vec<Step>,
     now: Timestamp,
 ) -> Outcome {
     let basis = Basis {
         context,
         observed,
+        issuer: issuer.as_ref(),
         now,
     };
     let mut outcome = Outcome::default();
@@ -158,6 +162,7 @@ impl Basis<'_> {
         let Self {
             context,
             observed,
+            issuer,
             now,
         } = self;
         let (cluster, issuance) = (&context.cluster, &observed.issuance);
@@ -169,8 +174,10 @@ impl Basis<'_> {
             Step::WriteBundle(step) => write_bundle::carry_out(cluster, issuance, step).await?,
             Step::WirePlane(step) => wire_plane::carry_out(cluster, step).await?,
             Step::IssueLeaf(step) => {
-                let issued = issue_leaf::carry_out(context, observed, step, now).await?;
-                return Ok(issued.map_or(Done::Nothing, Done::Told));
+                let Some(issuer) = issuer else {
+                    return Ok(Done::Nothing);
+                };
+                issue_leaf::carry_out(context, observed, issuer, step, now).await?
             }
             Step::Restart(step) => restart::carry_out(context, issuance, step).await?,
             Step::Consume(step) => {

@@ -2,7 +2,7 @@
 
 use external_ca_core::domain::ca_secret;
 use external_ca_core::model::{
-    Issuer, Material, MaterialKind, MaterialRef, ObjectRef, Observed, Read, facts,
+    Material, MaterialKind, MaterialRef, ObjectRef, Observed, Read, facts,
 };
 use external_ca_core::trust::Place;
 use external_ca_core::x509::Certificate;
@@ -14,7 +14,7 @@ use crate::cluster::Cluster;
 /// Whether the CA is still what the plan rests on. Where it was replaced meanwhile, another operator that leads may have
 /// dropped what this one would sign with, and sign with what this one would drop.
 pub async fn still_signs(cluster: &Cluster, observed: &Observed, now: Timestamp) -> bool {
-    let Issuer::Ready(authority) = &observed.issuer else {
+    let Some(seen) = observed.authority.chain() else {
         return true;
     };
     let secret = ca_secret(&observed.issuance);
@@ -22,7 +22,7 @@ pub async fn still_signs(cluster: &Cluster, observed: &Observed, now: Timestamp)
         return false;
     };
     let stored = pem.authority(now);
-    stored.is_ok_and(|stored| stored.certificate() == authority.certificate())
+    stored.is_ok_and(|stored| stored.public_side() == seen)
 }
 
 /// Whether a bundle holds these anchors.

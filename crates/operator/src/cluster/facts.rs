@@ -7,8 +7,10 @@ use std::sync::Arc;
 use external_ca_api::PlaneKind;
 use external_ca_core::model::snapshot::Seen;
 use external_ca_core::model::{
-    ListRef, Material, MaterialKind, MaterialRef, Plane, PlaneRef, Read, Workload, WorkloadRef,
+    ListRef, Material, MaterialKind, MaterialRef, ObjectRef, Plane, PlaneRef, Read, Workload,
+    WorkloadRef,
 };
+use external_ca_core::x509::CaPem;
 use kube::ResourceExt;
 
 use crate::versions::is_older;
@@ -18,6 +20,8 @@ use crate::versions::is_older;
 pub struct Facts {
     /// What issuances are planned from.
     pub seen: Seen,
+    /// CA Secrets. Their keys stay in the operator: what is seen has none.
+    pub ca_secrets: HashMap<ObjectRef, Read<Arc<CaPem>>>,
     /// The newest version that was seen of each: nothing that comes late may bring back an older one.
     versions: HashMap<MaterialRef, u64>,
     /// How the served version of a kind spells a Secret reference.
@@ -103,7 +107,7 @@ impl Facts {
         for key in unwanted.collect::<Vec<_>>() {
             self.invalidate(&key);
             match key.kind {
-                MaterialKind::Secret => drop(self.seen.authorities.remove(&key.object)),
+                MaterialKind::Secret => drop(self.ca_secrets.remove(&key.object)),
                 MaterialKind::ConfigMap => self
                     .seen
                     .anchors
@@ -116,7 +120,7 @@ impl Facts {
         let mut changed = self.put_material(key.clone(), Read::Absent);
         match key.kind {
             MaterialKind::Secret => {
-                if let Some(known) = self.seen.authorities.get_mut(&key.object) {
+                if let Some(known) = self.ca_secrets.get_mut(&key.object) {
                     changed |= *known != Read::Absent;
                     *known = Read::Absent;
                 }

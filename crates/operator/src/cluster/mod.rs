@@ -17,10 +17,11 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use external_ca_api::PlaneKind;
 use external_ca_core::model::lenient::Lenient;
-use external_ca_core::model::snapshot::{CaPem, Needs, Seen};
+use external_ca_core::model::snapshot::{Needs, Seen};
 use external_ca_core::model::{
     ListRef, Material, MaterialKind, MaterialRef, ObjectRef, Plane, PlaneRef, Read, Workload,
 };
+use external_ca_core::x509::CaPem;
 use k8s_openapi::NamespaceResourceScope;
 use kube::core::DynamicObject;
 use kube::{Api, Client, Resource};
@@ -112,13 +113,19 @@ impl Cluster {
         self.store.facts().seen.planes.get(plane).cloned()
     }
 
-    /// A look at what was last seen, or nothing while first reads of what is needed are under way.
-    pub fn seen<T>(&self, needs: &Needs, look: impl FnOnce(&Seen) -> T) -> Option<T> {
+    /// A look at what was last seen, the CA Secret beside it, or nothing while first reads of what is needed are under way.
+    pub fn seen<T>(
+        &self,
+        needs: &Needs,
+        look: impl FnOnce(&Seen, &Read<Arc<CaPem>>) -> T,
+    ) -> Option<T> {
         let facts = self.store.facts();
         let is_read = |need: MaterialRef| facts.seen.material.contains_key(&need);
         let all_read =
             needs.objects().all(is_read) && facts.unsynced.iter().all(|list| !needs.needs(list));
-        all_read.then(|| look(&facts.seen))
+        let secret = needs.authority.as_ref();
+        let authority = secret.and_then(|secret| facts.ca_secrets.get(secret));
+        all_read.then(|| look(&facts.seen, authority.unwrap_or(&Read::Absent)))
     }
 
     /// What stands in a Secret or ConfigMap now; nothing where it is not wanted.
@@ -134,7 +141,7 @@ impl Cluster {
             object: secret.clone(),
         };
         self.reader.read(&material).await;
-        match self.store.facts().seen.authorities.get(secret) {
+        match self.store.facts().ca_secrets.get(secret) {
             Some(Read::Found(pem)) => Some(Arc::clone(pem)),
             _ => None,
         }
@@ -209,9 +216,9 @@ impl Cluster {
         let mut facts = self.store.facts();
         let mut new = Vec::new();
         if let Some(authority) = &needs.authority
-            && !facts.seen.authorities.contains_key(authority)
+            && !facts.ca_secrets.contains_key(authority)
         {
-            let known = &mut facts.seen.authorities;
+            let known = &mut facts.ca_secrets;
             known.insert(authority.clone(), Read::Absent);
             new.push(MaterialRef {
                 kind: MaterialKind::Secret,

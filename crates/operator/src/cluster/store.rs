@@ -2,8 +2,8 @@
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use external_ca_core::model::snapshot::CaPem;
 use external_ca_core::model::{Material, MaterialKind, MaterialRef, ObjectRef, Read, facts};
+use external_ca_core::x509::CaPem;
 use k8s_openapi::api::core::v1::{ConfigMap, Secret};
 use tokio::sync::{Notify, mpsc};
 
@@ -68,8 +68,8 @@ impl Store {
                 return false;
             }
             let mut changed = facts.put_material(key, material);
-            if let Some(known) = facts.seen.authorities.get_mut(target) {
-                let new = map(&read, |secret| Arc::new(CaPem::of(secret)));
+            if let Some(known) = facts.ca_secrets.get_mut(target) {
+                let new = map(&read, |secret| Arc::new(pem_of(secret)));
                 changed |= *known != new;
                 *known = new;
             }
@@ -125,6 +125,13 @@ impl Store {
             self.failed_reads.notify_one();
         }
     }
+}
+
+fn pem_of(secret: &Secret) -> CaPem {
+    CaPem::of(|key| {
+        let found = secret.data.as_ref()?.get(key)?;
+        Some(found.0.clone())
+    })
 }
 
 fn map<T, U>(read: &Read<&T>, facts: impl FnOnce(&T) -> U) -> Read<U> {

@@ -1,8 +1,30 @@
 //! A CA with its key in a Secret: signing is a local computation.
 
-use external_ca_core::x509::{Certificate, CertificateAuthority, sign_request};
+use std::sync::Arc;
+
+use external_ca_core::model::snapshot::authority_of_secret;
+use external_ca_core::model::{AuthorityState, ObjectRef, Read};
+use external_ca_core::x509::{CaPem, Certificate, CertificateAuthority, sign_request};
+use jiff::Timestamp;
 
 use super::request::{IssuerError, SigningRequest};
+
+/// The authority of a CA Secret: its public side, and what signs with its key.
+pub(super) fn open(
+    secret: &ObjectRef,
+    pem: &Read<Arc<CaPem>>,
+    now: Timestamp,
+) -> (AuthorityState, Option<Arc<CertificateAuthority>>) {
+    let (read, ca) = match pem {
+        Read::Absent => (Read::Absent, None),
+        Read::Unknown(why) => (Read::Unknown(why.clone()), None),
+        Read::Found(pem) => match pem.authority(now) {
+            Ok(ca) => (Read::Found(Ok(Arc::clone(ca.public_side()))), Some(ca)),
+            Err(error) => (Read::Found(Err(error)), None),
+        },
+    };
+    (authority_of_secret(secret, read), ca.map(Arc::new))
+}
 
 pub(super) fn sign(
     ca: &CertificateAuthority,

@@ -5,7 +5,9 @@ mod request;
 
 use std::sync::Arc;
 
-use external_ca_core::x509::{Certificate, CertificateAuthority};
+use external_ca_core::model::{AuthorityState, ObjectRef, Read};
+use external_ca_core::x509::{CaPem, Certificate, CertificateAuthority};
+use jiff::Timestamp;
 
 pub use request::{IssuerError, SigningRequest};
 
@@ -14,6 +16,16 @@ pub use request::{IssuerError, SigningRequest};
 pub enum Issuer {
     /// A CA with its key in a Secret.
     CaSecret(Arc<CertificateAuthority>),
+}
+
+/// The authority of a CA Secret: its public side, and what signs, where it can be used.
+pub fn ca_secret_authority(
+    secret: &ObjectRef,
+    pem: &Read<Arc<CaPem>>,
+    now: Timestamp,
+) -> (AuthorityState, Option<Issuer>) {
+    let (state, ca) = ca_secret::open(secret, pem, now);
+    (state, ca.map(Issuer::CaSecret))
 }
 
 impl Issuer {
