@@ -12,6 +12,7 @@ pub mod model;
 pub mod plan;
 pub mod reason;
 pub mod report;
+pub mod snapshot;
 pub mod trust;
 pub mod x509;
 

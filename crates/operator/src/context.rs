@@ -7,7 +7,7 @@ use std::time::Instant;
 use external_ca_api::{ExternalCAIssuance, ExternalCAIssuanceStatus};
 use external_ca_core::domain::identity;
 use external_ca_core::model::PlaneRef;
-use external_ca_core::model::snapshot::Scope;
+use external_ca_core::snapshot::Scope;
 use k8s_openapi::api::core::v1::ObjectReference;
 use kube::runtime::events::{Event, Recorder};
 use kube::runtime::reflector;

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use external_ca_api::{ExternalCAIssuance, MANAGER};
 use external_ca_core::model::lenient::Lenient;
-use external_ca_core::model::snapshot::Scope;
+use external_ca_core::snapshot::Scope;
 use futures::{StreamExt, TryStreamExt, future};
 use kube::runtime::controller::{self, Config};
 use kube::runtime::events::{Recorder, Reporter};

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use external_ca_api::ExternalCAIssuance;
 use external_ca_core::domain::{ca_secret, identity};
 use external_ca_core::model::Observed;
-use external_ca_core::model::snapshot::Needs;
+use external_ca_core::snapshot::Needs;
 use jiff::Timestamp;
 
 use crate::context::Context;

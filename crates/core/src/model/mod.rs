@@ -1,4 +1,4 @@
-//! What is: objects with the facts that decisions rest on, and the snapshot of one issuance.
+//! What is: objects, and the facts of them that decisions rest on.
 
 mod authority;
 pub mod discovery;
@@ -7,7 +7,6 @@ pub mod lenient;
 mod list;
 mod observed;
 mod refs;
-pub mod snapshot;
 
 pub use authority::{Authority, AuthorityState, GeneratedCa, Signing};
 pub use list::{ListRef, Source, Unread};

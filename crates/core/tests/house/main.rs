@@ -3,6 +3,7 @@
 
 mod circles;
 mod code;
+mod floors;
 mod imports;
 mod keyless;
 mod length;
@@ -24,6 +25,12 @@ fn files_and_functions_are_short_and_imports_point_one_way() {
         findings.extend(circles::circles(&directory, &sources));
     }
     assert!(findings.is_empty(), "\n{}\n", findings.join("\n"));
+}
+
+#[test]
+fn the_core_imports_down() {
+    let found = floors::upwards("crates/core/src", &sources("core"));
+    assert!(found.is_empty(), "\n{}\n", found.join("\n"));
 }
 
 #[test]

@@ -4,9 +4,9 @@ use std::sync::Arc;
 
 use external_ca_api::{ExternalCAIssuance, Phase};
 use external_ca_core::Reason;
-use external_ca_core::model::snapshot::{Needs, Scope, Seen};
 use external_ca_core::model::{Leaf, Material, Read};
 use external_ca_core::plan::Step;
+use external_ca_core::snapshot::{Needs, Scope, Seen};
 use external_ca_core::x509::{LeafProfile, San};
 use jiff::SignedDuration;
 use serde_json::json;

@@ -7,8 +7,8 @@ use external_ca_core::diagnosis::{
     Denied, Extra, OperatorState, WorkloadDetail, cert_manager_certificate, detail,
 };
 use external_ca_core::domain::{desired, namespace, trust_secret};
-use external_ca_core::model::snapshot::Seen;
 use external_ca_core::model::{MaterialKind, MaterialRef, ObjectRef, Plane, Read, WorkloadRef};
+use external_ca_core::snapshot::Seen;
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::NamespaceResourceScope;
 use k8s_openapi::api::apps::v1::{DaemonSet, Deployment, StatefulSet};

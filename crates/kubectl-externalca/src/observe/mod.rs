@@ -13,11 +13,11 @@ use external_ca_api::ExternalCAIssuance;
 use external_ca_core::domain::{ca_secret, desired, namespace};
 use external_ca_core::model::facts;
 use external_ca_core::model::lenient::{Lenient, Undecodable};
-use external_ca_core::model::snapshot::{Needs, Scope, Seen, authority_of_secret};
 use external_ca_core::model::{
     ListRef, Material, MaterialKind, MaterialRef, ObjectRef, Observed, Plane, Read, Workload,
     WorkloadKind, WorkloadRef,
 };
+use external_ca_core::snapshot::{Needs, Scope, Seen, authority_of_secret};
 use external_ca_core::x509::{CaChain, CaError, CaPem};
 use futures::{StreamExt, stream};
 use jiff::Timestamp;

@@ -1,7 +1,7 @@
 //! Where the operator works, as its Deployment says.
 
 use external_ca_core::model::facts::flag;
-use external_ca_core::model::snapshot::Scope;
+use external_ca_core::snapshot::Scope;
 use k8s_openapi::api::apps::v1::Deployment;
 use kube::api::ListParams;
 use kube::{Api, Client};

@@ -5,11 +5,11 @@ use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
 use external_ca_api::PlaneKind;
-use external_ca_core::model::snapshot::Seen;
 use external_ca_core::model::{
     ListRef, Material, MaterialKind, MaterialRef, ObjectRef, Plane, PlaneRef, Read, Workload,
     WorkloadRef,
 };
+use external_ca_core::snapshot::Seen;
 use external_ca_core::x509::CaPem;
 use kube::ResourceExt;
 

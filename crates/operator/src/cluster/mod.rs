@@ -17,10 +17,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use external_ca_api::PlaneKind;
 use external_ca_core::model::lenient::Lenient;
-use external_ca_core::model::snapshot::{Needs, Seen};
 use external_ca_core::model::{
     ListRef, Material, MaterialKind, MaterialRef, ObjectRef, Plane, PlaneRef, Read, Workload,
 };
+use external_ca_core::snapshot::{Needs, Seen};
 use external_ca_core::x509::CaPem;
 use k8s_openapi::NamespaceResourceScope;
 use kube::core::DynamicObject;

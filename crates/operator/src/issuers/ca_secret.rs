@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use external_ca_core::model::snapshot::authority_of_secret;
 use external_ca_core::model::{AuthorityState, ObjectRef, Read};
+use external_ca_core::snapshot::authority_of_secret;
 use external_ca_core::x509::{CaPem, Certificate, CertificateAuthority, sign_request};
 use jiff::Timestamp;
 
