@@ -19,6 +19,7 @@ mod plugin_plan;
 mod quiet;
 mod refusals;
 mod rights;
+mod standby;
 mod status;
 mod troubleshooting;
 mod windows;

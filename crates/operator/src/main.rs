@@ -103,13 +103,20 @@ async fn run(args: RunArgs) -> Result<(), Fatal> {
     let server = tokio::spawn(http::serve(args.http_address, health));
 
     let work = async {
-        wait_for_crd(&client, &ready).await;
+        // Standing by, there is nothing to finish.
+        tokio::select! {
+            () = wait_for_crd(&client, &ready) => {}
+            () = stopped(stop.clone()) => return Ok(()),
+        }
         if !args.leader_elect {
             metrics.leader.set(1);
             controller::run(client, &args, metrics, ready, stopped(stop.clone())).await;
             return Ok(());
         }
-        let (mut holder, lease) = lease::acquire(client.clone(), &args).await?;
+        let (mut holder, lease) = tokio::select! {
+            leads = lease::acquire(client.clone(), &args) => leads?,
+            () = stopped(stop.clone()) => return Ok(()),
+        };
         metrics.leader.set(1);
         let result = tokio::select! {
             () = controller::run(client, &args, metrics, ready, stopped(stop.clone())) => Ok(()),
@@ -126,7 +133,7 @@ async fn run(args: RunArgs) -> Result<(), Fatal> {
             Ok(Err(error)) => Err(Fatal::Listen(error)),
             Ok(Ok(())) | Err(_) => Ok(()),
         },
-        // Standing by, there is nothing to finish.
+        // What is under way has so long to end.
         () = async { stopped(stop.clone()).await; tokio::time::sleep(Duration::from_secs(20)).await } => Ok(()),
     }
 }

@@ -45,13 +45,11 @@ impl Pace {
         (admitted, waiting)
     }
 
-    /// A step failed.
-    pub fn failed(&mut self, step: &Step, problem: &Problem, asked: Option<Duration>) {
-        let attempts = self
-            .held
-            .get(&step.object())
-            .map_or(0, |held| held.attempts)
-            .saturating_add(1);
+    /// A step failed. Returns whether it failed otherwise before, or not at all.
+    pub fn failed(&mut self, step: &Step, problem: &Problem, asked: Option<Duration>) -> bool {
+        let before = self.held.get(&step.object());
+        let is_news = before.is_none_or(|held| held.problem != *problem);
+        let attempts = before.map_or(0, |held| held.attempts).saturating_add(1);
         let until = Instant::now() + backoff(attempts).max(asked.unwrap_or_default());
         self.held.insert(
             step.object(),
@@ -61,6 +59,7 @@ impl Pace {
                 problem: problem.clone(),
             },
         );
+        is_news
     }
 
     /// Objects that were written in this turn: one that is written turn after turn does not stay as written.
@@ -116,7 +115,7 @@ mod tests {
     fn a_failure_holds_its_own_object_only_and_longer_each_time() {
         let mut pace = Pace::default();
         let problem = Problem::new(Reason::WriteFailed, "no");
-        pace.failed(&step("a"), &problem, None);
+        assert!(pace.failed(&step("a"), &problem, None));
         let (admitted, waiting) = pace.admit(vec![step("a"), step("b")], Instant::now());
         assert_eq!(
             (admitted, waiting),
@@ -124,7 +123,8 @@ mod tests {
         );
         let later = Instant::now() + Duration::from_secs(2);
         assert_eq!(pace.admit(vec![step("a")], later).0, [step("a")]);
-        pace.failed(&step("a"), &problem, Some(Duration::from_secs(60)));
+        let minute = Some(Duration::from_secs(60));
+        assert!(!pace.failed(&step("a"), &problem, minute), "it is known");
         assert!(
             pace.next_retry().unwrap() > Duration::from_secs(50),
             "Retry-After is honoured"

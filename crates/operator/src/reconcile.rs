@@ -74,6 +74,8 @@ async fn turn(
     let (steps, mut failures) = admit(memory, decision.steps, started);
     let outcome = apply(context, &observed, issuer, steps, now).await;
     failures.extend(take_in(context, &issuance, memory, &outcome));
+    // In one order, whichever of them was tried now: conditions tell the first.
+    failures.sort_by_key(|(step, _)| step.object());
     let earlier = issuance.status.as_ref();
     let failed = with_failures(&mut decision.status, &failures, earlier, now);
     decision.events.extend(failed);
@@ -138,8 +140,9 @@ fn take_in(
     for (step, error) in &outcome.failed {
         let problem = error.problem(step.object());
         context.metrics.failed(problem.reason);
-        tracing::warn!(issuance = identity(issuance), reason = %problem.reason, "{}", problem.message);
-        memory.pace.failed(step, &problem, error.retry_after());
+        if memory.pace.failed(step, &problem, error.retry_after()) {
+            tracing::warn!(issuance = identity(issuance), reason = %problem.reason, "{}", problem.message);
+        }
         failures.push((step.clone(), problem));
     }
     memory.pace.wrote(&outcome.written);
