@@ -3,19 +3,53 @@
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
-use external_ca_core::plan::Step;
+use external_ca_core::plan::{Step, Wiring};
+use external_ca_core::x509::Certificate;
 use external_ca_core::{Problem, Reason};
 
 use crate::backoff::backoff;
 
-/// So many turns in a row may write one object. Past that, something undoes what is written.
+/// So often may an object be written alike with less than [`QUIET`] in between. Past that, something undoes what is written.
 const MAX_REPEATS: u32 = 5;
+/// After so long without a write an object counts as settled: longer than the longest pause.
+const QUIET: Duration = Duration::from_secs(15 * 60);
 
 /// Which objects must wait.
 #[derive(Clone, Default)]
 pub struct Pace {
     held: HashMap<String, Held>,
-    repeats: HashMap<String, u32>,
+    repeats: HashMap<String, Repeats>,
+    /// What the steps of this turn write, by object.
+    contents: HashMap<String, String>,
+}
+
+/// How often an object was written alike, and when last.
+#[derive(Clone)]
+struct Repeats {
+    content: String,
+    count: u32,
+    last: Instant,
+}
+
+/// What a step writes, as far as writing it twice means that it was undone: a renewal never does.
+fn content(step: &Step) -> Option<String> {
+    let names = |anchors: &[Certificate]| {
+        let names = anchors.iter().map(|anchor| anchor.fingerprint().short());
+        names.collect::<String>()
+    };
+    match step {
+        Step::WriteBundle(step) => Some(names(&step.anchors)),
+        Step::WirePlane(step) => Some(match &step.client_ca {
+            Wiring::Value(bundle) => bundle.clone(),
+            Wiring::Reference { secret, .. } => secret.to_string(),
+        }),
+        Step::IssueLeaf(step) => match step.why.reason {
+            Reason::Renewing | Reason::RenewRequested => None,
+            reason => Some(reason.to_string()),
+        },
+        Step::Restart(step) => Some(step.material_hash.clone()),
+        Step::GenerateCa(_) | Step::Consume(_) => Some(String::new()),
+    }
 }
 
 #[derive(Clone)]
@@ -28,9 +62,14 @@ struct Held {
 impl Pace {
     /// Splits steps into those that may be tried now and those that still wait, with why they failed.
     pub fn admit(&mut self, steps: Vec<Step>, now: Instant) -> (Vec<Step>, Vec<(Step, Problem)>) {
-        // What is no longer wanted needs no memory.
-        self.held
-            .retain(|object, _| steps.iter().any(|step| step.object() == *object));
+        // What is no longer wanted needs no memory; what is undone again and again may only seem so for a turn.
+        self.held.retain(|object, held| {
+            held.until > now || steps.iter().any(|step| step.object() == *object)
+        });
+        let contents = steps
+            .iter()
+            .filter_map(|step| Some((step.object(), content(step)?)));
+        self.contents = contents.collect();
         let (mut admitted, mut waiting) = (Vec::new(), Vec::new());
         for step in steps {
             match self
@@ -62,13 +101,11 @@ impl Pace {
         is_news
     }
 
-    /// Objects that were written in this turn: one that is written turn after turn does not stay as written.
-    pub fn wrote(&mut self, objects: &[String]) {
-        self.repeats.retain(|object, _| objects.contains(object));
+    /// Objects that were written in this turn: one that is written alike again and again does not stay as written.
+    pub fn wrote(&mut self, objects: &[String], now: Instant) {
+        self.repeats.retain(|_, repeats| now < repeats.last + QUIET);
         for object in objects {
-            let repeats = self.repeats.entry(object.clone()).or_default();
-            *repeats += 1;
-            let excess = repeats.saturating_sub(MAX_REPEATS);
+            let excess = self.repeated(object, now).saturating_sub(MAX_REPEATS);
             if excess == 0 {
                 self.held.remove(object);
                 continue;
@@ -77,7 +114,7 @@ impl Pace {
                 "{object} does not stay as it is written; look for an admission webhook or a controller that changes it"
             );
             let problem = Problem::new(Reason::WriteFailed, message);
-            let until = Instant::now() + backoff(excess);
+            let until = now + backoff(excess);
             self.held.insert(
                 object.clone(),
                 Held {
@@ -87,6 +124,23 @@ impl Pace {
                 },
             );
         }
+    }
+
+    /// How often an object has been written alike.
+    fn repeated(&mut self, object: &str, now: Instant) -> u32 {
+        let Some(content) = self.contents.remove(object) else {
+            return 0;
+        };
+        let before = self.repeats.remove(object);
+        let alike = before.filter(|before| before.content == content);
+        let count = alike.map_or(0, |before| before.count).saturating_add(1);
+        let repeats = Repeats {
+            content,
+            count,
+            last: now,
+        };
+        self.repeats.insert(object.to_owned(), repeats);
+        count
     }
 
     /// In how long the next object may be tried again.
@@ -100,8 +154,8 @@ impl Pace {
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
-    use external_ca_core::model::ObjectRef;
-    use external_ca_core::plan::GenerateCa;
+    use external_ca_core::model::{ObjectRef, WorkloadKind, WorkloadRef};
+    use external_ca_core::plan::{GenerateCa, Restart};
 
     fn step(name: &str) -> Step {
         Step::GenerateCa(GenerateCa {
@@ -137,15 +191,49 @@ mod tests {
 
     #[test]
     fn what_does_not_stay_written_is_left_alone_for_a_while() {
-        let mut pace = Pace::default();
-        for _ in 0..MAX_REPEATS {
-            pace.wrote(&[step("a").object()]);
-            assert_eq!(pace.admit(vec![step("a")], Instant::now()).1, []);
+        let (mut pace, mut now) = (Pace::default(), Instant::now());
+        let mut writes = 0;
+        // A restart whose annotation a webhook strips: wanted in every second turn, for an hour.
+        for turn in 0..1_800 {
+            now += Duration::from_secs(2);
+            let wanted = if turn % 2 == 0 {
+                vec![step("a")]
+            } else {
+                Vec::new()
+            };
+            let (admitted, waiting) = pace.admit(wanted, now);
+            let told = waiting
+                .iter()
+                .all(|(_, problem)| problem.message.contains("webhook"));
+            assert!(told, "{waiting:?}");
+            writes += admitted.len();
+            let objects: Vec<String> = admitted.iter().map(Step::object).collect();
+            pace.wrote(&objects, now);
         }
-        pace.wrote(&[step("a").object()]);
-        assert_eq!(pace.admit(vec![step("a")], Instant::now()).1.len(), 1);
-        pace.wrote(&[]);
-        let later = Instant::now() + Duration::from_secs(5);
-        assert_eq!(pace.admit(vec![step("a")], later).0.len(), 1);
+        assert!((MAX_REPEATS as usize + 1..30).contains(&writes), "{writes}");
+        now += QUIET + Duration::from_secs(300);
+        for _ in 0..MAX_REPEATS {
+            assert_eq!(pace.admit(vec![step("a")], now).0.len(), 1, "it is settled");
+            pace.wrote(&[step("a").object()], now);
+        }
+    }
+
+    #[test]
+    fn what_is_written_anew_each_time_is_not_undone() {
+        let mut pace = Pace::default();
+        let now = Instant::now();
+        for turn in 0..20 {
+            let restart = Step::Restart(Restart {
+                workload: WorkloadRef {
+                    kind: WorkloadKind::Deployment,
+                    object: ObjectRef::new("ns", "a"),
+                },
+                resource_version: turn.to_string(),
+                material_hash: format!("after renewal {turn}"),
+            });
+            let object = restart.object();
+            assert_eq!(pace.admit(vec![restart], now).0.len(), 1, "{turn}");
+            pace.wrote(&[object], now);
+        }
     }
 }

@@ -145,7 +145,7 @@ fn take_in(
         }
         failures.push((step.clone(), problem));
     }
-    memory.pace.wrote(&outcome.written);
+    memory.pace.wrote(&outcome.written, Instant::now());
     memory.in_doubt.clone_from(&outcome.in_doubt);
     if outcome.version.is_some() {
         memory.status.version.clone_from(&outcome.version);

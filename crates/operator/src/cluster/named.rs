@@ -101,7 +101,7 @@ async fn watch<K: MaterialObject>(reader: Reader, target: ObjectRef) {
             Ok(None) => return,
             Err(error) => {
                 tracing::debug!(error = describe_watch(&error), %key, "watch");
-                if let Some(why) = unreadable(&key.to_string(), &error) {
+                if let Some(why) = unreadable(&key, &error) {
                     let why = format!(
                         "{why}; let the chart's values name it (secrets, trust), so that its Role allows it"
                     );
