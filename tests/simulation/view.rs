@@ -162,6 +162,7 @@ impl View {
             material,
             planes,
             workloads: self.workloads.values().cloned().collect(),
+            awaited: Vec::new(),
             unreadable,
             claims: Claims::default(),
             issuance,

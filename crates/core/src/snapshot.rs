@@ -26,6 +26,8 @@ pub struct Seen {
     pub planes: BTreeMap<PlaneRef, Arc<Plane>>,
     /// Workloads of the served namespaces.
     pub workloads: BTreeMap<WorkloadRef, Arc<Workload>>,
+    /// Lists whose first read is still to come.
+    pub awaited: BTreeSet<ListRef>,
     /// Lists that could not be read, and why.
     pub unreadable: BTreeMap<ListRef, String>,
     /// Workloads that do not parse, and why.
@@ -192,6 +194,7 @@ impl Seen {
                 .collect(),
             planes: needs.planes.clone(),
             workloads: self.workloads.values().cloned().collect(),
+            awaited: self.awaited.iter().cloned().collect(),
             unreadable: self.unread(needs, scope),
             claims: claims(issuance, others, &needs.planes, scope),
         }

@@ -7,7 +7,7 @@ use external_ca_api::ExternalCAIssuance;
 use jiff::Timestamp;
 
 use super::authority::Authority;
-use super::list::Unread;
+use super::list::{ListRef, Unread};
 use super::refs::{MaterialRef, ObjectRef, PlaneRef, WorkloadRef};
 use crate::x509::Certificate;
 
@@ -183,6 +183,8 @@ pub struct Observed {
     pub planes: Vec<Arc<Plane>>,
     /// Every workload of the served namespaces.
     pub workloads: Vec<Arc<Workload>>,
+    /// Lists whose first read is still to come; nothing that is wanted needs them.
+    pub awaited: Vec<ListRef>,
     /// Lists and objects that could not be read.
     pub unreadable: Vec<Unread>,
     /// What another, older issuance owns: its `<namespace>/<name>`.

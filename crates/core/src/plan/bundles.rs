@@ -1,6 +1,6 @@
 //! Which bundles are written, and which are left alone.
 
-use external_ca_api::REPLACES_ANNOTATION;
+use external_ca_api::{CertificateState, REPLACES_ANNOTATION};
 
 use super::draft::{Draft, RETRY};
 use super::step::{Step, WriteBundle};
@@ -48,14 +48,15 @@ impl<'a> Draft<'a> {
         let Some(wanted) = guards.wanted(&place) else {
             return Ok(None);
         };
-        if found.is_some_and(|found| same(&found.anchors, &wanted)) {
+        if let Some(found) = found.filter(|found| same(&found.anchors, &wanted)) {
+            self.fits(target, found.manager.as_deref());
             return Ok(None);
         }
         // Text without a certificate is what OpenChoreo's chart puts there at each upgrade: it is never a contest.
         if let Some(found) = found.filter(|found| !found.anchors.is_empty()) {
             // One that was replaced as a whole names its issuance no longer.
             let ours = found.issuance.as_ref() == Some(&self.domain.owner.identity)
-                || self.was_there(target);
+                || self.was_served(target);
             let (manager, written) = (found.manager.clone(), found.changed);
             self.may_repair(
                 &target.to_string(),
@@ -123,6 +124,18 @@ impl<'a> Draft<'a> {
     fn authority_in(&self, target: &MaterialRef) -> Option<&'a String> {
         let authority = self.observed.claims.authorities.get(&target.object);
         authority.filter(|_| target.kind == MaterialKind::Secret)
+    }
+
+    /// Whether certificates of ours stood in its namespace: bundles are written ahead of them.
+    fn was_served(&self, bundle: &MaterialRef) -> bool {
+        let earlier = self.previous();
+        let leaves = earlier.map_or(&[][..], |status| &status.certificates);
+        leaves.iter().any(|leaf| {
+            let namespace = leaf.target.split_once('/').map(|(namespace, _)| namespace);
+            leaf.state == CertificateState::Ready
+                && leaf.signer.is_some()
+                && namespace == Some(bundle.object.namespace.as_str())
+        })
     }
 
     /// Whether there has been a bundle, as the earlier report of its namespace tells.

@@ -36,6 +36,8 @@ pub(super) struct Draft<'a> {
     /// Workloads that such a certificate waits for.
     pub(super) urgent: BTreeSet<WorkloadRef>,
     pub(super) findings: Vec<Finding>,
+    /// Objects that fit, by the hand of another manager.
+    pub(super) put_right: BTreeSet<String>,
     /// What each anchor on its way out waits for, by fingerprint.
     pub(super) retiring: BTreeMap<String, Vec<Blocker>>,
     /// Guard 8: who is cut off was announced, and guards 1 and 2 are skipped.
@@ -59,6 +61,7 @@ impl<'a> Draft<'a> {
             reserve: SignedDuration::ZERO,
             urgent: BTreeSet::new(),
             findings: Vec::new(),
+            put_right: BTreeSet::new(),
             retiring: BTreeMap::new(),
             immediate: false,
         }

@@ -29,14 +29,14 @@ enum When {
 }
 
 /// What becomes of a leaf.
-struct Outlook {
+struct Fate {
     state: CertificateState,
     reason: Option<Reason>,
     /// Until when it waits for a window.
     opens: Option<Timestamp>,
 }
 
-impl Outlook {
+impl Fate {
     fn new(state: CertificateState, reason: Option<Reason>) -> Self {
         Self {
             state,
@@ -68,24 +68,21 @@ impl<'a> Draft<'a> {
             let stored = self.observed.material.get(&leaf.material());
             let stored = stored.map_or(&unread, AsRef::as_ref);
             let context = self.context(leaf, stored, guards);
-            let verdict = self.contest(fitness::judge(&context), leaf, stored);
-            let outlook = match verdict {
-                Verdict::Fit => Outlook::new(CertificateState::Ready, None),
-                Verdict::Blocked(problem) => {
-                    let reason = problem.reason;
-                    if reason == Reason::Unreadable {
-                        self.wake_in(RETRY);
-                    }
-                    self.problem(Area::Certificates, leaf.material(), problem);
-                    Outlook::new(CertificateState::Failed, Some(reason))
+            let fate = match fitness::judge(&context) {
+                Verdict::Fit => {
+                    let found = stored.found();
+                    let manager = found.and_then(|found| found.manager.as_deref());
+                    self.fits(leaf.material(), manager);
+                    Fate::new(CertificateState::Ready, None)
                 }
+                Verdict::Blocked(problem) => self.failed(leaf, problem),
                 Verdict::Issue(why) => self.due(guards, &context, why, &being_written, &mut tally),
             };
-            let Outlook {
+            let Fate {
                 state,
                 reason,
                 opens,
-            } = outlook;
+            } = fate;
             tally.ready += usize::from(state == CertificateState::Ready);
             let mut entry = self.certificate_status(guards, leaf, stored, state, reason);
             entry.renewal_time = opens.map(Time).or(entry.renewal_time);
@@ -146,16 +143,19 @@ impl<'a> Draft<'a> {
         why: Problem,
         being_written: &BTreeSet<Place>,
         tally: &mut Tally,
-    ) -> Outlook {
+    ) -> Fate {
         let reason = why.reason;
         match self.when(guards, context, &why) {
-            When::Now => {
-                self.issue(guards, context, why);
-                Outlook::new(CertificateState::Pending, Some(reason))
-            }
+            When::Now => match self.contest(context.leaf, context.stored) {
+                Ok(()) => {
+                    self.issue(guards, context, why);
+                    Fate::new(CertificateState::Pending, Some(reason))
+                }
+                Err(problem) => self.failed(context.leaf, problem),
+            },
             When::Trusted(blockers) => {
                 self.wait_for_peers(context, why, blockers, being_written);
-                Outlook::new(CertificateState::Waiting, Some(reason))
+                Fate::new(CertificateState::Waiting, Some(reason))
             }
             When::Window(at) => {
                 let is_renewal = matches!(reason, Reason::Renewing | Reason::RenewRequested);
@@ -167,7 +167,7 @@ impl<'a> Draft<'a> {
                 } else {
                     CertificateState::Waiting
                 };
-                Outlook {
+                Fate {
                     state,
                     reason: Some(Reason::WaitingForWindow),
                     opens: Some(at),
@@ -222,25 +222,29 @@ impl<'a> Draft<'a> {
         }
     }
 
+    fn failed(&mut self, leaf: &DesiredLeaf, problem: Problem) -> Fate {
+        let reason = problem.reason;
+        if reason == Reason::Unreadable {
+            self.wake_in(RETRY);
+        }
+        self.problem(Area::Certificates, leaf.material(), problem);
+        Fate::new(CertificateState::Failed, Some(reason))
+    }
+
     /// A leaf that another manager keeps replacing is left alone: issuing it again and again would not mend it.
-    fn contest(
-        &mut self,
-        verdict: Verdict,
-        leaf: &DesiredLeaf,
-        stored: &Read<Material>,
-    ) -> Verdict {
-        let (Verdict::Issue(_), Some(found)) = (&verdict, stored.found()) else {
-            return verdict;
+    fn contest(&mut self, leaf: &DesiredLeaf, stored: &Read<Material>) -> Result<(), Problem> {
+        let Some(found) = stored.found() else {
+            return Ok(());
         };
         // One that was replaced as a whole names its issuance no longer.
+        let was_ready = |told: &CertificateStatus| {
+            told.state == CertificateState::Ready && told.signer.is_some()
+        };
         let ours = found.issuance.as_deref() == Some(self.domain.owner.identity.as_str())
-            || self.told_of(leaf).is_some();
+            || self.told_of(leaf).is_some_and(was_ready);
         let object = leaf.material().to_string();
         let manager = found.manager.clone();
-        match self.may_repair(&object, "data[\"tls.crt\"]", ours, manager, found.changed) {
-            Ok(()) => verdict,
-            Err(problem) => Verdict::Blocked(problem),
-        }
+        self.may_repair(&object, "data[\"tls.crt\"]", ours, manager, found.changed)
     }
 
     /// When a leaf may be issued: once its verifiers trust the CA, and once the workloads that hold what is stored may be

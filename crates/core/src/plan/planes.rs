@@ -19,7 +19,10 @@ impl Draft<'_> {
         for plane in &self.domain.wanted.planes {
             let result = self.wire(guards, plane);
             let (wired, reason) = match result {
-                Ok(None) => (true, None),
+                Ok(None) => {
+                    self.fits(&plane.plane, plane.manager.as_deref());
+                    (true, None)
+                }
                 Ok(Some(step)) => {
                     let message = format!("writing the clientCA of {}", plane.plane);
                     let progress = Problem::new(Reason::Progressing, message);

@@ -13,16 +13,18 @@ const CONTEST_WINDOW: SignedDuration = SignedDuration::from_hours(1);
 const CONTEST_LIMIT: u32 = 2;
 
 impl Draft<'_> {
-    /// A field that fits again for an hour is no longer contested; nor is one that fits because another manager has put it
-    /// right.
+    /// A field that fits again for an hour is no longer contested; nor is one that was left alone, and that another manager
+    /// has put right.
     pub(super) fn remember_contests(&mut self) {
         for entry in self.contested() {
-            let is_recent = entry.last_time.0.duration_until(self.now) < CONTEST_WINDOW;
             let mut new = self.status.contested.iter();
             if new.any(|new| new.object == entry.object) {
                 continue;
             }
-            if is_recent && !self.is_put_right(&entry.object) {
+            let is_recent = entry.last_time.0.duration_until(self.now) < CONTEST_WINDOW;
+            let is_put_right =
+                entry.count >= CONTEST_LIMIT && self.put_right.contains(&entry.object);
+            if is_recent && !is_put_right {
                 self.status.contested.push(entry);
             }
         }
@@ -31,18 +33,11 @@ impl Draft<'_> {
             .sort_by(|a, b| a.object.cmp(&b.object));
     }
 
-    /// Whether the last to write an object that needs no repair was another manager.
-    fn is_put_right(&self, object: &str) -> bool {
-        let material = self.observed.material.iter();
-        let mut material = material.filter(|(reference, _)| reference.to_string() == object);
-        let planes = self.domain.wanted.planes.iter();
-        let mut planes = planes.filter(|plane| plane.plane.to_string() == object);
-        let manager = match (material.next(), planes.next()) {
-            (Some((_, read)), _) => read.found().and_then(|found| found.manager.as_deref()),
-            (None, Some(plane)) => plane.manager.as_deref(),
-            (None, None) => None,
-        };
-        manager.is_some_and(|manager| manager != MANAGER)
+    /// An object was judged, and fits; `manager` was the last to write the field.
+    pub(super) fn fits(&mut self, object: impl ToString, manager: Option<&str>) {
+        if manager.is_some_and(|manager| manager != MANAGER) {
+            self.put_right.insert(object.to_string());
+        }
     }
 
     /// Repairs that still count: those of the last hour, and fields that are left alone until the spec changes.

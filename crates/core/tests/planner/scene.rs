@@ -120,6 +120,7 @@ impl Scene {
                 .collect(),
             planes,
             workloads: self.workloads.iter().cloned().map(Arc::new).collect(),
+            awaited: Vec::new(),
             unreadable: Vec::new(),
             claims: self.claims.clone(),
         }

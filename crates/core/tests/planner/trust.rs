@@ -155,3 +155,29 @@ fn three_upgrades_within_an_hour_are_no_contest() {
         assert_eq!(scene.anchors(&config_map_ref(HOME)), [0]);
     }
 }
+
+/// What an anchor waits for stays in the report while the CA cannot be used.
+#[test]
+fn waiting_for_outlives_a_ca_that_is_away() {
+    let mut scene = Scene::new(json!({})).with_workloads();
+    scene.settle();
+    scene.issuer = Issuer::Ready(ca(1));
+    scene.turn();
+    let rotating = scene.turn();
+    let waits = |status: &external_ca_api::ExternalCAIssuanceStatus| {
+        status
+            .trust
+            .iter()
+            .flat_map(|t| t.anchors.clone())
+            .map(|a| a.waiting_for.len())
+            .collect::<Vec<_>>()
+    };
+    assert!(
+        waits(&rotating.status).iter().any(|n| *n > 0),
+        "{:?}",
+        waits(&rotating.status)
+    );
+    scene.issuer = Issuer::Absent;
+    let away = scene.turn();
+    assert_eq!(waits(&away.status), waits(&rotating.status));
+}

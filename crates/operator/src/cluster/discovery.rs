@@ -34,7 +34,7 @@ pub struct Discovery {
 impl Discovery {
     /// Nothing was asked yet: until it is, nothing can be planned.
     pub fn new(client: Client, store: Arc<Store>, planes: Arc<Planes>) -> Self {
-        store.facts().unsynced.insert(ListRef::PlaneKinds);
+        store.facts().seen.awaited.insert(ListRef::PlaneKinds);
         Self {
             client,
             store,

@@ -26,8 +26,6 @@ pub struct Facts {
     versions: HashMap<MaterialRef, u64>,
     /// How the served version of a kind spells a Secret reference.
     pub reference_fields: HashMap<PlaneKind, &'static str>,
-    /// Lists whose first read is still to come.
-    pub unsynced: BTreeSet<ListRef>,
 }
 
 /// Secrets and ConfigMaps.
@@ -270,12 +268,12 @@ impl Facts {
     /// A list was read to its end.
     pub fn list_read(&mut self, list: &ListRef) -> bool {
         let was_unreadable = self.seen.unreadable.remove(list).is_some();
-        self.unsynced.remove(list) | was_unreadable
+        self.seen.awaited.remove(list) | was_unreadable
     }
 
     /// A list could not be read: what it holds is not known.
     pub fn list_unreadable(&mut self, list: &ListRef, why: String) -> bool {
-        self.unsynced.remove(list);
+        self.seen.awaited.remove(list);
         self.seen.unreadable.insert(list.clone(), why).is_none()
     }
 

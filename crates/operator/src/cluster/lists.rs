@@ -65,7 +65,7 @@ fn watch<K>(
         + 'static,
 {
     let list = ListRef::workloads(kind, namespace);
-    store.facts().unsynced.insert(list.clone());
+    store.facts().seen.awaited.insert(list.clone());
     let api = Api::namespaced(client.clone(), namespace);
     let workloads = Workloads {
         kind,

@@ -104,7 +104,7 @@ impl Cluster {
     /// The planes that were last seen, or nothing while their first lists are under way.
     pub fn planes(&self) -> Option<Vec<Arc<Plane>>> {
         let facts = self.store.facts();
-        let awaited = facts.unsynced.iter().any(ListRef::is_of_planes);
+        let awaited = facts.seen.awaited.iter().any(ListRef::is_of_planes);
         (!awaited).then(|| facts.seen.planes.values().cloned().collect())
     }
 
@@ -121,8 +121,8 @@ impl Cluster {
     ) -> Option<T> {
         let facts = self.store.facts();
         let is_read = |need: MaterialRef| facts.seen.material.contains_key(&need);
-        let all_read =
-            needs.objects().all(is_read) && facts.unsynced.iter().all(|list| !needs.needs(list));
+        let all_read = needs.objects().all(is_read)
+            && facts.seen.awaited.iter().all(|list| !needs.needs(list));
         let secret = needs.authority.as_ref();
         let authority = secret.and_then(|secret| facts.ca_secrets.get(secret));
         all_read.then(|| look(&facts.seen, authority.unwrap_or(&Read::Absent)))

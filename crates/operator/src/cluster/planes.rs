@@ -97,7 +97,7 @@ impl Planes {
     /// Watches the planes of a kind.
     pub fn watch(&self, served: &ServedKind) -> AbortHandle {
         let list = list_of(served);
-        self.store.facts().unsynced.insert(list.clone());
+        self.store.facts().seen.awaited.insert(list.clone());
         let api = Api::all_with(self.client.clone(), &served.resource);
         let planes = PlaneList {
             kind: served.kind,

@@ -1,6 +1,6 @@
 //! Who wrote a field, and when, by `metadata.managedFields`.
 
-use external_ca_api::ExternalCAIssuance;
+use external_ca_api::{ExternalCAIssuance, MANAGER};
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ManagedFieldsEntry, ObjectMeta};
 use serde_json::Value;
@@ -29,7 +29,11 @@ pub(super) fn last_manager(
                 .as_ref()
                 .is_some_and(|fields| owns(&fields.0))
         })
-        .max_by_key(|entry| entry.time.as_ref().map(|time| time.0))
+        // Times are whole seconds: of two writes within one the forced one was ours.
+        .max_by_key(|entry| {
+            let ours = entry.manager.as_deref() == Some(MANAGER);
+            (entry.time.as_ref().map(|time| time.0), ours)
+        })
         .map_or((None, None), |entry| {
             (
                 entry.manager.clone(),

@@ -7,7 +7,9 @@ use external_ca_api::{
 use k8s_openapi::api::core::v1::{ConfigMap, Secret};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
-use super::managed::last_change;
+use serde_json::Value;
+
+use super::managed::{last_change, last_manager};
 use crate::model::{Leaf, Material};
 use crate::x509::{self, Certificate};
 
@@ -28,11 +30,12 @@ pub fn secret(secret: &Secret) -> Material {
             .map_or(&[][..], |bytes| &bytes.0)
     };
     let (crt, key, ca) = (data(TLS_CRT), data(TLS_KEY), data(CA_CRT));
+    let holds = if crt.is_empty() { CA_CRT } else { TLS_CRT };
     Material {
         secret_type: secret.type_.clone().unwrap_or_default(),
         leaf: leaf(crt, key),
         has_key: !key.trim_ascii().is_empty(),
-        ..material(&secret.metadata, ca, &[crt, ca])
+        ..material(&secret.metadata, holds, ca, &[crt, ca])
     }
 }
 
@@ -43,7 +46,7 @@ pub fn config_map(config_map: &ConfigMap) -> Material {
         .as_ref()
         .and_then(|data| data.get(CA_CRT))
         .map_or(&[][..], |text| text.as_bytes());
-    material(&config_map.metadata, ca, &[ca])
+    material(&config_map.metadata, CA_CRT, ca, &[ca])
 }
 
 /// The certificates under a key of a ConfigMap.
@@ -55,8 +58,16 @@ pub fn config_map_certificates(config_map: &ConfigMap, key: &str) -> Vec<Certifi
         .map_or_else(Vec::new, |text| certificates(text.as_bytes()))
 }
 
-fn material(metadata: &ObjectMeta, ca: &[u8], parts: &[&[u8]]) -> Material {
-    let (manager, changed) = last_change(metadata, "f:data");
+fn material(metadata: &ObjectMeta, key: &str, ca: &[u8], parts: &[&[u8]]) -> Material {
+    let (_, changed) = last_change(metadata, "f:data");
+    let entries = metadata.managed_fields.as_deref().unwrap_or_default();
+    let field = format!("f:{key}");
+    let owns = |fields: &Value| {
+        fields
+            .get("f:data")
+            .is_some_and(|data| data.get(&field).is_some())
+    };
+    let (manager, _) = last_manager(entries, owns);
     let annotation = |name: &str| metadata.annotations.as_ref()?.get(name).cloned();
     Material {
         resource_version: metadata.resource_version.clone().unwrap_or_default(),
