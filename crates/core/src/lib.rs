@@ -1,7 +1,7 @@
 //! The decisions of the operator: pure functions over one snapshot.
 //!
 //! No client, no async runtime, no clock, and no randomness but what a caller hands in. The shell observes
-//! ([`model`]), asks [`plan::plan`] what to do, and does it.
+//! ([`model`]), asks [`report::decide`] what to do, and does it.
 
 pub mod adopt;
 pub mod diagnosis;

@@ -185,6 +185,13 @@ mod tests {
     async fn a_refusal_is_told_only_in_the_words_of_a_kubernetes_status() {
         let status = r#"{"kind":"Status","apiVersion":"v1","status":"Failure","message":"namespaces \"a\" not found","code":404}"#;
         assert_eq!(text_of(404, status).await, "namespaces \"a\" not found");
+        let plain = "Too many requests, please try again later.";
+        assert_eq!(text_of(429, plain).await, plain);
+        let mute = r#"{"kind":"Status","status":"Failure","reason":"Conflict","code":410}"#;
+        assert_eq!(
+            text_of(410, mute).await,
+            "HTTP 410 Conflict, without a message"
+        );
         // A proxy that echoes the request, an object, a page: each may hold a key.
         for body in [
             "the request was: -----BEGIN PRIVATE KEY-----",

@@ -74,6 +74,8 @@ impl<'a> StatusWriter<'a> {
                 memory.concluded = self.stored.clone().map(Arc::new);
                 None
             }
+            // Another leader may have stored an anchor: the next turn rests on it.
+            Stored::Changed => Some(Stored::Changed),
             _ if memory.unstorable => None,
             unstored => Some(unstored),
         }

@@ -50,7 +50,7 @@ pub struct Desired {
     pub leaves: BTreeMap<ObjectRef, DesiredLeaf>,
     /// Leaves that cannot be planned: only what is stored of them counts.
     pub blocked: Vec<DesiredLeaf>,
-    /// Leaves that want the same Secret, until [`Desired::settle`] says which of them has it.
+    /// Leaves that want the same Secret, until `settle.rs` says which of them has it.
     pub contested: BTreeMap<ObjectRef, Vec<DesiredLeaf>>,
     /// ConfigMaps and Secrets that hold the bundle.
     pub trust_places: BTreeSet<MaterialRef>,

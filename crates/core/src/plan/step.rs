@@ -115,7 +115,7 @@ impl Step {
         match self {
             Self::WriteBundle(step) => &step.rests_on,
             Self::WirePlane(step) => &step.rests_on,
-            _ => &[],
+            Self::GenerateCa(_) | Self::IssueLeaf(_) | Self::Restart(_) | Self::Consume(_) => &[],
         }
     }
 
@@ -124,7 +124,8 @@ impl Step {
         match self {
             Self::WriteBundle(step) => step.drops,
             Self::WirePlane(step) => step.drops,
-            _ => false,
+            // A new CA leaves bundles as they are.
+            Self::GenerateCa(_) | Self::IssueLeaf(_) | Self::Restart(_) | Self::Consume(_) => false,
         }
     }
 
@@ -144,7 +145,7 @@ impl Step {
         match self {
             Self::WriteBundle(step) => Some(Place::Material(step.target.clone())),
             Self::WirePlane(step) => Some(Place::ClientCa(step.plane.clone())),
-            _ => None,
+            Self::GenerateCa(_) | Self::IssueLeaf(_) | Self::Restart(_) | Self::Consume(_) => None,
         }
     }
 }

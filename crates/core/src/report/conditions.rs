@@ -50,7 +50,7 @@ impl<'a> Outlook<'a> {
             has_steps: !steps.is_empty(),
             is_issuing: steps
                 .iter()
-                .any(|step| matches!(step, Step::IssueLeaf { .. } | Step::GenerateCa { .. })),
+                .any(|step| matches!(step, Step::IssueLeaf(_) | Step::GenerateCa(_))),
         }
     }
 

@@ -116,7 +116,7 @@ fn dropped(
         .filter(|old| left.iter().all(|new| new.fingerprint != old.fingerprint))
         .map(|old| {
             let message = format!(
-                "{} ({}) is no longer trusted anywhere: nobody depends on it",
+                "{} ({}) is no longer trusted anywhere: nothing depends on it",
                 old.subject, old.fingerprint
             );
             Notice {

@@ -7,23 +7,10 @@ use super::text::message;
 use crate::finding::Finding;
 use crate::reason::Reason;
 
-/// The condition types, in the order in which they are shown.
-pub const CONDITIONS: [&str; 9] = [
-    "Ready",
-    "Reconciling",
-    "Stalled",
-    "Issuing",
-    "IssuerReady",
-    "TrustDistributed",
-    "CertificatesReady",
-    "PlanesWired",
-    "RolloutsComplete",
-];
-
 /// A condition before it is merged with what was.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Stated {
-    /// One of [`CONDITIONS`].
+    /// Its type.
     pub kind: &'static str,
     /// Its status.
     pub status: bool,

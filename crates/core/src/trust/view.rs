@@ -6,7 +6,7 @@ use jiff::Timestamp;
 
 use super::memory::Memory;
 use super::place::Place;
-use crate::domain::{Desired, DesiredLeaf, Role, TrustDomain};
+use crate::domain::{ClientCa, Desired, DesiredLeaf, Role, TrustDomain};
 use crate::model::{Leaf, MaterialRef, Observed, Plane, PlaneRef, Read};
 use crate::x509::{CaChain, Certificate, Fingerprint, Usages, verify};
 
@@ -157,7 +157,7 @@ impl<'a> View<'a> {
             (_, Role::Further) => true,
             (Place::Material(_), Role::Gateway) => true,
             (Place::Material(material), Role::Agent) => {
-                let by_reference = self.domain.client_ca == crate::domain::ClientCa::Reference;
+                let by_reference = self.domain.client_ca == ClientCa::Reference;
                 let mut planes = leaf.planes.iter().filter_map(|plane| self.plane(plane));
                 self.domain.trust_secret.as_ref() == Some(material)
                     && planes.any(|plane| by_reference || self.refers_to_trust_secret(plane))

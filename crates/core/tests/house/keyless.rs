@@ -23,13 +23,16 @@ const STORED: [&str; 5] = [
 
 /// Each mention of what holds a key, in a file that defines what a snapshot is made of.
 pub fn mentions(sources: &Sources) -> Vec<String> {
-    let is_checked = |path: &str| path.starts_with("model/") || STORED.contains(&path);
+    let of_a_snapshot = ["model/", "reason.", "snapshot."];
+    let is_checked = |path: &str| {
+        STORED.contains(&path) || of_a_snapshot.iter().any(|floor| path.starts_with(floor))
+    };
+    let aliases = aliases(sources);
+    let is_holder = |name: &str| HOLDERS.contains(&name) || aliases.iter().any(|one| one == name);
     let mut findings = Vec::new();
     for (path, source) in sources.iter().filter(|(path, _)| is_checked(path)) {
         let tokens = tokens(source);
-        let found = tokens
-            .iter()
-            .filter(|token| HOLDERS.contains(&token.text.as_str()));
+        let found = tokens.iter().filter(|token| is_holder(&token.text));
         findings.extend(found.map(|token| {
             format!(
                 "crates/core/src/{path}:{}: {}: a snapshot holds public sides only; keys stay with who signs",
@@ -38,6 +41,34 @@ pub fn mentions(sources: &Sources) -> Vec<String> {
         }));
     }
     findings
+}
+
+/// Other names of what holds a key: `type Name = …Holder…;`
+fn aliases(sources: &Sources) -> Vec<String> {
+    let mut found = Vec::new();
+    for source in sources.values() {
+        let tokens = tokens(source);
+        for (at, token) in tokens.iter().enumerate() {
+            let of = tokens[at..].iter().skip(2);
+            let mut of = of.take_while(|token| token.text != ";");
+            if token.text == "type" && of.any(|token| HOLDERS.contains(&token.text.as_str())) {
+                found.extend(tokens.get(at + 1).map(|name| name.text.clone()));
+            }
+        }
+    }
+    found
+}
+
+#[test]
+fn another_name_is_found_too() {
+    let sources = [
+        ("x509/ca.rs", "pub type Signer = CertificateAuthority;"),
+        ("reason.rs", "struct Problem { by: crate::x509::Signer }"),
+    ];
+    let sources = sources.map(|(path, text)| (path.to_owned(), text.to_owned()));
+    let found = mentions(&sources.into());
+    assert_eq!(found.len(), 1, "{found:?}");
+    assert!(found[0].contains("reason.rs:1: Signer"), "{found:?}");
 }
 
 #[test]
