@@ -9,6 +9,7 @@ use super::text::message;
 use crate::finding::{Area, Finding, Priority, Severity};
 use crate::plan::Step;
 use crate::reason::{Problem, Reason};
+use crate::trust::Blocker;
 
 /// So many problems of one kind are told in full.
 const JOINED: usize = 3;
@@ -46,9 +47,10 @@ impl<'a> Outlook<'a> {
                 .collect(),
             is_paused,
             has_steps: !steps.is_empty(),
-            is_issuing: steps
-                .iter()
-                .any(|step| matches!(step, Step::IssueLeaf { .. } | Step::GenerateCa { .. })),
+            is_issuing: findings.iter().any(waits_for_authority)
+                || steps
+                    .iter()
+                    .any(|step| matches!(step, Step::IssueLeaf { .. } | Step::GenerateCa { .. })),
         }
     }
 
@@ -159,6 +161,12 @@ fn condition_of(area: Area) -> (&'static str, &'static str) {
     }
 }
 
+/// Whether the authority has been asked, and has not answered yet.
+fn waits_for_authority(finding: &Finding) -> bool {
+    let is_authority = |blocker: &Blocker| matches!(blocker, Blocker::Authority { .. });
+    finding.blockers.iter().any(is_authority)
+}
+
 /// The first few messages, and how many more there are.
 fn joined(problems: &[&Finding]) -> String {
     let messages = problems.iter().take(JOINED);
@@ -192,7 +200,7 @@ pub(super) fn transitions(earlier: &[Condition], conditions: &[Stated]) -> Vec<N
         .map(|condition| Notice {
             is_warning: !matches!(
                 condition.reason,
-                Reason::WaitingForPeers | Reason::WaitingForWindow
+                Reason::WaitingForPeers | Reason::WaitingForWindow | Reason::IssuerPending
             ),
             problem: Problem::new(condition.reason, condition.message.clone()),
         })

@@ -17,6 +17,7 @@ mod issuer;
 mod leaves;
 mod ownership;
 mod peers;
+mod pending;
 mod pieces;
 mod planes;
 mod rollouts;
