@@ -18,7 +18,7 @@ const DATA: &str = "openchoreo-data-plane";
 /// Verb, `group/resource`, namespace (empty: all, or none) and name (empty: any).
 type Action = (&'static str, &'static str, &'static str, &'static str);
 
-const ALLOWED: [Action; 17] = [
+const ALLOWED: [Action; 20] = [
     ("get", "/secrets", CONTROL_PLANE, CA_SECRET),
     ("watch", "/secrets", CONTROL_PLANE, CA_SECRET),
     ("get", "/secrets", CONTROL_PLANE, "cluster-gateway-tls"),
@@ -41,9 +41,12 @@ const ALLOWED: [Action; 17] = [
     ),
     ("create", "events.k8s.io/events", CONTROL_PLANE, ""),
     ("update", "coordination.k8s.io/leases", NAMESPACE, RELEASE),
+    ("get", "/secrets", NAMESPACE, "external-ca-pending"),
+    ("create", "/secrets", NAMESPACE, "external-ca-pending"),
+    ("patch", "/secrets", NAMESPACE, "external-ca-pending"),
 ];
 
-const FORBIDDEN: [Action; 33] = [
+const FORBIDDEN: [Action; 37] = [
     ("list", "/secrets", "", ""),
     ("watch", "/secrets", "", ""),
     ("list", "/secrets", CONTROL_PLANE, ""),
@@ -51,6 +54,10 @@ const FORBIDDEN: [Action; 33] = [
     ("watch", "/secrets", DATA, ""),
     ("list", "/secrets", "kube-system", ""),
     ("list", "/secrets", NAMESPACE, ""),
+    ("get", "/secrets", NAMESPACE, "somebody-elses"),
+    ("delete", "/secrets", NAMESPACE, "external-ca-pending"),
+    ("watch", "/secrets", NAMESPACE, "external-ca-pending"),
+    ("get", "/secrets", CONTROL_PLANE, "external-ca-pending"),
     ("get", "/secrets", CONTROL_PLANE, "somebody-elses"),
     ("get", "/secrets", DATA, "somebody-elses"),
     ("get", "/secrets", "kube-system", "cluster-gateway-tls"),

@@ -43,8 +43,7 @@ pub fn sign(
         _ => issue(authority, &own, profile)?,
     };
     if !trusting {
-        let anchors = std::slice::from_ref(authority.anchor());
-        check_issued(&chain, &own, profile, anchors, now).map_err(|error| error.to_string())?;
+        check_issued(&chain, &own, profile, authority, now).map_err(|error| error.to_string())?;
     }
     Ok((chain, own))
 }

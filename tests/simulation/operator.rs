@@ -398,7 +398,7 @@ impl Operator {
             Step::Restart(Restart { workload, .. }) if done => {
                 self.view.see_workload(cluster, workload)
             }
-            Step::Restart(_) | Step::GenerateCa(_) | Step::Consume(_) => {}
+            Step::Restart(_) | Step::GenerateCa(_) | Step::DropRequest(_) | Step::Consume(_) => {}
         }
     }
 
@@ -561,7 +561,7 @@ fn write(cluster: &mut Cluster, step: &Step, issued: Option<&Issued>, unconditio
                 deployment.restart(|facts| facts.loaded = loaded);
             });
         }
-        Step::GenerateCa(_) | Step::Consume(_) => {}
+        Step::GenerateCa(_) | Step::DropRequest(_) | Step::Consume(_) => {}
     }
     true
 }
@@ -610,7 +610,7 @@ fn namespace(step: &Step) -> Option<&str> {
         Step::WriteBundle(WriteBundle { target, .. }) => Some(&target.object.namespace),
         Step::IssueLeaf(IssueLeaf { target, .. }) => Some(&target.namespace),
         Step::Restart(Restart { workload, .. }) => Some(&workload.object.namespace),
-        Step::WirePlane(_) | Step::GenerateCa(_) | Step::Consume(_) => None,
+        Step::WirePlane(_) | Step::GenerateCa(_) | Step::DropRequest(_) | Step::Consume(_) => None,
     }
 }
 

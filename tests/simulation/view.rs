@@ -158,6 +158,7 @@ impl View {
                 state: self.authority_state(now),
                 generated: None,
             },
+            pending: BTreeMap::new(),
             anchor_config_maps: BTreeMap::new(),
             material,
             planes,
@@ -178,6 +179,7 @@ impl View {
         AuthorityState::Ready {
             chain: Arc::clone(authority.public_side()),
             signing: Signing::Now,
+            identity: "caSecret".into(),
         }
     }
 }

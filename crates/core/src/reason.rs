@@ -46,6 +46,8 @@ words! {
     RollingOut,
     /// What is due waits for the next maintenance window.
     WaitingForWindow,
+    /// The issuer has the request for a certificate and has not signed it yet.
+    IssuerPending,
     /// What cannot wait for the next maintenance window is done before it.
     OutsideWindow,
     /// A certificate was issued.

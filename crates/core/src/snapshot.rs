@@ -15,6 +15,9 @@ use crate::model::{
 use crate::reason::{Problem, Reason};
 use crate::x509::{CaChain, CaError, Certificate};
 
+/// What an authority is called that signs with the key of a CA Secret.
+const CA_SECRET: &str = "caSecret";
+
 /// What was seen, by object.
 #[derive(Default)]
 pub struct Seen {
@@ -177,6 +180,7 @@ impl Seen {
             served: Arc::clone(&scope.served),
             plane_namespaces: Arc::clone(&scope.plane_namespaces),
             authority: Authority { state, generated },
+            pending: BTreeMap::new(),
             anchor_config_maps: needs
                 .anchors
                 .iter()
@@ -225,6 +229,7 @@ pub fn authority_of_secret(
         Read::Found(Ok(chain)) => AuthorityState::Ready {
             chain,
             signing: Signing::Now,
+            identity: CA_SECRET.to_owned(),
         },
         Read::Found(Err(error)) => AuthorityState::Refused(Problem::new(
             Reason::from(&error),

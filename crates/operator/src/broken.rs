@@ -20,6 +20,15 @@ impl Broken {
         self.entries().contains_key(&ObjectRef::from_obj(issuance))
     }
 
+    /// Whether it is one of this `<namespace>/<name>`.
+    pub fn contains_named(&self, identity: &str) -> bool {
+        let Some((namespace, name)) = identity.split_once('/') else {
+            return false;
+        };
+        let issuance = ObjectRef::new(name).within(namespace);
+        self.entries().contains_key(&issuance)
+    }
+
     fn entries(&self) -> MutexGuard<'_, HashMap<Issuance, Undecodable>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }

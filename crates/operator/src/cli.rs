@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use kube::Client;
 
 /// Issues, distributes and rotates OpenChoreo's cluster gateway and agent certificates from an external CA.
 #[derive(Debug, Parser)]
@@ -46,7 +47,7 @@ pub struct RunArgs {
     #[arg(long, env = "EXTERNAL_CA_LEADER_ELECT", default_value_t = true, action = clap::ArgAction::Set)]
     pub leader_elect: bool,
 
-    /// Namespace of the Lease. Default: the pod's own.
+    /// The operator's own namespace: that of the Lease, and of the Secret external-ca-pending. Default: the pod's.
     #[arg(long, env = "EXTERNAL_CA_LEASE_NAMESPACE")]
     pub lease_namespace: Option<String>,
 
@@ -58,6 +59,11 @@ pub struct RunArgs {
     )]
     pub lease_name: String,
 
+    /// Where the test bed's authority listens: it signs in the place of every CA Secret's key.
+    #[cfg(feature = "test-authority")]
+    #[arg(long)]
+    pub test_authority: Option<SocketAddr>,
+
     /// Form of the log.
     #[arg(long, env = "EXTERNAL_CA_LOG_FORMAT", value_enum, default_value_t = LogFormat::Json)]
     pub log_format: LogFormat,
@@ -65,6 +71,14 @@ pub struct RunArgs {
     /// Level or filter of the log, for example `info` or `info,external_ca_operator=debug`.
     #[arg(long, env = "EXTERNAL_CA_LOG_LEVEL", default_value = "info")]
     pub log_level: String,
+}
+
+impl RunArgs {
+    /// The namespace of what the operator keeps for itself.
+    pub fn own_namespace(&self, client: &Client) -> String {
+        let given = self.lease_namespace.clone();
+        given.unwrap_or_else(|| client.default_namespace().to_owned())
+    }
 }
 
 /// Form of the log.

@@ -17,7 +17,9 @@ use tokio::sync::Semaphore;
 use crate::broken::Broken;
 use crate::cluster::Cluster;
 use crate::error::bounded;
+use crate::issuers::Issuers;
 use crate::pace::Pace;
+use crate::pending::{Owner, Pending};
 use crate::telemetry::Metrics;
 use crate::versions::is_older;
 
@@ -41,6 +43,10 @@ pub struct Context {
     pub parallel: usize,
     /// Issuances that do not parse.
     pub broken: Broken,
+    /// What is at hand to sign with.
+    pub issuers: Issuers,
+    /// Requests that wait for their certificates.
+    pub pending: Pending,
     /// What is remembered of each issuance.
     pub memories: Memories,
 }
@@ -103,6 +109,14 @@ impl Context {
         let uid = issuance.uid().unwrap_or_default();
         self.memories.all().remove(&uid);
         self.metrics.issuances.forget(issuance);
+        self.pending.orphaned.notify_one();
+    }
+
+    /// Whether an issuance exists. Of one that does not parse only the name is known.
+    pub fn exists(&self, owner: &Owner) -> bool {
+        let all = self.issuances.state();
+        let mut known = all.iter().filter_map(|issuance| issuance.uid());
+        known.any(|uid| uid == owner.uid) || self.broken.contains_named(&owner.identity)
     }
 
     /// Publishes an Event. Work goes on where that fails.

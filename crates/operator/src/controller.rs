@@ -16,11 +16,14 @@ use kube::runtime::{Controller, Predicate, WatchStreamExt, predicates};
 use kube::{Api, Client};
 use tokio::sync::Semaphore;
 
+use crate::backoff::backoff;
 use crate::cli::RunArgs;
 use crate::cluster::{Cluster, small_pages};
 use crate::context::Context;
 use crate::error::describe_watch;
 use crate::issuances;
+use crate::issuers::Issuers;
+use crate::pending::Pending;
 use crate::reconcile::{on_error, reconcile};
 use crate::telemetry::Metrics;
 
@@ -34,31 +37,15 @@ pub async fn run(
 ) {
     let (cluster, changes) = Cluster::new(client.clone());
     let (reader, writer) = reflector::store();
-    let parallel = std::thread::available_parallelism().map_or(1, usize::from);
-    let scope = Scope {
-        served: Arc::new(args.namespaces.iter().cloned().collect()),
-        plane_namespaces: Arc::new(args.plane_namespaces.iter().cloned().collect()),
-    };
-    let context = Arc::new(Context {
-        client: client.clone(),
-        cluster: Arc::clone(&cluster),
-        issuances: reader.clone(),
-        scope: scope.clone(),
+    let context = Arc::new(context(
+        &client,
+        args,
+        Arc::clone(&cluster),
+        reader.clone(),
         metrics,
-        recorder: Recorder::new(
-            client.clone(),
-            Reporter {
-                controller: MANAGER.into(),
-                instance: std::env::var("HOSTNAME").ok(),
-            },
-        ),
-        keygen: Semaphore::new(parallel),
-        parallel,
-        broken: Default::default(),
-        memories: Default::default(),
-    });
-
-    cluster.start(&scope.served);
+    ));
+    cluster.start(&context.scope.served);
+    tokio::spawn(drop_orphans(Arc::clone(&context)));
     let gone = Arc::clone(&context);
     let (told, known) = (Arc::clone(&context), reader.clone());
     let events = watcher(
@@ -103,4 +90,58 @@ pub async fn run(
         })
         .for_each(|_| future::ready(()))
         .await;
+}
+
+/// What every turn shares, at the start.
+fn context(
+    client: &Client,
+    args: &RunArgs,
+    cluster: Arc<Cluster>,
+    issuances: reflector::Store<ExternalCAIssuance>,
+    metrics: Arc<Metrics>,
+) -> Context {
+    let parallel = std::thread::available_parallelism().map_or(1, usize::from);
+    let reporter = Reporter {
+        controller: MANAGER.into(),
+        instance: std::env::var("HOSTNAME").ok(),
+    };
+    Context {
+        client: client.clone(),
+        cluster,
+        issuances,
+        scope: Scope {
+            served: Arc::new(args.namespaces.iter().cloned().collect()),
+            plane_namespaces: Arc::new(args.plane_namespaces.iter().cloned().collect()),
+        },
+        metrics,
+        recorder: Recorder::new(client.clone(), reporter),
+        keygen: Semaphore::new(parallel),
+        parallel,
+        broken: Default::default(),
+        issuers: Issuers::new(args),
+        pending: Pending::new(client.clone(), args.own_namespace(client)),
+        memories: Default::default(),
+    }
+}
+
+/// Drops what waits for issuances that exist no longer: at the start, and when one is gone.
+async fn drop_orphans(context: Arc<Context>) {
+    if context.issuances.wait_until_ready().await.is_err() {
+        return;
+    }
+    let mut attempts = 0;
+    loop {
+        let exists = |owner: &_| context.exists(owner);
+        match context.pending.drop_orphans(exists).await {
+            Ok(()) => {
+                attempts = 0;
+                context.pending.orphaned.notified().await;
+            }
+            Err(error) => {
+                attempts += 1;
+                tracing::debug!(%error, "requests of issuances that are gone");
+                tokio::time::sleep(backoff(attempts)).await;
+            }
+        }
+    }
 }

@@ -29,6 +29,16 @@ pub enum Error {
     /// The issuer refused or failed.
     #[error("{0}")]
     Issuer(#[from] crate::issuers::IssuerError),
+    /// Requests wait for their certificates, and there is room for no more.
+    #[error(
+        "{requests} requests wait in the Secret {secret}, and it holds no more; this one is made once others are answered"
+    )]
+    PendingFull {
+        /// The Secret.
+        secret: String,
+        /// How many wait.
+        requests: usize,
+    },
     /// A key could not be made.
     #[error("the private key could not be made or read: {0}")]
     Key(#[from] KeyError),
@@ -106,6 +116,7 @@ impl Error {
             | Self::Changed
             | Self::Undecodable(_)
             | Self::Key(_)
+            | Self::PendingFull { .. }
             | Self::Internal(_) => Reason::WriteFailed,
         };
         Problem::new(reason, format!("{object}: {self}"))
@@ -136,8 +147,11 @@ impl Error {
         }
     }
 
-    /// How long the API server asks to wait (`Retry-After`).
+    /// How long the API server or the issuer asks to wait (`Retry-After`).
     pub fn retry_after(&self) -> Option<Duration> {
+        if let Self::Issuer(error) = self {
+            return error.retry_after();
+        }
         let Self::Api(error) = self else { return None };
         let kube::Error::Api(status) = error.as_ref() else {
             return None;

@@ -21,10 +21,7 @@ pub async fn acquire(
     ),
     LeaseManagerError,
 > {
-    let namespace = args
-        .lease_namespace
-        .clone()
-        .unwrap_or_else(|| client.default_namespace().to_owned());
+    let namespace = args.own_namespace(&client);
     let manager = LeaseManagerBuilder::new(client, &args.lease_name)
         .with_namespace(namespace)
         .with_create_mode(LeaseCreateMode::AutoCreate)

@@ -15,6 +15,7 @@ mod issuers;
 mod lease;
 mod observe;
 mod pace;
+mod pending;
 mod reconcile;
 mod report;
 mod telemetry;

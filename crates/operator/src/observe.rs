@@ -7,9 +7,10 @@ use external_ca_core::domain::{ca_secret, identity};
 use external_ca_core::model::Observed;
 use external_ca_core::snapshot::Needs;
 use jiff::Timestamp;
+use kube::ResourceExt;
 
 use crate::context::Context;
-use crate::issuers::{Issuer, ca_secret_authority};
+use crate::issuers::Issuer;
 
 /// What a turn rests on.
 pub struct Sight {
@@ -28,10 +29,19 @@ pub fn observe(
     let (cluster, scope) = (&context.cluster, &context.scope);
     let needs = Needs::of(issuance, cluster.planes()?, scope);
     cluster.want(&identity(issuance), &needs);
-    cluster.seen(&needs, |seen, pem| {
-        let (state, issuer) = ca_secret_authority(&ca_secret(issuance), pem, now);
+    let sight = cluster.seen(&needs, |seen, pem| {
+        let issuers = &context.issuers;
+        let (state, issuer) = issuers.of_secret(&ca_secret(issuance), pem, now);
         let all = context.issuances.state();
         let observed = seen.observed(issuance, &all, &needs, scope, state);
         Sight { observed, issuer }
+    });
+    let uid = issuance.uid().unwrap_or_default();
+    sight.map(|sight| Sight {
+        observed: Observed {
+            pending: context.pending.of(&uid),
+            ..sight.observed
+        },
+        ..sight
     })
 }

@@ -48,7 +48,7 @@ fn content(step: &Step) -> Option<String> {
             reason => Some(reason.to_string()),
         },
         Step::Restart(step) => Some(step.material_hash.clone()),
-        Step::GenerateCa(_) | Step::Consume(_) => Some(String::new()),
+        Step::GenerateCa(_) | Step::DropRequest(_) | Step::Consume(_) => Some(String::new()),
     }
 }
 

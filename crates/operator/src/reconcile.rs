@@ -14,6 +14,7 @@ use kube::runtime::controller::Action;
 
 use crate::apply::{Outcome, apply};
 use crate::context::{Context, Memory};
+use crate::issuers::Answers;
 use crate::observe::{Sight, observe};
 use crate::report::{STATUS_INTERVAL, StatusWriter, Stored};
 
@@ -48,6 +49,12 @@ async fn turn(
     let started = Instant::now();
     if !read_planes_in_doubt(context, memory).await {
         return STATUS_INTERVAL;
+    }
+    if context.issuers.answers() == Answers::Later
+        && let Err(error) = context.pending.read_once().await
+    {
+        // Whoever issues reads it, too, and says why that fails.
+        tracing::debug!(%error, "pending requests");
     }
     memory.status.catch_up(cached);
     let mut writer = StatusWriter::new(context, cached, &memory.status);

@@ -114,7 +114,7 @@ impl Metrics {
         );
         registry.register(
             "issuer_sign_duration_seconds",
-            "Time that the issuer took to sign or refuse",
+            "Time that the issuer took to answer",
             metrics.signatures.clone(),
         );
         registry.register(
@@ -151,8 +151,7 @@ impl Metrics {
     }
 
     /// Counts an answer of an issuer.
-    pub fn signed(&self, issuer: &'static str, signed: bool, took: Duration) {
-        let result = if signed { "signed" } else { "error" };
+    pub fn signed(&self, issuer: &'static str, result: &'static str, took: Duration) {
         let labels = Signature { issuer, result };
         self.signatures
             .get_or_create(&labels)
@@ -180,7 +179,7 @@ mod tests {
     fn series() -> BTreeSet<(String, BTreeSet<String>)> {
         let metrics = Metrics::new();
         metrics.reconciled(Duration::from_millis(3));
-        metrics.signed("caSecret", true, Duration::from_millis(3));
+        metrics.signed("caSecret", "signed", Duration::from_millis(3));
         let issuance = example();
         let status = issuance.status.clone().unwrap();
         metrics.issuances.report(&issuance, status.into());

@@ -120,6 +120,11 @@ const ADVICE: &[(Reason, &str, &str)] = &[
         "do what the message says; most often the chart's values must name the object",
     ),
     (
+        Reason::IssuerPending,
+        "the issuer has the request and has not signed it yet; the operator keeps the key and asks again by itself",
+        "let whoever approves requests at the issuer look at it",
+    ),
+    (
         Reason::IssuerFailed,
         "the operator tried and was refused; it goes on trying",
         "do what the message says; most often the chart's values must name the object",

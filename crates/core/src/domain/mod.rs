@@ -1,5 +1,6 @@
 //! What is wanted: a trust domain, whatever declared it, and whether a leaf is what it asks for.
 
+mod asked;
 pub mod fitness;
 mod issuance;
 mod leaf;
@@ -9,6 +10,7 @@ mod renewal;
 mod settle;
 mod trust_domain;
 
+pub use asked::asked;
 pub use issuance::{compile, desired, selector_defect};
 pub use leaf::{Desired, DesiredLeaf, Role};
 pub use names::{ca_secret, home_bundle, identity, namespace, trust_secret};

@@ -49,10 +49,10 @@ pub(super) fn replace(observed: &mut Observed, stand_in: &StandIn) -> Result<(),
         let counterpart = stand_in.replace(&real)?;
         rename(status, &real, &counterpart);
     }
-    observed.authority.state = AuthorityState::Ready {
-        chain: Arc::clone(stand_in.authority().public_side()),
-        signing: Signing::Now,
-    };
+    if let AuthorityState::Ready { chain, signing, .. } = &mut observed.authority.state {
+        *chain = Arc::clone(stand_in.authority().public_side());
+        *signing = Signing::Now;
+    }
     Ok(())
 }
 

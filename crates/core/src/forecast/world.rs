@@ -103,6 +103,7 @@ impl World {
                 Step::WirePlane(step) => self.wire(&step.plane, &step.client_ca),
                 Step::IssueLeaf(step) => self.issue(&step.target, &step.profile, &step.marks)?,
                 Step::Restart(step) => self.restart(&step.workload, &step.material_hash),
+                Step::DropRequest(step) => drop(self.observed.pending.remove(&step.target)),
                 Step::Consume(step) => {
                     if let Some(annotations) = &mut self.issuance().metadata.annotations {
                         annotations.remove(step.annotation);
@@ -129,6 +130,7 @@ impl World {
             state: AuthorityState::Ready {
                 chain: Arc::clone(authority.public_side()),
                 signing: Signing::Now,
+                identity: "caSecret".to_owned(),
             },
             generated: Some(GeneratedCa {
                 resource_version: self.version(),
@@ -195,6 +197,7 @@ impl World {
         let key = self.key(profile.key)?;
         let csr = request(&key, profile)?;
         let chain = sign_request(&authority, csr.der(), profile, self.serial(), self.now)?;
+        self.observed.pending.remove(target);
         let target = MaterialRef {
             kind: MaterialKind::Secret,
             object: target.clone(),

@@ -23,6 +23,8 @@ pub enum AuthorityState {
         chain: Arc<CaChain>,
         /// Whether it can sign now.
         signing: Signing,
+        /// Which one it is: a request that waits at one is of no use to another.
+        identity: String,
     },
     /// Its CA Secret does not exist.
     Absent,

@@ -6,9 +6,11 @@ pub mod facts;
 pub mod lenient;
 mod list;
 mod observed;
+mod pending;
 mod refs;
 
 pub use authority::{Authority, AuthorityState, GeneratedCa, Signing};
 pub use list::{ListRef, Source, Unread};
 pub use observed::*;
+pub use pending::PendingLeaf;
 pub use refs::*;

@@ -8,6 +8,7 @@ use jiff::Timestamp;
 
 use super::authority::Authority;
 use super::list::{ListRef, Unread};
+use super::pending::PendingLeaf;
 use super::refs::{MaterialRef, ObjectRef, PlaneRef, WorkloadRef};
 use crate::x509::Certificate;
 
@@ -175,6 +176,8 @@ pub struct Observed {
     pub plane_namespaces: Arc<BTreeSet<String>>,
     /// What signs.
     pub authority: Authority,
+    /// Leaves of the issuance that wait at an authority for their certificate.
+    pub pending: BTreeMap<ObjectRef, Arc<PendingLeaf>>,
     /// The anchors of each ConfigMap under `trust.additionalAnchors`, by the ConfigMap's name.
     pub anchor_config_maps: BTreeMap<(String, String), Read<Vec<Certificate>>>,
     /// Secrets and ConfigMaps that the issuance has to do with.

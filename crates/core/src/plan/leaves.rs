@@ -14,7 +14,7 @@ use super::step::{Consume, IssueLeaf, Step};
 use crate::domain::fitness::{self, LeafContext, Verdict};
 use crate::domain::{DesiredLeaf, renewal_time};
 use crate::finding::{Area, Finding, Severity};
-use crate::model::{Material, Read};
+use crate::model::{Material, ObjectRef, PendingLeaf, Read};
 use crate::reason::{Problem, Reason};
 use crate::trust::{Blocker, Guards, Place};
 use crate::x509::Certificate;
@@ -53,6 +53,8 @@ struct Tally {
     renewals: Vec<Timestamp>,
     /// Whether no request for a renewal has to wait.
     granted: bool,
+    /// Leaves whose requests at the authority are still of use.
+    requested: BTreeSet<ObjectRef>,
 }
 
 impl<'a> Draft<'a> {
@@ -75,7 +77,10 @@ impl<'a> Draft<'a> {
                     self.fits(leaf.material(), manager);
                     Fate::new(CertificateState::Ready, None)
                 }
-                Verdict::Blocked(problem) => self.failed(leaf, problem),
+                Verdict::Blocked(problem) => {
+                    tally.requested.insert(leaf.target.clone());
+                    self.failed(leaf, problem)
+                }
                 Verdict::Issue(why) => self.due(guards, &context, why, &being_written, &mut tally),
             };
             let Fate {
@@ -92,6 +97,7 @@ impl<'a> Draft<'a> {
             self.status.certificates.push(entry);
         }
         self.blocked_leaves(guards);
+        self.drop_requests(&tally.requested);
         if self.domain.requests.renew.is_some() && tally.granted {
             // One round of issuing grants the request: the annotation goes with it, and later steps do not depend on it.
             self.steps.push(Step::Consume(Consume {
@@ -145,13 +151,14 @@ impl<'a> Draft<'a> {
         tally: &mut Tally,
     ) -> Fate {
         let reason = why.reason;
-        match self.when(guards, context, &why) {
-            When::Now => match self.contest(context.leaf, context.stored) {
-                Ok(()) => {
-                    self.issue(guards, context, why);
-                    Fate::new(CertificateState::Pending, Some(reason))
-                }
-                Err(problem) => self.failed(context.leaf, problem),
+        let when = self.when(guards, context, &why);
+        if matches!(when, When::Now) || self.request_of(context.leaf).is_some() {
+            tally.requested.insert(context.leaf.target.clone());
+        }
+        match when {
+            When::Now => match self.request_of(context.leaf) {
+                Some(pending) => self.go_on(guards, context, pending, why, tally),
+                None => self.begin(guards, context, why),
             },
             When::Trusted(blockers) => {
                 self.wait_for_peers(context, why, blockers, being_written);
@@ -176,10 +183,38 @@ impl<'a> Draft<'a> {
         }
     }
 
+    /// The authority is asked for it, unless another manager keeps replacing what it signs.
+    fn begin(&mut self, guards: &Guards<'_>, context: &LeafContext<'_>, why: Problem) -> Fate {
+        let reason = why.reason;
+        if let Err(problem) = self.contest(context.leaf, context.stored) {
+            return self.failed(context.leaf, problem);
+        }
+        self.wait(Area::Certificates, context.leaf.material(), why.clone());
+        self.issue(guards, context, why);
+        Fate::new(CertificateState::Pending, Some(reason))
+    }
+
+    /// The authority was asked for it: it is asked again when it wants to be.
+    fn go_on(
+        &mut self,
+        guards: &Guards<'_>,
+        context: &LeafContext<'_>,
+        pending: &PendingLeaf,
+        why: Problem,
+        tally: &mut Tally,
+    ) -> Fate {
+        let state = self.wait_for_authority(context.leaf, pending, &why);
+        if pending.waits_until(self.now).is_some() {
+            tally.granted &= why.reason != Reason::RenewRequested;
+        } else {
+            self.issue(guards, context, why);
+        }
+        Fate::new(state, Some(Reason::IssuerPending))
+    }
+
     fn issue(&mut self, guards: &Guards<'_>, context: &LeafContext<'_>, why: Problem) {
         let leaf = context.leaf;
         let marks = self.marks(guards, context, why.reason);
-        self.wait(Area::Certificates, leaf.material(), why.clone());
         self.steps.push(Step::IssueLeaf(IssueLeaf {
             target: leaf.target.clone(),
             profile: leaf.profile.clone(),

@@ -6,6 +6,7 @@ mod draft;
 mod issuer;
 mod leaves;
 pub mod maintenance;
+mod pending;
 mod planes;
 mod repairs;
 mod rollouts;
@@ -19,7 +20,8 @@ use external_ca_api::ExternalCAIssuanceStatus;
 use jiff::{SignedDuration, Timestamp};
 
 pub use step::{
-    Consume, GenerateCa, IssueLeaf, Restart, Round, Step, WirePlane, Wiring, WriteBundle,
+    Consume, DropRequest, GenerateCa, IssueLeaf, Restart, Round, Step, WirePlane, Wiring,
+    WriteBundle,
 };
 
 use draft::{Draft, RETRY};

@@ -16,6 +16,7 @@ pub enum Step {
     WirePlane(WirePlane),
     IssueLeaf(IssueLeaf),
     Restart(Restart),
+    DropRequest(DropRequest),
     Consume(Consume),
 }
 
@@ -90,6 +91,13 @@ pub struct Restart {
     pub material_hash: String,
 }
 
+/// Drop the request that waits at an authority for a leaf, and its key: it serves no longer.
+#[derive(Clone, Debug, PartialEq)]
+pub struct DropRequest {
+    /// The leaf's Secret.
+    pub target: ObjectRef,
+}
+
 /// Remove the issuance's annotation that asked for something: it was granted.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Consume {
@@ -106,6 +114,7 @@ impl Step {
             Self::WriteBundle(step) => step.target.to_string(),
             Self::WirePlane(step) => step.plane.to_string(),
             Self::Restart(step) => step.workload.to_string(),
+            Self::DropRequest(step) => format!("request for Secret {}", step.target),
             Self::Consume(step) => format!("annotation {}", step.annotation),
         }
     }
@@ -115,7 +124,11 @@ impl Step {
         match self {
             Self::WriteBundle(step) => &step.rests_on,
             Self::WirePlane(step) => &step.rests_on,
-            Self::GenerateCa(_) | Self::IssueLeaf(_) | Self::Restart(_) | Self::Consume(_) => &[],
+            Self::GenerateCa(_)
+            | Self::IssueLeaf(_)
+            | Self::Restart(_)
+            | Self::DropRequest(_)
+            | Self::Consume(_) => &[],
         }
     }
 
@@ -125,7 +138,11 @@ impl Step {
             Self::WriteBundle(step) => step.drops,
             Self::WirePlane(step) => step.drops,
             // A new CA leaves bundles as they are.
-            Self::GenerateCa(_) | Self::IssueLeaf(_) | Self::Restart(_) | Self::Consume(_) => false,
+            Self::GenerateCa(_)
+            | Self::IssueLeaf(_)
+            | Self::Restart(_)
+            | Self::DropRequest(_)
+            | Self::Consume(_) => false,
         }
     }
 
@@ -136,7 +153,7 @@ impl Step {
             Self::GenerateCa(_) | Self::WriteBundle(_) => Round::Trust,
             Self::WirePlane(_) => Round::Planes,
             Self::IssueLeaf(_) => Round::Certificates,
-            Self::Restart(_) | Self::Consume(_) => Round::Rest,
+            Self::Restart(_) | Self::DropRequest(_) | Self::Consume(_) => Round::Rest,
         }
     }
 
@@ -145,7 +162,11 @@ impl Step {
         match self {
             Self::WriteBundle(step) => Some(Place::Material(step.target.clone())),
             Self::WirePlane(step) => Some(Place::ClientCa(step.plane.clone())),
-            Self::GenerateCa(_) | Self::IssueLeaf(_) | Self::Restart(_) | Self::Consume(_) => None,
+            Self::GenerateCa(_)
+            | Self::IssueLeaf(_)
+            | Self::Restart(_)
+            | Self::DropRequest(_)
+            | Self::Consume(_) => None,
         }
     }
 }
@@ -158,6 +179,7 @@ impl std::fmt::Display for Step {
             Self::WirePlane(_) => "write the clientCA of",
             Self::IssueLeaf(_) => "issue",
             Self::Restart(_) => "restart",
+            Self::DropRequest(_) => "drop the",
             Self::Consume(_) => "take off the",
         };
         write!(f, "{verb} {}", self.object())

@@ -9,6 +9,7 @@ use super::text::message;
 use crate::finding::{Area, Finding, Priority, Severity};
 use crate::plan::Step;
 use crate::reason::{Problem, Reason};
+use crate::trust::Blocker;
 
 /// The condition of planes.
 pub(super) const PLANES_WIRED: &str = "PlanesWired";
@@ -48,9 +49,10 @@ impl<'a> Outlook<'a> {
                 .collect(),
             is_paused,
             has_steps: !steps.is_empty(),
-            is_issuing: steps
-                .iter()
-                .any(|step| matches!(step, Step::IssueLeaf(_) | Step::GenerateCa(_))),
+            is_issuing: findings.iter().any(waits_for_authority)
+                || steps
+                    .iter()
+                    .any(|step| matches!(step, Step::IssueLeaf(_) | Step::GenerateCa(_))),
         }
     }
 
@@ -161,6 +163,12 @@ fn condition_of(area: Area) -> (&'static str, &'static str) {
     }
 }
 
+/// Whether the authority has been asked, and has not answered yet.
+fn waits_for_authority(finding: &Finding) -> bool {
+    let is_authority = |blocker: &Blocker| matches!(blocker, Blocker::Authority { .. });
+    finding.blockers.iter().any(is_authority)
+}
+
 /// The first few messages, and how many more there are.
 fn joined(problems: &[&Finding]) -> String {
     let messages = problems.iter().take(JOINED);
@@ -194,7 +202,7 @@ pub(super) fn transitions(earlier: &[Condition], conditions: &[Stated]) -> Vec<N
         .map(|condition| Notice {
             is_warning: !matches!(
                 condition.reason,
-                Reason::WaitingForPeers | Reason::WaitingForWindow
+                Reason::WaitingForPeers | Reason::WaitingForWindow | Reason::IssuerPending
             ),
             problem: Problem::new(condition.reason, condition.message.clone()),
         })

@@ -62,6 +62,7 @@ pub fn explain(
             let names: Vec<String> = changed.map(|(object, _)| short(object)).collect();
             format!("its pods may hold an older {}", names.join(", "))
         }
+        Step::DropRequest(_) => "the leaf is stored, or no longer wanted like that".to_owned(),
         Step::Consume(_) => "what it asks for is granted".to_owned(),
     }
 }

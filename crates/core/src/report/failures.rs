@@ -63,7 +63,7 @@ fn condition(step: &Step) -> &'static str {
         Step::GenerateCa(_) => "IssuerReady",
         Step::WriteBundle(_) => "TrustDistributed",
         Step::WirePlane(_) => "PlanesWired",
-        Step::IssueLeaf(_) | Step::Consume(_) => "CertificatesReady",
+        Step::IssueLeaf(_) | Step::DropRequest(_) | Step::Consume(_) => "CertificatesReady",
         Step::Restart(_) => "RolloutsComplete",
     }
 }

@@ -33,6 +33,9 @@ impl fmt::Display for Blocker {
             Self::CallUnderWay { until } => {
                 write!(f, "writes that may be under way (until {until:.0})")
             }
+            Self::Authority { since } => {
+                write!(f, "for the issuer's answer, since {since:.0}")
+            }
             Self::Window { until, opens: true } => {
                 write!(f, "for the maintenance window that opens at {until}")
             }
@@ -49,6 +52,7 @@ pub fn message(finding: &Finding) -> String {
     match finding.blockers.as_slice() {
         [] => message.clone(),
         [window @ Blocker::Window { .. }] => format!("{message} waits {window}"),
+        [answer @ Blocker::Authority { .. }] => format!("{message}; it waits {answer}"),
         // The same may hold an anchor in several places.
         blockers if finding.area == Area::Trust => {
             format!("{message}: {}", list(&names(blockers)))

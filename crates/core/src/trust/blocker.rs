@@ -33,6 +33,11 @@ pub enum Blocker {
         /// Until when.
         until: Timestamp,
     },
+    /// The authority's answer to a request.
+    Authority {
+        /// Since when.
+        since: Timestamp,
+    },
     /// A maintenance window.
     Window {
         /// Until when it is waited for.

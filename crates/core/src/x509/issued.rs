@@ -2,6 +2,7 @@
 
 use jiff::Timestamp;
 
+use super::ca_chain::CaChain;
 use super::certificate::Certificate;
 use super::key::PrivateKey;
 use super::profile::LeafProfile;
@@ -14,18 +15,35 @@ pub enum IssuedError {
     /// It is not what was asked for.
     #[error("the certificate that the issuer returned is not what was asked for ({0})")]
     Profile(&'static str),
+    /// Another CA signed it than the one that verifiers are told of.
+    #[error(
+        "the certificate that the issuer returned was signed by another CA ({found}) than the issuer's ({wanted})"
+    )]
+    Signer {
+        /// The issuer that it names.
+        found: String,
+        /// The CA's subject.
+        wanted: String,
+    },
     /// It does not verify against the CA's anchor.
     #[error("the certificate that the issuer returned does not verify ({0})")]
     Chain(#[from] VerifyError),
 }
 
-/// Compares what came back with what was asked (an issuer may clamp, drop or add), and verifies it against the
-/// anchors that its verifiers trust.
+impl IssuedError {
+    /// Whether time alone mends it: the issuer's clock is ahead.
+    pub fn passes(&self) -> bool {
+        matches!(self, Self::Chain(VerifyError::NotYetValid { .. }))
+    }
+}
+
+/// Compares what came back with what was asked (an issuer may clamp, drop or add), and verifies it against the anchor that
+/// its verifiers trust, by the authority's public side. A shorter life than asked for is no defect: the renewal is earlier.
 pub fn check_issued(
     chain: &[Certificate],
     key: &PrivateKey,
     profile: &LeafProfile,
-    anchors: &[Certificate],
+    authority: &CaChain,
     now: Timestamp,
 ) -> Result<(), IssuedError> {
     let Some(leaf) = chain.first() else {
@@ -39,6 +57,10 @@ pub fn check_issued(
             "its common name differs",
         ),
         (
+            leaf.organizations() == profile.organizations,
+            "its organizations differ",
+        ),
+        (
             leaf.usages() == profile.usages,
             "its extended key usages differ",
         ),
@@ -47,5 +69,14 @@ pub fn check_issued(
     if let Some((_, difference)) = checks.into_iter().find(|(holds, _)| !holds) {
         return Err(IssuedError::Profile(difference));
     }
-    Ok(verify(chain, anchors, profile.usages, now)?)
+    let anchors = std::slice::from_ref(authority.anchor());
+    verify(chain, anchors, profile.usages, now)?;
+    if !leaf.signed_by(authority.certificate()) {
+        // It would be issued anew in the next turn, and so on.
+        return Err(IssuedError::Signer {
+            found: leaf.issuer().to_owned(),
+            wanted: authority.certificate().subject().to_owned(),
+        });
+    }
+    Ok(())
 }

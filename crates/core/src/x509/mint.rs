@@ -74,6 +74,12 @@ impl From<EncodeError> for MintError {
 pub struct Csr(Vec<u8>);
 
 impl Csr {
+    /// One that was made before, where it is signed with its own key.
+    pub fn from_der(der: Vec<u8>) -> Result<Self, MintError> {
+        read_request(&der)?;
+        Ok(Self(der))
+    }
+
     /// The bytes.
     pub fn der(&self) -> &[u8] {
         &self.0

@@ -18,6 +18,7 @@ mod issuer;
 mod leaves;
 mod ownership;
 mod peers;
+mod pending;
 mod pieces;
 mod planes;
 mod rollouts;

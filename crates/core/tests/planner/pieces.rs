@@ -40,7 +40,12 @@ impl Issuer {
             Self::Absent => return AuthorityState::Absent,
         };
         let chain = Arc::clone(chain);
-        AuthorityState::Ready { chain, signing }
+        let identity = "caSecret".to_owned();
+        AuthorityState::Ready {
+            chain,
+            signing,
+            identity,
+        }
     }
 }
 

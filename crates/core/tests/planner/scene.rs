@@ -8,8 +8,8 @@ use external_ca_api::{
 };
 use external_ca_core::model::facts::hash;
 use external_ca_core::model::{
-    Authority, Claims, GeneratedCa, Leaf, Material, MaterialRef, Observed, Plane, Read,
-    RolloutState, Workload,
+    Authority, Claims, GeneratedCa, Leaf, Material, MaterialRef, ObjectRef, Observed, PendingLeaf,
+    Plane, Read, RolloutState, Workload,
 };
 use external_ca_core::plan::{
     GenerateCa, IssueLeaf, Restart, Step, WirePlane, Wiring, WriteBundle,
@@ -31,6 +31,7 @@ pub struct Scene {
     pub issuance: ExternalCAIssuance,
     pub issuer: Issuer,
     pub generated: Option<GeneratedCa>,
+    pub pending: BTreeMap<ObjectRef, Arc<PendingLeaf>>,
     pub material: BTreeMap<MaterialRef, Material>,
     pub unknown: BTreeSet<MaterialRef>,
     pub anchor_config_maps: BTreeMap<(String, String), Read<Vec<Certificate>>>,
@@ -60,6 +61,7 @@ impl Scene {
             issuance: serde_json::from_value(object).unwrap(),
             issuer: Issuer::Ready(ca(0)),
             generated: None,
+            pending: BTreeMap::new(),
             material: BTreeMap::new(),
             unknown: BTreeSet::new(),
             anchor_config_maps: BTreeMap::new(),
@@ -105,6 +107,7 @@ impl Scene {
                 state: self.issuer.state(),
                 generated: self.generated.clone(),
             },
+            pending: self.pending.clone(),
             anchor_config_maps: self.anchor_config_maps.clone(),
             material: needs
                 .map(|key| {
@@ -216,6 +219,7 @@ impl Scene {
                         .collect();
                     found.rollout = RolloutState::Running("rolling".into());
                 }
+                Step::DropRequest(step) => drop(self.pending.remove(&step.target)),
                 Step::Consume(_) => self.issuance.metadata.annotations = None,
                 Step::GenerateCa(GenerateCa { marks, .. }) => {
                     let request = marks.get(RENEWAL_ANNOTATION).cloned();

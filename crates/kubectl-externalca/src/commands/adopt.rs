@@ -80,6 +80,7 @@ fn describe(step: &Step) -> String {
             format!("would issue {object} anew: {}", why.message)
         }
         Step::Restart(_) => format!("would restart {object}"),
+        Step::DropRequest(_) => format!("would drop the {object}"),
         Step::Consume(_) => format!("would remove the {object}"),
     }
 }

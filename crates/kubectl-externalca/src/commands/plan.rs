@@ -99,5 +99,6 @@ fn without_key(chain: CaChain) -> AuthorityState {
     AuthorityState::Ready {
         chain: Arc::new(chain),
         signing: Signing::Elsewhere,
+        identity: "caSecret".to_owned(),
     }
 }

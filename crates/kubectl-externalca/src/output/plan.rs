@@ -183,6 +183,7 @@ fn action(step: &Step) -> &'static str {
         Step::WirePlane(_) => "WirePlane",
         Step::IssueLeaf(_) => "IssueCertificate",
         Step::Restart(_) => "Restart",
+        Step::DropRequest(_) => "DropRequest",
         Step::Consume(_) => "RemoveAnnotation",
     }
 }

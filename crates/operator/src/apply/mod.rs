@@ -2,9 +2,12 @@
 //! in here only.
 
 mod consume;
+mod drop_request;
 mod generate_ca;
+mod issue_later;
 mod issue_leaf;
 mod keys;
+mod leaf;
 mod preconditions;
 mod restart;
 mod wire_plane;
@@ -24,6 +27,7 @@ use jiff::Timestamp;
 use crate::context::Context;
 use crate::error::Error;
 use crate::issuers::Issuer;
+use leaf::Asking;
 
 /// After this long no further certificate is begun: the status is written and the rest planned anew.
 const SLICE: Duration = Duration::from_secs(2);
@@ -39,6 +43,8 @@ pub struct Outcome {
     pub written: Vec<String>,
     /// What failed.
     pub failed: Vec<(Step, Error)>,
+    /// Leaves whose requests the authority has left pending.
+    pub pending: BTreeSet<String>,
     /// Whether anything is left to do, or must be looked at again.
     pub unfinished: bool,
     /// Planes that may have been written, or not: to be read before anything is decided.
@@ -53,6 +59,8 @@ enum Done {
     Told(Problem),
     /// An annotation was taken off the issuance, which has this version now.
     Consumed(Option<String>),
+    /// The authority has the request, and has not signed yet.
+    Pending,
     /// There was nothing to do.
     Nothing,
 }
@@ -149,7 +157,8 @@ impl Basis<'_> {
         });
         for step in rest {
             let issuing = |(step, _): &(Step, Error)| matches!(step, Step::IssueLeaf(_));
-            if step == grants && outcome.failed.iter().any(issuing) {
+            let waits = !outcome.pending.is_empty() || outcome.failed.iter().any(issuing);
+            if step == grants && waits {
                 continue;
             }
             let result = self.carry_out(&step).await;
@@ -177,9 +186,23 @@ impl Basis<'_> {
                 let Some(issuer) = issuer else {
                     return Ok(Done::Nothing);
                 };
-                issue_leaf::carry_out(context, observed, issuer, step, now).await?
+                let asking = Asking {
+                    context,
+                    observed,
+                    issuer,
+                    step,
+                    now,
+                };
+                match issue_leaf::carry_out(&asking).await? {
+                    Some(told) => told,
+                    None => return Ok(Done::Pending),
+                }
             }
             Step::Restart(step) => restart::carry_out(context, issuance, step).await?,
+            Step::DropRequest(step) => {
+                drop_request::carry_out(&context.pending, issuance, step).await?;
+                return Ok(Done::Nothing);
+            }
             Step::Consume(step) => {
                 let version = consume::carry_out(&context.client, issuance, step).await?;
                 return Ok(Done::Consumed(version));
@@ -202,12 +225,13 @@ impl Outcome {
     fn add(&mut self, result: Result<Done, Error>, step: Step) {
         self.unfinished = true;
         match result {
+            Ok(Done::Pending) => drop(self.pending.insert(step.object())),
             Ok(done) => {
                 self.written.push(step.object());
                 match done {
                     Done::Told(problem) => self.done.push(problem),
                     Done::Consumed(version) => self.version = version,
-                    Done::Nothing => {}
+                    Done::Pending | Done::Nothing => {}
                 }
             }
             Err(Error::Changed) => {}

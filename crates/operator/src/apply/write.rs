@@ -106,7 +106,7 @@ pub async fn read_in_doubt(cluster: &Cluster, step: &Step) -> Option<PlaneRef> {
             cluster.read(&secret).await;
         }
         Step::WirePlane(step) => return Some(step.plane.clone()),
-        Step::GenerateCa(_) | Step::Restart(_) | Step::Consume(_) => {}
+        Step::GenerateCa(_) | Step::Restart(_) | Step::DropRequest(_) | Step::Consume(_) => {}
     }
     None
 }

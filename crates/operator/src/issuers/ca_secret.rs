@@ -4,10 +4,10 @@ use std::sync::Arc;
 
 use external_ca_core::model::{AuthorityState, ObjectRef, Read};
 use external_ca_core::snapshot::authority_of_secret;
-use external_ca_core::x509::{CaPem, Certificate, CertificateAuthority, sign_request};
+use external_ca_core::x509::{CaPem, CertificateAuthority, sign_request};
 use jiff::Timestamp;
 
-use super::request::{IssuerError, SigningRequest};
+use super::request::{IssuerError, Shown, Signed, SigningRequest};
 
 /// The authority of a CA Secret: its public side, and what signs with its key.
 pub(super) fn open(
@@ -29,7 +29,7 @@ pub(super) fn open(
 pub(super) fn sign(
     ca: &CertificateAuthority,
     request: &SigningRequest<'_>,
-) -> Result<Vec<Certificate>, IssuerError> {
+) -> Result<Signed, IssuerError> {
     sign_request(
         ca,
         request.csr.der(),
@@ -37,5 +37,6 @@ pub(super) fn sign(
         request.serial,
         request.now,
     )
-    .map_err(|error| IssuerError::Rejected(error.to_string()))
+    .map(Signed::Issued)
+    .map_err(|error| IssuerError::Rejected(Shown::new(error.to_string())))
 }
