@@ -20,5 +20,6 @@ mod quiet;
 mod refusals;
 mod rights;
 mod status;
+mod tickets;
 mod troubleshooting;
 mod windows;
