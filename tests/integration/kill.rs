@@ -6,13 +6,14 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use external_ca_core::x509::parse_bundle;
 use external_ca_tests::apply::{apply_documents, documents};
 use external_ca_tests::openchoreo::{self, CONTROL_PLANE};
 use external_ca_tests::openssl::{Ca, Purpose, key_matches, verify};
 use external_ca_tests::proxy::When;
 use external_ca_tests::wait::{PATIENCE, try_wait_for, wait_for};
 use external_ca_tests::world::{CA_SECRET, ISSUANCE, NAMESPACES, World};
-use external_ca_tests::{Operator, OperatorOptions, Proxy, Result};
+use external_ca_tests::{Operator, OperatorOptions, Proxy, Result, TestAuthority, chart, operator};
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::{ConfigMap, Secret};
 use kube::api::{Api, DeleteParams, ListParams, Patch, PatchParams};
@@ -20,6 +21,8 @@ use kube::core::DynamicObject;
 use kube::{Resource, ResourceExt};
 use serde_json::{Value, json};
 
+/// Where requests wait for their certificates.
+pub const PENDING: &str = "external-ca-pending";
 const HASH: &str = "pki.openchoreo.dev/material-hash";
 /// Another write would have come within this time.
 pub const GRACE: Duration = Duration::from_millis(500);
@@ -54,6 +57,8 @@ pub struct Stage {
     pub world: World,
     pub proxy: Proxy,
     pub options: OperatorOptions,
+    /// What the operator asks in the place of the CA's key.
+    pub authority: Option<TestAuthority>,
     ca: Ca,
 }
 
@@ -72,8 +77,20 @@ impl Stage {
             world,
             proxy,
             options,
+            authority: None,
             ca: Ca::guide(),
         })
+    }
+
+    /// The same with an authority that the operator asks.
+    pub async fn with_authority() -> Result<Self> {
+        let mut stage = Self::set().await?;
+        let authority = TestAuthority::start(&stage.ca).await?;
+        let binary = tokio::task::spawn_blocking(operator::for_tests).await?;
+        stage.options.binary = Some(binary.map_err(String::clone)?.clone());
+        stage.options.args.push(authority.argument());
+        stage.authority = Some(authority);
+        Ok(stage)
     }
 
     pub fn all<K>(&self) -> Api<K>
@@ -102,6 +119,11 @@ impl Stage {
                     .delete("cluster-gateway-ca", &now)
                     .await,
             )?;
+        }
+        let own = self.world.secrets(chart::NAMESPACE);
+        gone(own.delete(PENDING, &now).await)?;
+        if let Some(authority) = &self.authority {
+            authority.forget();
         }
         for plane in self.planes().await? {
             gone(self.plane_api(&plane).delete(&plane.name_any(), &now).await)?;
@@ -272,6 +294,55 @@ impl Stage {
         Ok(end)
     }
 
+    /// The certificate of each leaf is that of a request of its own, and there was no other; none is kept any more.
+    pub async fn each_leaf_was_asked_for_once(&self) -> Result<(), String> {
+        let Some(authority) = &self.authority else {
+            return Ok(());
+        };
+        let all = self.all::<Secret>().list(&ListParams::default()).await;
+        let mut leaves = 0;
+        for secret in all.map_err(|error| error.to_string())? {
+            let data = secret.data.clone().unwrap_or_default();
+            let Some(pem) = data.get("tls.crt") else {
+                continue;
+            };
+            let name = format!("{:?}/{}", secret.namespace(), secret.name_any());
+            if name.ends_with(CA_SECRET) {
+                continue;
+            }
+            let chain = parse_bundle(&pem.0).certificates;
+            let known = authority.request_of(&chain[0]);
+            known.ok_or_else(|| format!("{name}: nobody has asked for this certificate"))?;
+            leaves += 1;
+        }
+        let known = authority.known();
+        let asked: Vec<_> = known
+            .iter()
+            .map(|known| (&known.common_name, known.made, known.polled))
+            .collect();
+        if asked.len() != leaves {
+            return Err(format!(
+                "{leaves} leaves, {} requests: {asked:?}",
+                asked.len()
+            ));
+        }
+        try_wait_for("every request to be dropped", PATIENCE, async || match self
+            .kept_requests()
+            .await
+        {
+            0 => Ok(()),
+            kept => Err(format!("{kept} are kept")),
+        })
+        .await
+    }
+
+    /// How many requests wait for their certificates.
+    pub async fn kept_requests(&self) -> usize {
+        let secret = self.world.secrets(chart::NAMESPACE).get_opt(PENDING).await;
+        let data = secret.unwrap().and_then(|secret| secret.data);
+        data.unwrap_or_default().len()
+    }
+
     pub async fn issue(&self) -> Result<()> {
         let quick =
             json!({"certificateDefaults": {"privateKey": {"algorithm": "ECDSA", "size": 256}}});
@@ -296,8 +367,8 @@ fn restarts(
         .collect()
 }
 
-async fn killed(when: When) -> Result<()> {
-    let stage = Stage::set().await?;
+/// Kills the operator at each write of a full issuance, on one side of the API server.
+pub async fn killed(stage: &Stage, when: When) -> Result<()> {
     stage.clean().await?;
     let before = stage.generations().await?;
     let operator = Operator::start(stage.options.clone()).await?;
@@ -344,6 +415,10 @@ async fn killed(when: When) -> Result<()> {
         operator.kill();
 
         assert_eq!(stage.end().await?, wanted, "{point}");
+        stage
+            .each_leaf_was_asked_for_once()
+            .await
+            .map_err(|why| format!("{point}: {why}\n{}", operator.log()))?;
         let kept = stage.keys().await?;
         for (leaf, key) in keys {
             assert!(
@@ -377,10 +452,10 @@ async fn killed(when: When) -> Result<()> {
 
 #[tokio::test]
 async fn before_each_write() -> Result<()> {
-    killed(When::Before).await
+    killed(&Stage::set().await?, When::Before).await
 }
 
 #[tokio::test]
 async fn after_each_write() -> Result<()> {
-    killed(When::After).await
+    killed(&Stage::set().await?, When::After).await
 }

@@ -21,5 +21,6 @@ mod refusals;
 mod rights;
 mod standby;
 mod status;
+mod tickets;
 mod troubleshooting;
 mod windows;

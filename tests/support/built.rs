@@ -24,6 +24,11 @@ pub async fn tool(name: &'static str) -> Result<PathBuf> {
 /// A program of this workspace, as cargo builds it in the profile and target directory of the running test. Package and
 /// program have one name.
 pub fn program(name: &str) -> Result<PathBuf> {
+    program_with(name, name, &[])
+}
+
+/// A program of a package with these features.
+pub fn program_with(package: &str, name: &str, features: &[&str]) -> Result<PathBuf> {
     // target/debug/deps/test-0123 -> target/debug
     let test = std::env::current_exe()?;
     let profile = test
@@ -35,7 +40,8 @@ pub fn program(name: &str) -> Result<PathBuf> {
         .ok_or("the test is in no directory")?;
     let profile_name = profile.file_name().ok_or("the profile has no name")?;
     let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-    cargo.args(["build", "--quiet", "--package", name, "--bin", name]);
+    cargo.args(["build", "--quiet", "--package", package, "--bin", name]);
+    cargo.args(["--features", &features.join(",")]);
     cargo.arg("--profile").arg(if profile_name == "debug" {
         "dev".as_ref()
     } else {

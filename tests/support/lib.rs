@@ -17,6 +17,7 @@
 //! ```
 
 pub mod apply;
+pub mod authority;
 pub mod background;
 pub mod built;
 pub mod chart;
@@ -36,6 +37,7 @@ pub mod scratch;
 pub mod wait;
 pub mod world;
 
+pub use authority::TestAuthority;
 pub use control_plane::ControlPlane;
 pub use kubelet::{Kubelet, KubeletOptions};
 pub use operator::{Operator, OperatorOptions};

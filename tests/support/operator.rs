@@ -171,6 +171,17 @@ async fn launch(options: &OperatorOptions, dir: &Scratch) -> Result<(Process, u1
     ))
 }
 
+/// The operator with what it has for tests only: the way to a [`crate::TestAuthority`].
+pub fn for_tests() -> Result<&'static PathBuf, &'static String> {
+    static BINARY: OnceLock<Result<PathBuf, String>> = OnceLock::new();
+    let build = || {
+        let name = "external-ca-operator-for-tests";
+        built::program_with("external-ca-operator", name, &["test-authority"])
+            .map_err(|error| format!("building the operator for tests: {error}"))
+    };
+    BINARY.get_or_init(build).as_ref()
+}
+
 /// The operator's program: `EXTERNAL_CA_OPERATOR_BIN`, else what cargo builds.
 pub fn binary() -> Result<&'static PathBuf, &'static String> {
     static BINARY: OnceLock<Result<PathBuf, String>> = OnceLock::new();

@@ -61,6 +61,10 @@ pub async fn run(
                 // A Secret that it claimed may now be another's.
                 gone.cluster.announce_change();
             }
+            Ok(Event::InitDone) => {
+                ready.store(true, Ordering::Relaxed);
+                gone.pending.orphaned.notify_one();
+            }
             Ok(_) => ready.store(true, Ordering::Relaxed),
             Err(watcher::Error::InitialListFailed(_)) => ready.store(false, Ordering::Relaxed),
             Err(_) => {}
@@ -124,24 +128,17 @@ fn context(
     }
 }
 
-/// Drops what waits for issuances that exist no longer: at the start, and when one is gone.
+/// Drops what waits for issuances that exist no longer: once all are listed, and when one is gone. The store's own
+/// `wait_until_ready` is the controller's: it wakes one waiter only.
 async fn drop_orphans(context: Arc<Context>) {
-    if context.issuances.wait_until_ready().await.is_err() {
-        return;
-    }
-    let mut attempts = 0;
     loop {
+        context.pending.orphaned.notified().await;
+        let mut attempts = 0;
         let exists = |owner: &_| context.exists(owner);
-        match context.pending.drop_orphans(exists).await {
-            Ok(()) => {
-                attempts = 0;
-                context.pending.orphaned.notified().await;
-            }
-            Err(error) => {
-                attempts += 1;
-                tracing::debug!(%error, "requests of issuances that are gone");
-                tokio::time::sleep(backoff(attempts)).await;
-            }
+        while let Err(error) = context.pending.drop_orphans(exists).await {
+            attempts += 1;
+            tracing::debug!(%error, "requests of issuances that are gone");
+            tokio::time::sleep(backoff(attempts)).await;
         }
     }
 }

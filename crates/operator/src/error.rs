@@ -31,7 +31,7 @@ pub enum Error {
     Issuer(#[from] crate::issuers::IssuerError),
     /// Requests wait for their certificates, and there is room for no more.
     #[error(
-        "{requests} requests wait in the Secret {secret}, and it holds no more; this one is made once others are answered"
+        "the Secret {secret} is full, in which requests wait for their certificates ({requests} do); this one is made once others are answered"
     )]
     PendingFull {
         /// The Secret.

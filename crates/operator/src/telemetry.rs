@@ -20,7 +20,7 @@ use crate::gauges::Issuances;
 /// What may log: this program, and the keeper of its Lease. A client logs bodies that it cannot parse, and errors that
 /// quote them; keys stand in those.
 const MAY_LOG: [&str; 3] = [
-    "external_ca_operator",
+    env!("CARGO_CRATE_NAME"),
     "external_ca_core",
     "kube_lease_manager",
 ];

@@ -26,6 +26,10 @@ pub async fn carry_out(asking: &Asking<'_>) -> Result<Option<Problem>, Error> {
     let live = asking.look().await?;
     asking.check_preconditions().await?;
     let entry = kept(asking, live.as_ref()).await?;
+    if entry.ticket.is_none() {
+        // Another operator that leads may have stored the leaf while the request was kept, and is not to be outdone.
+        asking.look().await?;
+    }
     let Request { key, csr } = entry.request()?;
     let chain = match asking.sign(&csr, entry.ticket.as_ref()).await {
         Ok(Signed::Issued(chain)) => chain,

@@ -85,8 +85,7 @@ impl Pending {
     /// What waits for an issuance, by what was last seen.
     pub fn of(&self, uid: &str) -> BTreeMap<ObjectRef, Arc<PendingLeaf>> {
         let known = self.known().clone();
-        let slots = known.iter().flat_map(|kept| kept.slots.values());
-        let entries = slots.filter_map(|slot| slot.entry.as_ref());
+        let entries = known.iter().flat_map(|kept| kept.entries());
         let asks = self.asks();
         let public_side = |entry: &Arc<Entry>| {
             let mut pending = entry.public_side();
@@ -183,7 +182,11 @@ impl Pending {
             if changes.is_empty() {
                 return Ok(kept);
             }
-            match self.write(&kept, changes).await {
+            let Some(version) = &kept.version else {
+                self.note(self.create().await?);
+                continue;
+            };
+            match self.write(&kept, version, changes).await {
                 Ok(kept) => return Ok(self.note(kept)),
                 Err(error) if was_changed(&error) => *self.known() = None,
                 Err(error) => {
@@ -197,7 +200,7 @@ impl Pending {
         Err(Error::Changed)
     }
 
-    async fn write(&self, kept: &Kept, changes: Changes) -> Result<Kept, Error> {
+    async fn write(&self, kept: &Kept, version: &str, changes: Changes) -> Result<Kept, Error> {
         let mut data = BTreeMap::new();
         let mut sizes: BTreeMap<&str, usize> = kept.sizes().collect();
         for (place, entry) in &changes {
@@ -211,15 +214,13 @@ impl Pending {
         }
         let grows = changes.values().any(Option::is_some);
         if grows && sizes.values().sum::<usize>() > MOST {
+            // Others may make room: it is read again then.
+            *self.known() = None;
             return Err(Error::PendingFull {
                 secret: format!("{}/{NAME}", self.namespace),
-                requests: kept.slots.len(),
+                requests: kept.entries().count(),
             });
         }
-        let version = match &kept.version {
-            Some(version) => version.clone(),
-            None => self.create().await?,
-        };
         let patch = json!({"metadata": {"resourceVersion": version}, "data": data});
         let params = PatchParams {
             field_manager: Some(MANAGER.into()),
@@ -229,8 +230,8 @@ impl Pending {
         Ok(Kept::of(&written.into_decoded()?))
     }
 
-    /// Makes the Secret, with nothing in it: what another has put into it meanwhile stays.
-    async fn create(&self) -> Result<String, Error> {
+    /// Makes the Secret, with nothing in it. What another has put into it meanwhile stays, and is returned.
+    async fn create(&self) -> Result<Kept, Error> {
         let object = json!({
             "apiVersion": "v1",
             "kind": "Secret",
@@ -239,7 +240,7 @@ impl Pending {
         });
         let params = PatchParams::apply(MANAGER);
         let made = bounded(self.api().patch(NAME, &params, &Patch::Apply(object))).await?;
-        made.resource_version().ok_or(Error::Changed)
+        Ok(Kept::of(&made.into_decoded()?))
     }
 
     async fn kept(&self) -> Result<Arc<Kept>, Error> {
@@ -256,8 +257,7 @@ impl Pending {
 
     fn note(&self, kept: Kept) -> Arc<Kept> {
         let kept = Arc::new(kept);
-        let entries = kept.slots.values().filter_map(|slot| slot.entry.as_ref());
-        let tokens: BTreeSet<String> = entries.map(|entry| entry.token()).collect();
+        let tokens: BTreeSet<String> = kept.entries().map(|entry| entry.token()).collect();
         self.asks().retain(|token, _| tokens.contains(token));
         *self.known() = Some(Arc::clone(&kept));
         kept
@@ -293,6 +293,10 @@ impl Kept {
             version: secret.resource_version(),
             slots: slots.collect(),
         }
+    }
+
+    fn entries(&self) -> impl Iterator<Item = &Arc<Entry>> {
+        self.slots.values().filter_map(|slot| slot.entry.as_ref())
     }
 
     fn entry(&self, place: &str) -> Option<&Arc<Entry>> {
