@@ -443,11 +443,19 @@ async fn every_mood() -> Result<()> {
     Ok(())
 }
 
-/// Killed at each write, before and after: the same request, the same key, the same end.
-#[tokio::test]
-async fn killed_at_each_write() -> Result<()> {
+/// Killed at each write: the same request, the same key, the same end.
+async fn killed_at_each_write(when: When) -> Result<()> {
     let stage = Stage::with_authority().await?;
     authority(&stage).be(Mood::Pending(1, 1));
-    killed(&stage, When::Before).await?;
-    killed(&stage, When::After).await
+    killed(&stage, when).await
+}
+
+#[tokio::test]
+async fn killed_before_each_write() -> Result<()> {
+    killed_at_each_write(When::Before).await
+}
+
+#[tokio::test]
+async fn killed_after_each_write() -> Result<()> {
+    killed_at_each_write(When::After).await
 }

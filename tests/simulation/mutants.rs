@@ -44,6 +44,10 @@ pub enum Mutant {
     OnlyPlanned,
     /// Anchors are dropped though the status could not be stored.
     NeedsNoMemory,
+    /// A request that is kept is not gone on with.
+    AsksAnew,
+    /// A certificate that comes late is stored, whatever has become of what was asked for and of who trusts it.
+    StoresUnseen,
 }
 
 impl Mutant {
@@ -62,6 +66,9 @@ impl Mutant {
         Self::OnlyPlanned,
         Self::NeedsNoMemory,
     ];
+
+    /// Those that an authority catches which answers later.
+    pub const OF_TICKETS: [Self; 2] = [Self::AsksAnew, Self::StoresUnseen];
 
     /// It does not see what it should.
     pub fn blind(self, observed: &mut Observed) {
@@ -208,7 +215,9 @@ impl Mutant {
             | Self::IgnoresReplaces
             | Self::Unconditional
             | Self::TrustsIssuer
-            | Self::NeedsNoMemory => {}
+            | Self::NeedsNoMemory
+            | Self::AsksAnew
+            | Self::StoresUnseen => {}
         }
     }
 }

@@ -12,12 +12,14 @@ use external_ca_core::x509::{Certificate, PrivateKey, parse_bundle};
 use fastrand::Rng;
 use jiff::{SignedDuration, Timestamp};
 
+use crate::authority::Authority;
 use crate::cluster::{Cluster, Content, Object, content, trust_secret};
 use crate::digest::Digest;
 use crate::issuer::sign;
 use crate::mutants::Mutant;
-use crate::pki::{ca, name, names, signer};
+use crate::pki::{ca, key, name, names, signer};
 use crate::rules::{self, Judge};
+use crate::tickets::{Desk, Next, Phase, afterwards};
 use crate::view::View;
 
 /// What one act of an operator meets.
@@ -55,6 +57,8 @@ pub enum Answer {
 
 pub struct World {
     pub cluster: Cluster,
+    /// What signs, where that may take its time; else the CA's key does.
+    pub authority: Option<Authority>,
     pub judge: Judge,
     pub mutant: Option<Mutant>,
     /// Of all that is planned, where it is asked for.
@@ -72,6 +76,8 @@ pub struct Operator {
     unstorable: bool,
     /// Planes whose write may have happened, or not.
     in_doubt: BTreeSet<PlaneRef>,
+    /// Requests that wait at the authority.
+    desk: Desk,
     pub clock: SignedDuration,
     turn: Option<Turn>,
 }
@@ -86,6 +92,8 @@ struct Turn {
     say_first: bool,
     /// The round in which something was left in doubt: what follows rests on who trusts what.
     doubt: Option<Round>,
+    /// How far the request for the leaf has come that is issued now.
+    asking: Option<Phase>,
     issued: Option<Issued>,
 }
 
@@ -110,6 +118,7 @@ impl Operator {
             version: 0,
             unstorable: false,
             in_doubt: BTreeSet::new(),
+            desk: Desk::default(),
             clock: SignedDuration::ZERO,
             turn: None,
         }
@@ -170,7 +179,8 @@ impl Operator {
             self.act(world, &calm)?;
         }
         if !planned.steps.is_empty() && whole {
-            let observed = self.view.observe(self.said.as_ref(), now, &mut || false);
+            let mut observed = self.view.observe(self.said.as_ref(), now, &mut || false);
+            self.desk.see(&mut observed);
             rules::repeats_nothing(&planned.steps, &decide(&observed, now).steps)?;
         }
         Ok(planned)
@@ -206,6 +216,8 @@ impl Operator {
         }
         let now = cluster.now + self.clock;
         let mut observed = self.view.observe(self.said.as_ref(), now, &mut fails);
+        self.desk.read(world);
+        self.desk.see(&mut observed);
         if let Some(mutant) = world.mutant {
             mutant.blind(&mut observed);
         }
@@ -245,6 +257,7 @@ impl Operator {
             planned,
             now,
             doubt: None,
+            asking: None,
             issued: None,
         });
         Ok(())
@@ -316,6 +329,12 @@ impl Operator {
                 step.object()
             ));
         }
+        if let (Step::DropRequest(step), Some(_)) = (step, &world.authority) {
+            return self.desk.drop_request(world, step, weather.answer);
+        }
+        if let (Step::IssueLeaf(_), None, Some(_)) = (step, &turn.issued, &world.authority) {
+            return self.ask(world, turn, step, weather.answer);
+        }
         let away = namespace(step).is_some_and(|name| world.cluster.away.contains(name));
         let answer = if away { Answer::Broken } else { weather.answer };
         let mut done = match answer {
@@ -366,6 +385,9 @@ impl Operator {
         world
             .cluster
             .say(|| format!("operator: {} ({answer:?}: {done})", describe(step)));
+        if done && world.authority.is_some() {
+            turn.steps.extend(afterwards(step));
+        }
         done &= answer != Answer::Lost;
         turn.issued = None;
         self.hear(
@@ -421,6 +443,54 @@ impl Operator {
         })
     }
 
+    /// One call of those that issuing takes where the authority may answer later.
+    fn ask(
+        &mut self,
+        world: &mut World,
+        turn: &mut Turn,
+        step: &Step,
+        answer: Answer,
+    ) -> Result<(), String> {
+        let Step::IssueLeaf(leaf) = step else {
+            return Ok(());
+        };
+        let (desk, now) = (&mut self.desk, world.cluster.now + self.clock);
+        let next = match turn.asking.take() {
+            None => {
+                if self.still_holds(world, turn, leaf).is_none() {
+                    return Ok(());
+                }
+                let observed = &turn.observed;
+                self.desk.keep(world, observed, leaf, answer, turn.now)?
+            }
+            Some(Phase::Kept(kept)) => desk.ask(world, leaf, kept, answer)?,
+            Some(Phase::Ticket(kept, at)) => desk.keep_ticket(world, leaf, kept, at, answer)?,
+            Some(Phase::Signed(kept, chain)) => {
+                let is_blind = world.mutant == Some(Mutant::StoresUnseen);
+                if !is_blind && self.still_holds(world, turn, leaf).is_none() {
+                    return Ok(());
+                }
+                let observed = &turn.observed;
+                self.desk.check(world, observed, leaf, kept, chain, now)?
+            }
+        };
+        match next {
+            Next::Phase(phase) => turn.asking = Some(phase),
+            Next::Store(number, chain) => {
+                let live = world.cluster.material.get(&material(step));
+                turn.issued = Some(Issued {
+                    chain,
+                    key: key(number),
+                    replaces: live.map(|live| content(live).resource_version.clone()),
+                    sent: world.cluster.now,
+                });
+            }
+            Next::Later => return Ok(()),
+        }
+        turn.steps.push_front(step.clone());
+        Ok(())
+    }
+
     /// The live Secret is compared with the snapshot, and a certificate signed. What follows may take a while.
     fn look(
         &mut self,
@@ -429,18 +499,38 @@ impl Operator {
         step: &Step,
         answer: Answer,
     ) -> Option<Issued> {
-        let (
-            Step::IssueLeaf(IssueLeaf {
-                profile,
-                trusted_by,
-                ..
-            }),
-            Some(seen),
-        ) = (step, turn.observed.authority.chain())
-        else {
+        let (Step::IssueLeaf(leaf), Some(seen)) = (step, turn.observed.authority.chain()) else {
             return None;
         };
-        let target = material(step);
+        let (target, profile) = (material(step), &leaf.profile);
+        let replaces = self.still_holds(world, turn, leaf)?;
+        let number = world.cluster.next_serial();
+        let trusting = world.mutant == Some(Mutant::TrustsIssuer);
+        let signed = sign(&signer(seen), profile, number, turn.now, answer, trusting);
+        let (chain, key) = signed
+            .inspect_err(|why| world.cluster.say(|| format!("operator: {target}: {why}")))
+            .ok()?;
+        Some(Issued {
+            chain,
+            key,
+            replaces,
+            sent: world.cluster.now,
+        })
+    }
+
+    /// Whether the live Secret is as it was seen, the CA still signs, and whoever verifies the leaf trusts it: the version that
+    /// is replaced, or nothing.
+    fn still_holds(
+        &mut self,
+        world: &World,
+        turn: &Turn,
+        leaf: &IssueLeaf,
+    ) -> Option<Option<String>> {
+        let seen = turn.observed.authority.chain()?;
+        let target = MaterialRef {
+            kind: MaterialKind::Secret,
+            object: leaf.target.clone(),
+        };
         let live = world.cluster.material.get(&target);
         let same = match (turn.observed.material.get(&target).map(AsRef::as_ref), live) {
             (Some(Read::Absent), None) => true,
@@ -458,7 +548,7 @@ impl Operator {
         if !self.still_signs(&world.cluster, turn) {
             return None;
         }
-        for place in trusted_by {
+        for place in &leaf.trusted_by {
             match place {
                 Place::Material(bundle) => self.view.see_material(&world.cluster, bundle),
                 Place::ClientCa(plane) => self.view.see_plane(&world.cluster, plane),
@@ -467,18 +557,7 @@ impl Operator {
                 return None;
             }
         }
-        let number = world.cluster.next_serial();
-        let trusting = world.mutant == Some(Mutant::TrustsIssuer);
-        let signed = sign(&signer(seen), profile, number, turn.now, answer, trusting);
-        let (chain, key) = signed
-            .inspect_err(|why| world.cluster.say(|| format!("operator: {target}: {why}")))
-            .ok()?;
-        Some(Issued {
-            chain,
-            key,
-            replaces,
-            sent: world.cluster.now,
-        })
+        Some(replaces)
     }
 }
 

@@ -35,6 +35,9 @@ pub fn come_to_rest(
         deployment.stuck = false;
     }
     operator.clock = SignedDuration::ZERO;
+    if let Some(authority) = &mut world.authority {
+        authority.be_kind();
+    }
     let mut rng = Rng::with_seed(0);
     let mut quiet = 0;
     for _ in 0..TURNS {
@@ -55,6 +58,11 @@ pub fn come_to_rest(
         if quiet > QUIET {
             // Rollouts that people began may still be under way.
             (0..20).for_each(|_| world.cluster.run_pods(&mut rng, 1.0));
+            let kept = world.authority.iter().flat_map(|one| &one.pending.kept);
+            // What one leader has kept, another that leads may never have read.
+            if let Some((target, _)) = kept.filter(|_| !world.cluster.two_led).next() {
+                return Err(format!("at rest, and a request for {target} is kept"));
+            }
             return is_as_wanted(world, by_people);
         }
     }

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use fastrand::Rng;
 use jiff::SignedDuration;
 
+use crate::authority::Authority;
 use crate::cluster::{AGENTS, Cluster};
 use crate::digest::Digest;
 use crate::mutants::Mutant;
@@ -24,6 +25,8 @@ pub struct Story {
     pub seed: u64,
     /// Trust was made by hand, with the first CA, before the operator came.
     pub by_hand: bool,
+    /// What signs may take its time, and has moods.
+    pub has_moods: bool,
     pub events: Vec<Event>,
 }
 
@@ -98,6 +101,23 @@ impl Story {
         story
     }
 
+    /// The same with an authority that has moods, and with more to wait for it.
+    pub fn with_moods(seed: u64) -> Self {
+        let mut story = Self::draw(seed);
+        story.has_moods = true;
+        let rng = &mut Rng::with_seed(seed ^ 0x5eed_0013);
+        let leaves = AGENTS.len() + 1;
+        for _ in 0..rng.u8(1..4) {
+            let lost = Event::Person(Deed::Delete(rng.usize(..leaves)));
+            let replace = Event::Person(Deed::ReplaceCa(rng.usize(..CAS)));
+            match rng.bool() {
+                true => story.weave(rng, [lost, replace]),
+                false => story.weave(rng, [lost]),
+            }
+        }
+        story
+    }
+
     /// Puts events between those that there are, in their order.
     fn weave<const N: usize>(&mut self, rng: &mut Rng, events: [Event; N]) {
         let mut at = rng.usize(..self.events.len());
@@ -162,6 +182,7 @@ impl Story {
         Self {
             seed,
             by_hand,
+            has_moods: false,
             events,
         }
     }
@@ -181,9 +202,18 @@ impl Story {
         world.digest.map_or(0, |digest| digest.number())
     }
 
+    /// How many certificates came later than they were asked for, and how often it was asked in vain.
+    pub fn waits(&self) -> (usize, usize) {
+        let mut world = self.world(None, false);
+        let _ = self.happens(&mut world);
+        let authority = world.authority;
+        authority.map_or((0, 0), |one| (one.late, one.in_vain))
+    }
+
     fn world(&self, mutant: Option<Mutant>, traced: bool) -> World {
         World {
             cluster: Cluster::new(&mut Rng::with_seed(self.seed), traced),
+            authority: self.has_moods.then(|| Authority::new(self.seed)),
             judge: Judge::default(),
             mutant,
             digest: None,
