@@ -58,9 +58,9 @@ pub fn come_to_rest(
         if quiet > QUIET {
             // Rollouts that people began may still be under way.
             (0..20).for_each(|_| world.cluster.run_pods(&mut rng, 1.0));
-            let kept = world.authority.iter().flat_map(|one| &one.pending.kept);
+            let mut kept = world.authority.iter().flat_map(|one| &one.pending.kept);
             // What one leader has kept, another that leads may never have read.
-            if let Some((target, _)) = kept.filter(|_| !world.cluster.two_led).next() {
+            if let Some((target, _)) = kept.find(|_| !world.cluster.two_led) {
                 return Err(format!("at rest, and a request for {target} is kept"));
             }
             return is_as_wanted(world, by_people);
