@@ -23,6 +23,7 @@ fmt: ## Format the code
 lint: ## Formatting and clippy, warnings are errors
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --workspace --all-targets --locked -- -D warnings
+	$(CARGO) clippy -p external-ca-operator --features test-authority --locked -- -D warnings
 
 generate: ## The CRD, config/, deploy/, docs/reference.md and the chart's table of values, from their sources
 	config/generate.sh

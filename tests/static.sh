@@ -35,6 +35,13 @@ if grep -q -a -F -e "$tree/" -e "$home/" "$binary"; then
 	exit 1
 fi
 
+# What is built for tests only has no place in a release.
+if "$binary" --help | grep -q -e --test-; then
+	echo "$binary has what is for tests only:" >&2
+	"$binary" --help | grep -e --test- >&2
+	exit 1
+fi
+
 root=$(mktemp -d)
 trap 'rm -rf "$root"' EXIT
 cp "$binary" "$root/external-ca-operator"

@@ -31,8 +31,9 @@ pub const ISSUANCE_ANNOTATION: &str = "pki.openchoreo.dev/issuance";
 /// Annotation on the Secret of a leaf or of a generated CA: the request that it was made for, so that none is granted twice.
 pub const RENEWAL_ANNOTATION: &str = "pki.openchoreo.dev/renewal";
 
-/// Annotation on a Secret or ConfigMap that was made in place of one that may have been there before, and that pods may
-/// still hold: the serial number of the lost certificate, or the fingerprints of the anchors it may have named, in hex.
+/// Annotation on a Secret or ConfigMap that was made in place of one that may have been there before, or written over its
+/// first content, and pods may still hold that: the serial number of the lost certificate, or the fingerprints of the
+/// anchors it may have named, in hex.
 pub const REPLACES_ANNOTATION: &str = "pki.openchoreo.dev/replaces";
 
 /// Annotation on the Secret of a leaf that replaced another (RFC 3339): when the first certificate ends that running pods

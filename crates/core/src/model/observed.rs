@@ -42,7 +42,7 @@ pub struct Material {
     pub secret_type: String,
     /// The issuance that manages it, as its annotation says.
     pub issuance: Option<String>,
-    /// Whether it stands in place of one that was deleted, and that pods may still hold.
+    /// Whether it stands in place of one that was deleted, or was its first content, and that pods may still hold.
     pub replaces: bool,
     /// The request for a renewal that it was issued for, as its annotation says.
     pub renewal: Option<String>,
@@ -67,6 +67,12 @@ pub struct Material {
 }
 
 impl Material {
+    /// Whether its first content may be its only one. Times are whole seconds: what was written over it within the second
+    /// looks the same, and is marked as one that replaces another.
+    pub fn is_first_content(&self) -> bool {
+        self.changed == self.created
+    }
+
     /// What a pod template names: the content, and since when it stands there. What was changed and changed back is not
     /// the same, for pods may have started in between.
     pub fn version(&self) -> String {

@@ -7,7 +7,7 @@ use super::step::{Step, WriteBundle};
 use crate::finding::Area;
 use crate::model::{Material, MaterialKind, MaterialRef, Read};
 use crate::reason::{Problem, Reason};
-use crate::trust::{Guards, Place};
+use crate::trust::{Guards, Place, shorts};
 use crate::x509::Certificate;
 
 impl<'a> Draft<'a> {
@@ -71,7 +71,13 @@ impl<'a> Draft<'a> {
         } else {
             guards.view.lost_anchors()
         };
-        let replaces = lost.filter(|_| found.is_none());
+        let replaces = match found {
+            None => lost,
+            Some(found) if found.is_first_content() => {
+                shorts(found.anchors.iter().map(Certificate::fingerprint))
+            }
+            Some(_) => None,
+        };
         let replaces = replaces.map(|lost| (REPLACES_ANNOTATION, lost));
         Ok(Some(WriteBundle {
             target: target.clone(),

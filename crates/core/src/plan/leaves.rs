@@ -14,7 +14,7 @@ use super::step::{Consume, IssueLeaf, Step};
 use crate::domain::fitness::{self, LeafContext, Verdict};
 use crate::domain::{DesiredLeaf, renewal_time};
 use crate::finding::{Area, Finding, Severity};
-use crate::model::{Material, ObjectRef, PendingLeaf, Read};
+use crate::model::{Leaf, Material, ObjectRef, PendingLeaf, Read};
 use crate::reason::{Problem, Reason};
 use crate::trust::{Blocker, Guards, Place};
 use crate::x509::Certificate;
@@ -354,6 +354,11 @@ impl<'a> Draft<'a> {
                 .and_then(|lost| lost.serial.clone())
                 .or_else(|| guards.view.lost_anchors())
                 .or_else(|| self.was_cut().then(|| "unknown".to_owned())),
+            Read::Found(stored) if stored.is_first_content() => match &stored.leaf {
+                Leaf::Empty => None,
+                Leaf::Invalid(_) => Some("unknown".to_owned()),
+                Leaf::Present { chain, .. } => chain.first().map(Certificate::serial_hex),
+            },
             _ => None,
         };
         let end = match lost {

@@ -50,11 +50,11 @@ fn restarted_after(workload: &Workload, stored: &Material) -> bool {
 }
 
 fn started_after(workload: &Workload, stored: &Material) -> bool {
-    let (Some(created), Some(changed)) = (stored.created, stored.changed) else {
+    let Some(created) = stored.created else {
         return false;
     };
     // Its first content is its only one, and pods that mount it could not start without it.
-    changed == created
+    stored.is_first_content()
         && !stored.replaces
         && match workload.available_since {
             Some(since) => since >= created,

@@ -297,7 +297,7 @@ impl<'a> Guards<'a> {
             return false;
         };
         let mut readers = self.holders.of(material).iter();
-        found.changed == found.created
+        found.is_first_content()
             && readers.all(|reader| {
                 let since = reader.available_since;
                 since.is_none() || since >= found.created

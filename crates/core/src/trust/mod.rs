@@ -15,3 +15,4 @@ pub(crate) use memory::since;
 pub use overlap::Peer;
 pub use place::Place;
 pub use view::View;
+pub(crate) use view::shorts;

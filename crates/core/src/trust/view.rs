@@ -313,14 +313,14 @@ impl<'a> View<'a> {
             .chain(&self.additional)
             .map(Certificate::fingerprint)
             .collect();
-        shorts(self.memory.known.difference(&wanted))
+        shorts(self.memory.known.difference(&wanted).copied())
     }
 
     /// Anchors other than the authority's that a bundle may have held before it was deleted.
     pub fn other_anchors(&self) -> Option<String> {
         let ours = self.ca.anchor().fingerprint();
         let all = self.memory.known.union(&self.memory.former);
-        shorts(all.filter(|other| **other != ours))
+        shorts(all.copied().filter(|other| *other != ours))
     }
 
     /// Since when a plane's agent has had something to load.
@@ -337,7 +337,7 @@ impl<'a> View<'a> {
 }
 
 /// How annotations name anchors; none where there are none.
-fn shorts<'a>(anchors: impl Iterator<Item = &'a Fingerprint>) -> Option<String> {
-    let names: Vec<String> = anchors.map(Fingerprint::short).collect();
+pub(crate) fn shorts(anchors: impl Iterator<Item = Fingerprint>) -> Option<String> {
+    let names: Vec<String> = anchors.map(|anchor| anchor.short()).collect();
     (!names.is_empty()).then(|| names.join(","))
 }

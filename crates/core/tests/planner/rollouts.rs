@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use external_ca_core::model::RolloutState;
+use external_ca_core::plan::Step;
 use jiff::SignedDuration;
 use serde_json::json;
 
@@ -95,4 +96,48 @@ fn nobody_is_restarted_for_trust_while_its_certificate_is_still_to_come() {
         .map(|name| (name.to_owned(), 1)),
     );
     assert_eq!(scene.restarts, once);
+}
+
+/// Times are whole seconds: what is written over within one is not its object's first content.
+fn settle_within_a_second(scene: &mut Scene) {
+    scene.workloads.iter_mut().for_each(|workload| {
+        workload.rollout = RolloutState::Complete;
+        workload.available_since = Some(scene.now);
+    });
+    let made = scene.now;
+    for _ in 0..4 {
+        let planned = scene.plan();
+        assert!(!planned.steps.is_empty());
+        if planned
+            .steps
+            .iter()
+            .any(|step| matches!(step, Step::Restart(_)))
+        {
+            break;
+        }
+        scene.turn();
+        for material in scene.material.values_mut() {
+            (material.created, material.changed) = (Some(made), Some(made));
+        }
+    }
+    scene.settle();
+}
+
+#[test]
+fn a_certificate_replaced_within_the_second_of_its_making_restarts_who_has_loaded_it() {
+    let mut scene = Scene::new(json!({})).with_workloads();
+    let mut profile = scene.profile(&gateway());
+    profile.usages = scene.profile(&agent()).usages;
+    scene.put_leaf(&gateway(), &ca(0), &profile, false);
+    settle_within_a_second(&mut scene);
+    assert_eq!(scene.restarts.get("cluster-gateway"), Some(&1));
+}
+
+#[test]
+fn a_bundle_replaced_within_the_second_of_its_making_restarts_who_has_loaded_it() {
+    let mut scene = Scene::new(json!({})).with_workloads();
+    let bundle = config_map_ref(DATA);
+    scene.put_bundle(&bundle, &[ca(1).anchor().clone()], None);
+    settle_within_a_second(&mut scene);
+    assert_eq!(scene.restarts.get("cluster-agent-dataplane"), Some(&1));
 }

@@ -147,8 +147,15 @@ impl Scene {
         for step in steps {
             match step {
                 Step::WriteBundle(WriteBundle {
-                    target, anchors, ..
-                }) => self.put_bundle(target, anchors, Some("external-ca-operator")),
+                    target,
+                    anchors,
+                    marks,
+                    ..
+                }) => {
+                    self.put_bundle(target, anchors, Some("external-ca-operator"));
+                    let material = self.material.get_mut(target).unwrap();
+                    material.replaces = marks.contains_key(REPLACES_ANNOTATION);
+                }
                 Step::IssueLeaf(IssueLeaf {
                     target,
                     profile,
