@@ -127,19 +127,12 @@ impl Gathered {
 
 /// The public side of the CA in a Secret, where its key is there too.
 pub fn ca_of(secret: &Secret, now: Timestamp) -> Result<Arc<CaChain>, CaError> {
-    public_side(&pem_of(secret), now)
+    public_side(&facts::ca_pem(secret), now)
 }
 
 fn public_side(pem: &CaPem, now: Timestamp) -> Result<Arc<CaChain>, CaError> {
     let authority = pem.authority(now)?;
     Ok(Arc::clone(authority.public_side()))
-}
-
-fn pem_of(secret: &Secret) -> CaPem {
-    CaPem::of(|key| {
-        let found = secret.data.as_ref()?.get(key)?;
-        Some(found.0.clone())
-    })
 }
 
 /// Every namespace that an issuance has to do with.
@@ -190,7 +183,7 @@ async fn material(
             && needs.authority.as_ref() == Some(&material.object)
         {
             authority = map(&object, |object| match object {
-                Object::Secret(secret) => Some(pem_of(secret)),
+                Object::Secret(secret) => Some(facts::ca_pem(secret)),
                 Object::ConfigMap(_) => None,
             });
         }

@@ -3,7 +3,6 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use external_ca_core::model::{Material, MaterialKind, MaterialRef, ObjectRef, Read, facts};
-use external_ca_core::x509::CaPem;
 use k8s_openapi::api::core::v1::{ConfigMap, Secret};
 use tokio::sync::{Notify, mpsc};
 
@@ -69,7 +68,7 @@ impl Store {
             }
             let mut changed = facts.put_material(key, material);
             if let Some(known) = facts.ca_secrets.get_mut(target) {
-                let new = map(&read, |secret| Arc::new(pem_of(secret)));
+                let new = map(&read, |secret| Arc::new(facts::ca_pem(secret)));
                 changed |= *known != new;
                 *known = new;
             }
@@ -125,13 +124,6 @@ impl Store {
             self.failed_reads.notify_one();
         }
     }
-}
-
-fn pem_of(secret: &Secret) -> CaPem {
-    CaPem::of(|key| {
-        let found = secret.data.as_ref()?.get(key)?;
-        Some(found.0.clone())
-    })
 }
 
 fn map<T, U>(read: &Read<&T>, facts: impl FnOnce(&T) -> U) -> Read<U> {
