@@ -9,8 +9,8 @@ use jiff::Timestamp;
 use crate::domain::{ca_secret, desired, identity, namespace, trust_secret};
 use crate::model::{
     Authority, AuthorityState, Claims, GeneratedCa, Leaf, ListRef, Material, MaterialKind,
-    MaterialRef, ObjectRef, Observed, Plane, PlaneRef, Read, Signing, Source, Unread, Workload,
-    WorkloadKind, WorkloadRef, may_write,
+    MaterialRef, ObjectRef, Observed, Plane, PlaneRef, Pod, Read, Signing, Source, Unread,
+    Workload, WorkloadKind, WorkloadRef, may_write,
 };
 use crate::reason::{Problem, Reason};
 use crate::x509::{CaChain, CaError, Certificate};
@@ -29,12 +29,16 @@ pub struct Seen {
     pub planes: BTreeMap<PlaneRef, Arc<Plane>>,
     /// Workloads of the served namespaces.
     pub workloads: BTreeMap<WorkloadRef, Arc<Workload>>,
+    /// Pods of the served namespaces that read Secrets or ConfigMaps.
+    pub pods: BTreeMap<ObjectRef, Arc<Pod>>,
     /// Lists whose first read is still to come.
     pub awaited: BTreeSet<ListRef>,
     /// Lists that could not be read, and why.
     pub unreadable: BTreeMap<ListRef, String>,
     /// Workloads that do not parse, and why.
     pub broken_workloads: BTreeMap<WorkloadRef, String>,
+    /// Pods that do not parse, and why.
+    pub broken_pods: BTreeMap<ObjectRef, String>,
     /// Planes that do not parse, and why.
     pub broken_planes: BTreeMap<PlaneRef, String>,
 }
@@ -91,7 +95,10 @@ impl Needs {
         let lists = places
             .map(|place| &place.object.namespace)
             .chain(wanted.all().map(|leaf| &leaf.target.namespace))
-            .flat_map(|namespace| WorkloadKind::ALL.map(|kind| ListRef::workloads(kind, namespace)))
+            .flat_map(|namespace| {
+                let workloads = WorkloadKind::ALL.map(|kind| ListRef::workloads(kind, namespace));
+                workloads.into_iter().chain([ListRef::pods(namespace)])
+            })
             .collect();
         Self {
             authority: is_served.then(|| ca_secret(issuance)),
@@ -141,13 +148,30 @@ impl Seen {
             source: Source::Workload(workload.clone()),
             why: format!("{workload}: {why}"),
         });
+        let pods = self
+            .broken_pods
+            .iter()
+            .filter(|(pod, _)| needs.needs(&ListRef::Pods(pod.cluster, pod.namespace.clone())));
+        let pods = pods.map(|(pod, why)| Unread {
+            source: Source::Pod(pod.clone()),
+            why: format!("Pod {pod}: {why}"),
+        });
         let planes = self.broken_planes.iter();
         let planes = planes.filter(|(plane, _)| scope.holds(plane));
         let planes = planes.map(|(plane, why)| Unread {
             source: Source::Plane(plane.clone()),
             why: format!("{plane}: {why}"),
         });
-        lists.chain(workloads).chain(planes).collect()
+        lists.chain(workloads).chain(pods).chain(planes).collect()
+    }
+
+    /// The living pods that read what an issuance needs.
+    fn pods_of(&self, needs: &Needs) -> Vec<Arc<Pod>> {
+        let material: BTreeSet<&MaterialRef> = needs.material.iter().collect();
+        let reads = |pod: &Pod| pod.mounts.iter().any(|mount| material.contains(mount));
+        let pods = self.pods.values();
+        let pods = pods.filter(|pod| pod.is_alive() && reads(pod));
+        pods.cloned().collect()
     }
 
     /// The snapshot of an issuance, once all that it needs was seen. `others` are all issuances, `authority` is the state of
@@ -198,6 +222,7 @@ impl Seen {
                 .collect(),
             planes: needs.planes.clone(),
             workloads: self.workloads.values().cloned().collect(),
+            pods: self.pods_of(needs),
             awaited: self.awaited.iter().cloned().collect(),
             unreadable: self.unread(needs, scope),
             claims: claims(issuance, others, &needs.planes, scope),

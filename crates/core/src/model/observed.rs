@@ -9,6 +9,7 @@ use jiff::Timestamp;
 use super::authority::Authority;
 use super::list::{ListRef, Unread};
 use super::pending::PendingLeaf;
+use super::pod::Pod;
 use super::refs::{MaterialRef, ObjectRef, PlaneRef, WorkloadRef};
 use crate::x509::Certificate;
 
@@ -192,6 +193,8 @@ pub struct Observed {
     pub planes: Vec<Arc<Plane>>,
     /// Every workload of the served namespaces.
     pub workloads: Vec<Arc<Workload>>,
+    /// Every living pod of the served namespaces that reads any of the material.
+    pub pods: Vec<Arc<Pod>>,
     /// Lists whose first read is still to come; nothing that is wanted needs them.
     pub awaited: Vec<ListRef>,
     /// Lists and objects that could not be read.

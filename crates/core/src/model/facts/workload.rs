@@ -11,7 +11,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
 use super::arguments::agent;
 use super::loaded::decode_loaded;
 use super::managed::restarted;
-use super::mounts::mounts;
+use super::mounts::Mounts;
 use crate::model::{ObjectRef, RolloutState, Workload, WorkloadKind, WorkloadRef};
 
 /// The facts of a Deployment.
@@ -166,7 +166,7 @@ fn workload(
     rollout: RolloutState,
 ) -> Option<Workload> {
     let object = ObjectRef::new(metadata.namespace.clone()?, metadata.name.clone()?);
-    let mounts = mounts(&object.namespace, template);
+    let mounts = Mounts::of(&object.namespace, template).all;
     let annotation = template
         .metadata
         .as_ref()
