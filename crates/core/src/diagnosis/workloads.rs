@@ -10,7 +10,7 @@ use super::extra::{Mount, WorkloadDetail};
 use super::finding::{Finding, FindingWord};
 use crate::model::{MaterialKind, MaterialRef, ObjectRef, Read, RolloutState, Workload};
 use crate::reason::Reason;
-use crate::trust::evidence::{Load, load};
+use crate::trust::evidence::{Load, load, pods_of};
 
 pub(super) fn check(case: &mut Case<'_>) {
     let material: BTreeSet<MaterialRef> = case.observed.material.keys().cloned().collect();
@@ -200,12 +200,13 @@ fn rollout(case: &mut Case<'_>, workload: &Workload, detail: &WorkloadDetail) {
 /// Pods read their files at start and never again.
 fn old_material(case: &mut Case<'_>, workload: &Arc<Workload>, detail: &WorkloadDetail) {
     let mut stale: Vec<String> = Vec::new();
+    let pods = pods_of(&case.observed.pods, &workload.workload);
     for material in &workload.mounts {
         let Some(stored) = case.observed.material.get(material) else {
             continue;
         };
         let (load, changed) = (
-            load(workload, material, stored),
+            load(workload, &pods, material, stored),
             stored.found().and_then(|stored| stored.changed),
         );
         let is_old = match load {

@@ -143,15 +143,9 @@ pub struct Workload {
     pub workload: WorkloadRef,
     /// For a conditional write.
     pub resource_version: String,
-    /// When it was made.
-    pub created: Option<Timestamp>,
-    /// Since when it is available, where its kind says so.
-    pub available_since: Option<Timestamp>,
-    /// When `kubectl rollout restart` last restarted it.
-    pub restarted: Option<Timestamp>,
     /// What its pod template mounts or takes into its environment.
     pub mounts: BTreeSet<MaterialRef>,
-    /// What its pod template says was loaded: hash by object.
+    /// What its pod template names: versions by object.
     pub loaded: BTreeMap<MaterialRef, String>,
     /// How far its rollout has come.
     pub rollout: RolloutState,

@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use super::refs::{MaterialRef, ObjectRef, WorkloadRef};
 
 /// A pod that mounts Secrets or ConfigMaps, or takes them into its environment.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Pod {
     /// Which one.
     pub pod: ObjectRef,
@@ -18,7 +18,7 @@ pub struct Pod {
     /// When it was made, by the API server's clock.
     pub created: Option<Timestamp>,
     /// What made it.
-    pub owner: Owner,
+    pub controller: Controller,
     /// Its node, once it has one.
     pub node: Option<String>,
     /// What it reads.
@@ -35,7 +35,7 @@ pub struct Pod {
 
 /// What made a pod, and makes a new one in its place.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Owner {
+pub enum Controller {
     /// A workload that can be restarted.
     Workload(WorkloadRef),
     /// Another object (`<Kind> <name>`).

@@ -30,7 +30,7 @@ use crate::domain::TrustDomain;
 use crate::finding::{Area, Finding};
 use crate::model::{AuthorityState, Observed};
 use crate::reason::{Problem, Reason};
-use crate::trust::evidence::consumers;
+use crate::trust::evidence::Consumers;
 use crate::trust::{Blocker, Guards, Memory, View};
 use crate::x509::CaChain;
 
@@ -113,10 +113,12 @@ impl Draft<'_> {
     fn with_authority(&mut self, view: View<'_>, ca: &CaChain) {
         let Observed {
             workloads,
+            pods,
             material,
             ..
         } = self.observed;
-        let consumers = consumers(workloads, material, self.domain.gateway.as_ref());
+        let gateway = self.domain.gateway.as_ref();
+        let consumers = Consumers::new(workloads, pods, material, gateway);
         let guards = Guards::new(view, &consumers);
         self.immediate = guards.immediate;
         for peer in &guards.unproven {
@@ -126,15 +128,15 @@ impl Draft<'_> {
                 }
             }
         }
-        self.maintenance(consumers.len());
+        self.maintenance(consumers.workloads.len());
         self.issuer_status(ca);
         self.bundles(&guards);
         self.planes(&guards);
         self.leaves(&guards);
         self.anchors(&guards);
         self.agents_without_plane();
-        self.rollouts(&consumers, &guards);
-        self.progress(&consumers);
+        self.rollouts(&consumers.workloads, &guards);
+        self.progress(&consumers.workloads);
         let retiring = &guards.view.retiring;
         if self.domain.rotation.immediate && !guards.immediate && !retiring.is_empty() {
             // It is announced first, and done in the next turn.

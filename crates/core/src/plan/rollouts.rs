@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use external_ca_api::{CertificateState, RolloutPhase, RolloutStatus};
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use super::draft::{Draft, RETRY};
@@ -15,6 +15,9 @@ use crate::model::{MaterialKind, MaterialRef, RolloutState, WorkloadRef};
 use crate::reason::{Problem, Reason};
 use crate::trust::Guards;
 use crate::trust::evidence::{Consumer, Restarts, stamp};
+
+/// A kubelet may hand out what it has read shortly before: a pod starts so long after the write that it is to load.
+const KUBELETS_CACHE: SignedDuration = SignedDuration::from_secs(5);
 
 /// What keeps restarts from being done at once.
 struct Held<'a> {
@@ -38,7 +41,7 @@ struct Progress {
     state: String,
 }
 
-impl Draft<'_> {
+impl<'a> Draft<'a> {
     pub(super) fn rollouts(&mut self, consumers: &[Consumer<'_>], guards: &Guards<'_>) {
         let prove = self.to_be_proven(guards);
         let stale = consumers.iter().filter(|one| one.is_stale(&prove));
@@ -102,7 +105,17 @@ impl Draft<'_> {
             }),
             _ => None,
         });
-        let about_to_change = written.chain(std::mem::take(&mut self.coming)).collect();
+        let mut about_to_change: BTreeSet<MaterialRef> =
+            written.chain(std::mem::take(&mut self.coming)).collect();
+        let wanted = consumers.iter().filter(|consumer| held.is_due(consumer));
+        let objects: BTreeSet<&MaterialRef> =
+            wanted.flat_map(|one| one.loads.keys().copied()).collect();
+        for object in objects {
+            if let Some(until) = self.fresh_until(object) {
+                about_to_change.insert(object.clone());
+                self.wake(until);
+            }
+        }
         let rollout = &self.domain.rollout;
         if !rollout.restarts {
             return;
@@ -112,6 +125,7 @@ impl Draft<'_> {
             about_to_change,
             max_concurrent: rollout.max_concurrent,
             timeout: rollout.timeout,
+            running_since: self.running_since(),
             now: self.now,
         };
         for consumer in restarts.due(|consumer| held.is_due(consumer)) {
@@ -121,6 +135,29 @@ impl Draft<'_> {
                 material_hash: encode_loaded(&stamp(consumer, &self.observed.material)),
             }));
         }
+    }
+
+    /// Until when kubelets may still hand out what stood in an object before.
+    fn fresh_until(&self, object: &MaterialRef) -> Option<Timestamp> {
+        let changed = self.observed.material.get(object)?.found()?.changed?;
+        // A clock that is behind must not make it wait for long.
+        let age = changed.duration_until(self.now);
+        (!age.is_negative() && age < KUBELETS_CACHE)
+            .then(|| changed.saturating_add(KUBELETS_CACHE).unwrap_or(self.now))
+    }
+
+    /// Since when each rollout has been running, as the earlier report says.
+    fn running_since(&self) -> BTreeMap<&'a str, Timestamp> {
+        let earlier = self
+            .previous()
+            .into_iter()
+            .flat_map(|status| &status.rollouts);
+        let runs =
+            |old: &&RolloutStatus| matches!(old.phase, RolloutPhase::Running | RolloutPhase::Stuck);
+        earlier
+            .filter(runs)
+            .map(|old| (old.workload.as_str(), old.since.0))
+            .collect()
     }
 
     fn rollout_progress(&self, consumer: &Consumer<'_>, held: &Held<'_>) -> Progress {

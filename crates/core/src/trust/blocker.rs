@@ -1,10 +1,12 @@
 //! What a step waits for.
 
+use std::sync::Arc;
+
 use jiff::Timestamp;
 
 use super::overlap::Peer;
 use super::place::Place;
-use crate::model::{ObjectRef, PlaneRef, Unread, WorkloadRef};
+use crate::model::{ObjectRef, PlaneRef, Pod, Unread, WorkloadRef};
 
 /// What a leaf or an anchor waits for. Messages name it in [`crate::report`] only.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -13,8 +15,10 @@ pub enum Blocker {
     Unread(Unread),
     /// An additional anchor that could not be read: where it is asked for.
     AnchorUnread(String),
-    /// A workload that may hold something older than what is stored.
+    /// A workload whose pods may hold something older than what is stored.
     Workload(WorkloadRef),
+    /// A pod that may, and that no known workload has made: no restart helps it.
+    Pod(Arc<Pod>),
     /// A leaf that chains to no other anchor, or of which nothing can be read.
     Leaf(ObjectRef),
     /// A trust place that does not hold the authority's anchor.

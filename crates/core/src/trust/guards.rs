@@ -6,7 +6,7 @@
 use jiff::{SignedDuration, Timestamp};
 
 use super::blocker::Blocker;
-use super::evidence::{Consumer, Holders};
+use super::evidence::{Consumers, Holders};
 use super::overlap::{Unproven, unproven};
 use super::place::Place;
 use super::view::View;
@@ -21,7 +21,7 @@ const UNDER_WAY: SignedDuration = SignedDuration::from_secs(30);
 pub struct Guards<'a> {
     /// What stands where.
     pub view: View<'a>,
-    /// Which workloads mount what, and may not have loaded what is stored.
+    /// Who mounts what, and may not hold what is stored.
     pub holders: Holders<'a>,
     /// Peers of which nothing tells what they have loaded.
     pub unproven: Vec<Unproven>,
@@ -31,7 +31,7 @@ pub struct Guards<'a> {
 
 impl<'a> Guards<'a> {
     /// Over a view and the consumers of its material.
-    pub fn new(view: View<'a>, consumers: &[Consumer<'a>]) -> Self {
+    pub fn new(view: View<'a>, consumers: &Consumers<'a>) -> Self {
         let holders = Holders::new(consumers);
         Self {
             unproven: unproven(view.observed, view.domain, &holders, view.now),
@@ -59,8 +59,8 @@ impl<'a> Guards<'a> {
             match view.chain(leaf) {
                 _ if view.is_void(leaf) => {}
                 Some(chain) if view.holds(chain, &rest, leaf.profile.usages) => {
-                    let workloads = self.holders.not_current(&leaf.material()).iter();
-                    blockers.extend(workloads.map(|one| Blocker::Workload((*one).clone())));
+                    let holders = self.holders.not_current(&leaf.material());
+                    blockers.extend(holders.iter().cloned());
                     let peers = self.unproven.iter();
                     let peers = peers.filter(|peer| peer.target == leaf.target);
                     blockers.extend(self.overlapping(peers, |peer| peer.presents_until));
@@ -259,8 +259,7 @@ impl<'a> Guards<'a> {
             // The gateway reads a clientCA at each connection, also where that refers to the trust Secret.
             if let (Place::Material(material), Role::Gateway | Role::Further) = (&place, leaf.role)
             {
-                let workloads = self.holders.not_current(material).iter();
-                loads.extend(workloads.map(|one| Blocker::Workload((*one).clone())));
+                loads.extend(self.holders.not_current(material).iter().cloned());
             }
         }
         if (!is_new || view.is_rotating()) && leaf.role != Role::Agent {
@@ -287,7 +286,7 @@ impl<'a> Guards<'a> {
     }
 
     /// Whether nothing else ever stood in a place that is read at start: what is trusted beforehand now may have been all
-    /// that was trusted before. Who was available before the object was made may have read one that was deleted.
+    /// that was trusted before. A pod that is older than the object may have read one that was deleted.
     fn is_first(&self, place: &Place) -> bool {
         let Place::Material(material) = place else {
             return true;
@@ -296,11 +295,6 @@ impl<'a> Guards<'a> {
         let Some(found) = stored.and_then(|stored| stored.found()) else {
             return false;
         };
-        let mut readers = self.holders.of(material).iter();
-        found.is_first_content()
-            && readers.all(|reader| {
-                let since = reader.available_since;
-                since.is_none() || since >= found.created
-            })
+        found.is_first_content() && self.holders.not_current(material).is_empty()
     }
 }

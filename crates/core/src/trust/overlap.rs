@@ -8,7 +8,7 @@ use super::evidence::Holders;
 use crate::domain::{DesiredLeaf, Role, TrustDomain};
 use crate::model::{MaterialRef, ObjectRef, Observed, Plane, PlaneRef};
 
-/// A peer that presents a leaf which no workload of a served namespace mounts.
+/// A peer that presents a leaf which no pod of a served namespace mounts.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Peer {
     /// The gateway that a plane's agent is connected to.
@@ -30,8 +30,8 @@ pub struct Unproven {
     pub trusts_until: Timestamp,
 }
 
-/// Those peers: OpenChoreo reports that an agent is or has just been connected, and no workload is seen that runs it, or
-/// the gateway that it is connected to.
+/// Those peers: OpenChoreo reports that an agent is or has just been connected, and no pod is seen that runs it, or the
+/// gateway that it is connected to.
 pub fn unproven(
     observed: &Observed,
     domain: &TrustDomain<'_>,
@@ -63,7 +63,7 @@ pub fn unproven(
     };
     let leaves = wanted.leaves.values().chain(&wanted.blocked);
     leaves
-        .filter(|leaf| holders.of(&leaf.material()).is_empty())
+        .filter(|leaf| !holders.has_pods(&leaf.material()))
         .filter_map(|leaf| {
             let bundles = wanted.trust_places.iter();
             let bundles = bundles.filter(|bundle| bundle.object.namespace == leaf.target.namespace);

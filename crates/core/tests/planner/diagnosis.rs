@@ -380,8 +380,10 @@ fn what_pods_hold() {
     patient.scene.hand_made(&ca(0));
     patient.scene.now += days(1);
     for workload in &mut patient.scene.workloads {
-        (workload.created, workload.restarted) = (Some(start()), None);
         workload.loaded = BTreeMap::new();
+    }
+    for pod in &mut patient.scene.pods {
+        (pod.created, pod.loaded) = (Some(start()), BTreeMap::new());
     }
     let changed = patient.scene.now;
     patient.material(&agent()).changed = Some(changed);

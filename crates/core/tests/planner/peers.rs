@@ -97,8 +97,7 @@ fn an_agent_that_nobody_ever_saw_is_not_waited_for() {
 fn before_the_first_certificate() -> Scene {
     let mut scene =
         Scene::new(json!({"trust": {"additionalAnchors": [{"pem": ca(0).anchor().to_pem()}]}}));
-    let mut reader = workload(DATA, "reader", &[config_map_ref(DATA)]);
-    reader.created = Some(scene.now);
+    let reader = workload(DATA, "reader", &[config_map_ref(DATA)]);
     scene.put_bundle(
         &config_map_ref(DATA),
         &[ca(0).anchor().clone()],

@@ -68,7 +68,9 @@ fn a_restart_by_hand_is_seen() {
     scene.now += SignedDuration::from_mins(1);
     for workload in &mut scene.workloads {
         workload.loaded.insert(agent(), "old".into());
-        workload.restarted = Some(scene.now);
+    }
+    for pod in &mut scene.pods {
+        pod.created = Some(scene.now);
     }
     let planned = scene.turn();
     assert_eq!(condition(&planned, "RolloutsComplete").0, "True");
@@ -78,13 +80,11 @@ fn a_restart_by_hand_is_seen() {
 fn nobody_is_restarted_for_trust_while_its_certificate_is_still_to_come() {
     let mut scene = Scene::new(json!({})).with_workloads();
     // They are there, and older than all material; the bundles were written before the operator died.
-    scene.workloads.iter_mut().for_each(|workload| {
-        workload.rollout = RolloutState::Complete;
-        workload.available_since = Some(start());
-    });
+    scene.run_old_pods();
     let bundle = [ca(0).anchor().clone()];
     for place in [config_map_ref(DATA), secret_ref(HOME, "cluster-gateway-ca")] {
         scene.put_bundle(&place, &bundle, Some("external-ca-operator"));
+        scene.material.get_mut(&place).unwrap().replaces = true;
     }
     scene.settle();
     let once = BTreeMap::from(
@@ -100,10 +100,7 @@ fn nobody_is_restarted_for_trust_while_its_certificate_is_still_to_come() {
 
 /// Times are whole seconds: what is written over within one is not its object's first content.
 fn settle_within_a_second(scene: &mut Scene) {
-    scene.workloads.iter_mut().for_each(|workload| {
-        workload.rollout = RolloutState::Complete;
-        workload.available_since = Some(scene.now);
-    });
+    scene.run_old_pods();
     let made = scene.now;
     for _ in 0..4 {
         let planned = scene.plan();

@@ -57,11 +57,3 @@ pub fn request(issuance: &ExternalCAIssuance, annotation: &str) -> Option<String
         None => value.clone(),
     })
 }
-
-/// When `kubectl rollout restart` was last run, by the API server's clock.
-pub(super) fn restarted(metadata: &ObjectMeta) -> Option<Timestamp> {
-    const FIELD: &str =
-        "/f:spec/f:template/f:metadata/f:annotations/f:kubectl.kubernetes.io~1restartedAt";
-    let entries = metadata.managed_fields.as_deref().unwrap_or_default();
-    last_manager(entries, |fields| fields.pointer(FIELD).is_some()).1
-}

@@ -12,7 +12,7 @@ use serde::Deserialize;
 
 use super::loaded::decode_loaded;
 use super::mounts::{Mounts, Reader};
-use crate::model::{Life, ObjectRef, Owner, Pod, WorkloadKind, WorkloadRef};
+use crate::model::{Controller, Life, ObjectRef, Pod, WorkloadKind, WorkloadRef};
 
 /// Of a Deployment's pods and their ReplicaSets alike.
 const TEMPLATE_HASH: &str = "pod-template-hash";
@@ -146,7 +146,7 @@ pub fn pod(object: &SlimPod) -> Option<Pod> {
         uid: metadata.uid.clone().unwrap_or_default(),
         resource_version: metadata.resource_version.clone().unwrap_or_default(),
         created: metadata.creation_timestamp.as_ref().map(|time| time.0),
-        owner: owner(&pod.namespace, metadata),
+        controller: controller(&pod.namespace, metadata),
         node: spec.node_name.clone(),
         mounts: all,
         optional,
@@ -175,13 +175,13 @@ impl Reader for Spec {
 }
 
 /// A Deployment's pods belong to a ReplicaSet, whose name ends in the hash that is also the pods' label.
-fn owner(namespace: &str, metadata: &ObjectMeta) -> Owner {
+fn controller(namespace: &str, metadata: &ObjectMeta) -> Controller {
     let mut owners = metadata.owner_references.iter().flatten();
-    let Some(controller) = owners.find(|owner| owner.controller == Some(true)) else {
-        return Owner::Nothing;
+    let Some(found) = owners.find(|owner| owner.controller == Some(true)) else {
+        return Controller::Nothing;
     };
     let workload = |kind, name: &str| {
-        Owner::Workload(WorkloadRef {
+        Controller::Workload(WorkloadRef {
             kind,
             object: ObjectRef::new(namespace, name),
         })
@@ -191,16 +191,16 @@ fn owner(namespace: &str, metadata: &ObjectMeta) -> Owner {
         kind,
         name,
         ..
-    } = controller;
+    } = found;
     let labels = metadata.labels.as_ref();
     let hash = labels.and_then(|labels| labels.get(TEMPLATE_HASH));
     let deployment = hash.and_then(|hash| name.strip_suffix(hash)?.strip_suffix('-'));
     match (kind.as_str(), deployment) {
-        _ if !api_version.starts_with("apps/") => Owner::Other(format!("{kind} {name}")),
+        _ if !api_version.starts_with("apps/") => Controller::Other(format!("{kind} {name}")),
         ("ReplicaSet", Some(deployment)) => workload(WorkloadKind::Deployment, deployment),
         ("StatefulSet", _) => workload(WorkloadKind::StatefulSet, name),
         ("DaemonSet", _) => workload(WorkloadKind::DaemonSet, name),
-        _ => Owner::Other(format!("{kind} {name}")),
+        _ => Controller::Other(format!("{kind} {name}")),
     }
 }
 
