@@ -16,7 +16,7 @@ use crate::model::{
     MaterialRef, ObjectRef, Observed, PlaneRef, Pod, Read, RolloutState, Signing, Workload,
     WorkloadRef,
 };
-use crate::plan::{Step, Wiring};
+use crate::plan::{KUBELETS_CACHE, Step, Wiring};
 use crate::report::Decision;
 use crate::x509::{
     Certificate, CertificateAuthority, KeyAlgorithm, LeafProfile, MintError, PrivateKey,
@@ -112,6 +112,9 @@ impl World {
                 }
             }
         }
+        // A restart waits for kubelets.
+        let next = self.now.saturating_add(KUBELETS_CACHE);
+        self.now = next.unwrap_or(self.now);
         Ok(())
     }
 

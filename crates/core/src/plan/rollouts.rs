@@ -17,7 +17,7 @@ use crate::trust::Guards;
 use crate::trust::evidence::{Consumer, Restarts, stamp};
 
 /// A kubelet may hand out what it has read shortly before: a pod starts so long after the write that it is to load.
-const KUBELETS_CACHE: SignedDuration = SignedDuration::from_secs(5);
+pub const KUBELETS_CACHE: SignedDuration = SignedDuration::from_secs(5);
 
 /// What keeps restarts from being done at once.
 struct Held<'a> {

@@ -4,7 +4,6 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 
-use super::overlap::Peer;
 use super::place::Place;
 use crate::model::{ObjectRef, PlaneRef, Pod, Unread, WorkloadRef};
 
@@ -49,4 +48,13 @@ pub enum Blocker {
         /// Whether it opens then; else what waits cannot wait for it any longer.
         opens: bool,
     },
+}
+
+/// A peer that presents a leaf which no pod of a served namespace mounts.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Peer {
+    /// The gateway that a plane's agent is connected to.
+    GatewayOf(PlaneRef),
+    /// A plane's agent.
+    AgentOf(PlaneRef),
 }

@@ -4,20 +4,12 @@ use std::collections::BTreeSet;
 
 use jiff::{SignedDuration, Timestamp};
 
+use super::blocker::Peer;
 use super::evidence::Holders;
 use crate::domain::{DesiredLeaf, Role, TrustDomain};
 use crate::model::{MaterialRef, ObjectRef, Observed, Plane, PlaneRef};
 
-/// A peer that presents a leaf which no pod of a served namespace mounts.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Peer {
-    /// The gateway that a plane's agent is connected to.
-    GatewayOf(PlaneRef),
-    /// A plane's agent.
-    AgentOf(PlaneRef),
-}
-
-/// What such a peer may still hold.
+/// What a peer may still hold of which no pod is seen.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Unproven {
     /// Which one.

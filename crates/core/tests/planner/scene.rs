@@ -263,6 +263,11 @@ impl Scene {
     }
 
     pub fn finish_rollouts(&mut self) {
+        self.finish_rollouts_of(|_| true);
+    }
+
+    /// The rollouts of some workloads are complete.
+    pub fn finish_rollouts_of(&mut self, which: impl Fn(&Workload) -> bool) {
         // Pods wait for what they mount.
         let startable = |workload: &&mut Workload| {
             workload
@@ -271,7 +276,7 @@ impl Scene {
                 .all(|mount| self.material.contains_key(mount))
         };
         for workload in self.workloads.iter_mut().filter(startable) {
-            if workload.rollout == RolloutState::Complete {
+            if !which(workload) || workload.rollout == RolloutState::Complete {
                 continue;
             }
             workload.rollout = RolloutState::Complete;
