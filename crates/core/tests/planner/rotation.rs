@@ -1,7 +1,6 @@
 //! A move to another CA, step by step and back.
 
 use external_ca_api::{CertificateState, Phase, RolloutPhase, RolloutStatus};
-use external_ca_core::model::RolloutState;
 use jiff::SignedDuration;
 use serde_json::json;
 
