@@ -3,6 +3,7 @@
 use std::fmt;
 
 use jiff::Timestamp;
+use k8s_openapi::api::core::v1::Secret;
 use zeroize::Zeroizing;
 
 use super::ca::CertificateAuthority;
@@ -19,16 +20,18 @@ pub struct CaPem {
     root: Option<Vec<u8>>,
 }
 
-impl CaPem {
-    /// What the Secret has under its keys.
-    pub fn of(data: impl Fn(&str) -> Option<Vec<u8>>) -> Self {
+impl From<&Secret> for CaPem {
+    fn from(secret: &Secret) -> Self {
+        let data = |key| Some(secret.data.as_ref()?.get(key)?.0.clone());
         Self {
             certificate: data("tls.crt").unwrap_or_default(),
             key: Zeroizing::new(data("tls.key").unwrap_or_default()),
             root: data("ca.crt"),
         }
     }
+}
 
+impl CaPem {
     /// The CA, where verifiers would accept it.
     pub fn authority(&self, now: Timestamp) -> Result<CertificateAuthority, CaError> {
         CertificateAuthority::from_pem(&self.certificate, &self.key, self.root.as_deref(), now)

@@ -127,7 +127,7 @@ impl Gathered {
 
 /// The public side of the CA in a Secret, where its key is there too.
 pub fn ca_of(secret: &Secret, now: Timestamp) -> Result<Arc<CaChain>, CaError> {
-    public_side(&facts::ca_pem(secret), now)
+    public_side(&CaPem::from(secret), now)
 }
 
 fn public_side(pem: &CaPem, now: Timestamp) -> Result<Arc<CaChain>, CaError> {
@@ -183,7 +183,7 @@ async fn material(
             && needs.authority.as_ref() == Some(&material.object)
         {
             authority = map(&object, |object| match object {
-                Object::Secret(secret) => Some(facts::ca_pem(secret)),
+                Object::Secret(secret) => Some(CaPem::from(secret.as_ref())),
                 Object::ConfigMap(_) => None,
             });
         }

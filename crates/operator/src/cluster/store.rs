@@ -3,6 +3,7 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use external_ca_core::model::{Material, MaterialKind, MaterialRef, ObjectRef, Read, facts};
+use external_ca_core::x509::CaPem;
 use k8s_openapi::api::core::v1::{ConfigMap, Secret};
 use tokio::sync::{Notify, mpsc};
 
@@ -68,7 +69,7 @@ impl Store {
             }
             let mut changed = facts.put_material(key, material);
             if let Some(known) = facts.ca_secrets.get_mut(target) {
-                let new = map(&read, |secret| Arc::new(facts::ca_pem(secret)));
+                let new = map(&read, |secret| Arc::new(CaPem::from(secret)));
                 changed |= *known != new;
                 *known = new;
             }

@@ -11,7 +11,7 @@ use serde_json::Value;
 
 use super::managed::{last_change, last_manager};
 use crate::model::{Leaf, Material};
-use crate::x509::{self, CaPem, Certificate};
+use crate::x509::{self, Certificate};
 
 /// A `tls.crt` larger than this is not read: RFC 5280 chains are a few KiB.
 pub const MAX_PEM: usize = 64 * 1024;
@@ -37,11 +37,6 @@ pub fn secret(secret: &Secret) -> Material {
         has_key: !key.trim_ascii().is_empty(),
         ..material(&secret.metadata, holds, ca, &[crt, ca])
     }
-}
-
-/// What a CA Secret holds.
-pub fn ca_pem(secret: &Secret) -> CaPem {
-    CaPem::of(|key| Some(secret.data.as_ref()?.get(key)?.0.clone()))
 }
 
 /// The facts of a ConfigMap.

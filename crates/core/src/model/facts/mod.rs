@@ -11,6 +11,6 @@ mod workload;
 pub use arguments::flag;
 pub use loaded::{decode_loaded, encode_loaded};
 pub use managed::request;
-pub use material::{MAX_PEM, ca_pem, config_map, config_map_certificates, hash, secret};
+pub use material::{MAX_PEM, config_map, config_map_certificates, hash, secret};
 pub use plane::plane;
 pub use workload::{daemon_set, deployment, stateful_set};
