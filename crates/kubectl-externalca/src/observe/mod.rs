@@ -183,7 +183,7 @@ async fn material(
             && needs.authority.as_ref() == Some(&material.object)
         {
             authority = map(&object, |object| match object {
-                Object::Secret(secret) => Some(CaPem::from(secret)),
+                Object::Secret(secret) => Some(CaPem::from(secret.as_ref())),
                 Object::ConfigMap(_) => None,
             });
         }
