@@ -69,7 +69,7 @@ pub fn compile<'a>(issuance: &'a ExternalCAIssuance, observed: &Observed) -> Tru
                 .unwrap_or_default(),
             rotate: request(issuance, ROTATE_ANNOTATION),
         },
-        paused: spec.paused,
+        halted: halted(issuance),
         defect: selector_defect(issuance),
     };
     domain
@@ -232,4 +232,13 @@ fn is_dns_name(name: &str, max: usize) -> bool {
                 .all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-')
     };
     name.len() <= max && (max > 63 || !name.contains('.')) && name.split('.').all(label)
+}
+
+/// Why nothing is to be written.
+fn halted(issuance: &ExternalCAIssuance) -> Option<&'static str> {
+    if issuance.metadata.deletion_timestamp.is_some() {
+        return Some("it is being deleted: nothing is written or renewed");
+    }
+    let paused = issuance.spec.paused;
+    paused.then_some("spec.paused is true: nothing is written or renewed")
 }

@@ -35,8 +35,8 @@ pub struct TrustDomain<'a> {
     pub rollout: Rollout<'a>,
     /// What people asked for.
     pub requests: Requests,
-    /// Whether nothing is to be written.
-    pub paused: bool,
+    /// Why nothing is to be written.
+    pub halted: Option<&'static str>,
     /// Why it is not known which planes are meant: then nothing is planned.
     pub defect: Option<Problem>,
 }

@@ -125,6 +125,8 @@ pub struct Plane {
     pub agent_connected: Option<bool>,
     /// `status.agentConnection.lastDisconnectedTime`.
     pub agent_disconnected: Option<Timestamp>,
+    /// `status.agentConnection.lastHeartbeatTime`: how old the report is.
+    pub agent_heartbeat: Option<Timestamp>,
 }
 
 /// How far a workload's rollout has come.

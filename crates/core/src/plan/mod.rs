@@ -149,7 +149,7 @@ impl Draft<'_> {
 
     fn finish(mut self) -> Plan {
         self.remember_contests();
-        if self.domain.paused {
+        if self.domain.halted.is_some() {
             self.steps.clear();
         }
         let known = |status| Memory::of(status, self.now).known;

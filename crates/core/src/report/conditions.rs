@@ -24,13 +24,17 @@ pub(super) struct Outlook<'a> {
     waits: Vec<&'a Finding>,
     /// What a person should know: the latest first, and what waits for a window last.
     warnings: Vec<&'a Finding>,
-    is_paused: bool,
+    halted: Option<&'static str>,
     has_steps: bool,
     is_issuing: bool,
 }
 
 impl<'a> Outlook<'a> {
-    pub(super) fn new(findings: &'a [Finding], steps: &[Step], is_paused: bool) -> Self {
+    pub(super) fn new(
+        findings: &'a [Finding],
+        steps: &[Step],
+        halted: Option<&'static str>,
+    ) -> Self {
         let of = |severity| {
             let all = findings.iter();
             all.filter(move |finding| finding.severity == severity)
@@ -47,7 +51,7 @@ impl<'a> Outlook<'a> {
                 .rev()
                 .chain(of(Severity::Deferred))
                 .collect(),
-            is_paused,
+            halted,
             has_steps: !steps.is_empty(),
             is_issuing: findings.iter().any(waits_for_authority)
                 || steps
@@ -69,13 +73,10 @@ impl<'a> Outlook<'a> {
 
     fn ready(&self) -> Stated {
         let first = self.problems.first().or(self.waits.first());
+        if let Some(why) = self.halted {
+            return Stated::new("Ready", false, Reason::Paused, why);
+        }
         match first {
-            _ if self.is_paused => Stated::new(
-                "Ready",
-                false,
-                Reason::Paused,
-                "spec.paused is true: nothing is written or renewed",
-            ),
             Some(finding) => Stated::of("Ready", false, finding),
             None => Stated::new(
                 "Ready",
@@ -89,7 +90,11 @@ impl<'a> Outlook<'a> {
     /// kstatus calls it in progress while Reconciling is True: what only waits for a person is not.
     fn reconciling(&self) -> Stated {
         let moves = self.problems.is_empty() || self.has_steps;
-        match self.waits.first().filter(|_| !self.is_paused && moves) {
+        match self
+            .waits
+            .first()
+            .filter(|_| self.halted.is_none() && moves)
+        {
             Some(finding) => Stated::of("Reconciling", true, finding),
             None => Stated::new("Reconciling", false, Reason::Idle, "nothing is under way"),
         }
@@ -139,7 +144,7 @@ impl<'a> Outlook<'a> {
     pub(super) fn phase(&self, status: &ExternalCAIssuanceStatus) -> Phase {
         let is_rotating = status.retiring().next().is_some();
         match self.waits.first() {
-            _ if self.is_paused => Phase::Paused,
+            _ if self.halted.is_some() => Phase::Paused,
             _ if !self.problems.is_empty() => Phase::Stalled,
             None => Phase::Ready,
             Some(_) if is_rotating => Phase::Rotating,

@@ -74,7 +74,7 @@ impl<'a> Guards<'a> {
     }
 
     /// Guard 6: an agent that was connected when its certificate or its bundle last changed, and is not now, has not shown
-    /// yet that it still can connect.
+    /// yet that it still can connect. Nor does a report that is older than the change show it.
     fn lost_agents(&self, place: &Place) -> impl Iterator<Item = Blocker> {
         let planes: Vec<&Plane> = match place {
             Place::ClientCa(plane) => self.view.plane(plane).into_iter().collect(),
@@ -83,12 +83,15 @@ impl<'a> Guards<'a> {
                 planes.map(AsRef::as_ref).collect()
             }
         };
-        let gone = planes
-            .into_iter()
-            .filter(|plane| plane.agent_connected == Some(false));
-        let lost = gone.filter(|plane| {
-            let since = self.view.began(plane);
-            since.is_some() && plane.agent_disconnected >= since
+        let lost = planes.into_iter().filter(|plane| {
+            let Some((first, last)) = self.view.changes(plane) else {
+                return false;
+            };
+            match plane.agent_connected {
+                Some(true) => plane.agent_heartbeat.is_some_and(|beat| beat < last),
+                Some(false) => plane.agent_disconnected >= Some(first),
+                None => false,
+            }
         });
         lost.map(|plane| Blocker::Agent(plane.plane.clone()))
     }

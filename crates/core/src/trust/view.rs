@@ -323,8 +323,8 @@ impl<'a> View<'a> {
         shorts(all.copied().filter(|other| *other != ours))
     }
 
-    /// Since when a plane's agent has had something to load.
-    pub(super) fn began(&self, plane: &Plane) -> Option<Timestamp> {
+    /// When what a plane's agent loads was changed: first and last.
+    pub(super) fn changes(&self, plane: &Plane) -> Option<(Timestamp, Timestamp)> {
         let mut leaves = self.verified_by(&plane.plane).iter();
         let leaf = leaves.find(|leaf| leaf.planes.contains(&plane.plane))?;
         let namespace = &leaf.target.namespace;
@@ -332,7 +332,9 @@ impl<'a> View<'a> {
         let bundles = bundles.filter(|bundle| bundle.object.namespace == *namespace);
         let changed =
             |material: MaterialRef| self.observed.material.get(&material)?.found()?.changed;
-        bundles.chain([leaf.material()]).filter_map(changed).min()
+        let times = bundles.chain([leaf.material()]).filter_map(changed);
+        let times: Vec<Timestamp> = times.collect();
+        Some((times.iter().min().copied()?, times.iter().max().copied()?))
     }
 }
 

@@ -30,6 +30,21 @@ fn an_agent_that_has_not_come_back_holds_the_old_ca() {
     scene.settle();
     assert_eq!(scene.anchors(&config_map_ref(DATA)), [1]);
 
+    // A report that is older than the change proves nothing.
+    scene.issuer = Issuer::Ready(ca(0));
+    scene.planes[0].agent_heartbeat = Some(scene.now);
+    let held = scene.settle();
+    assert_eq!(scene.anchors(&config_map_ref(DATA)), [0, 1]);
+    let (_, _, message) = condition(&held, "TrustDistributed");
+    assert!(
+        message.contains("the agent of DataPlane default/eu"),
+        "{message}"
+    );
+    scene.planes[0].agent_heartbeat = Some(scene.now);
+    scene.settle();
+    assert_eq!(scene.anchors(&config_map_ref(DATA)), [0]);
+    scene.planes[0].agent_heartbeat = None;
+
     // One that had been away before is not waited for.
     scene.planes[0].agent_connected = Some(false);
     scene.issuer = Issuer::Ready(ca(2));

@@ -196,6 +196,7 @@ pub fn plane(name: &str, plane_id: &str) -> Plane {
         changed: None,
         agent_connected: None,
         agent_disconnected: None,
+        agent_heartbeat: None,
     }
 }
 

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use external_ca_core::model::RolloutState;
+use external_ca_core::model::facts::config_map;
 use external_ca_core::plan::{KUBELETS_CACHE, Step};
 use jiff::SignedDuration;
 use serde_json::json;
@@ -141,4 +142,46 @@ fn a_bundle_replaced_within_the_second_of_its_making_restarts_who_has_loaded_it(
     scene.put_bundle(&bundle, &[ca(1).anchor().clone()], None);
     settle_within_a_second(&mut scene);
     assert_eq!(scene.restarts.get("cluster-agent-dataplane"), Some(&1));
+}
+
+/// What is done to an object besides its content restarts nobody.
+#[test]
+fn content_changes_when_whoever_owns_it_has_written() {
+    let entry = |manager: &str, operation: &str, hour: u8, fields: serde_json::Value| {
+        json!({"manager": manager, "operation": operation, "fieldsType": "FieldsV1", "fieldsV1": fields,
+            "time": format!("2026-01-02T{hour:02}:00:00Z")})
+    };
+    let (content, label) = (
+        json!({"f:data": {"f:ca.crt": {}}}),
+        json!({"f:metadata": {"f:labels": {"f:x": {}}}}),
+    );
+    let both = json!({"f:data": {"f:ca.crt": {}}, "f:metadata": {"f:labels": {"f:x": {}}}});
+    let ours = entry("external-ca-operator", "Apply", 3, content.clone());
+    let labelled = entry("kubectl-label", "Update", 5, label);
+    let cases = [
+        (vec![ours.clone(), labelled.clone()], Some(3)),
+        (
+            vec![ours, entry("argocd", "Apply", 6, both.clone())],
+            Some(3),
+        ),
+        (vec![entry("helm", "Update", 2, both), labelled], Some(2)),
+        (
+            vec![
+                entry("helm", "Update", 2, content.clone()),
+                entry("edit", "Update", 7, content),
+            ],
+            Some(7),
+        ),
+        (Vec::new(), None),
+    ];
+    for (fields, hour) in cases {
+        let object = json!({
+            "metadata": {"name": "cluster-gateway-ca", "namespace": DATA, "creationTimestamp": "2026-01-01T00:00:00Z",
+                "managedFields": fields},
+            "data": {"ca.crt": ca(0).anchor().to_pem()},
+        });
+        let found = config_map(&serde_json::from_value(object).unwrap());
+        let expected = hour.map(|hour| format!("2026-01-02T{hour:02}:00:00Z").parse().unwrap());
+        assert_eq!(found.changed, expected);
+    }
 }

@@ -5,18 +5,7 @@ use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ManagedFieldsEntry, ObjectMeta};
 use serde_json::Value;
 
-/// Who last changed a field tree, and when.
-pub(super) fn last_change(
-    metadata: &ObjectMeta,
-    field: &str,
-) -> (Option<String>, Option<Timestamp>) {
-    last_manager(
-        metadata.managed_fields.as_deref().unwrap_or_default(),
-        |fields| fields.get(field).is_some(),
-    )
-}
-
-/// The same for every field tree that fits.
+/// Who last changed the field trees that fit, and when.
 pub(super) fn last_manager(
     entries: &[ManagedFieldsEntry],
     owns: impl Fn(&Value) -> bool,
