@@ -2,7 +2,7 @@
 
 use external_ca_api::{ExternalCAIssuance, MANAGER};
 use jiff::Timestamp;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ManagedFieldsEntry, ObjectMeta};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ManagedFieldsEntry;
 use serde_json::Value;
 
 /// Who last changed the field trees that fit, and when.
