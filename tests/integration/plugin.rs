@@ -94,6 +94,7 @@ async fn each_verb_needs_what_it_says_and_no_more() -> Result<()> {
     for kind in ["deployments", "statefulsets", "daemonsets"] {
         rules.push(rule("apps", kind, &["list"]));
     }
+    rules.push(rule("", "pods", &["list"]));
     let mut leaves = rule("", "secrets", &["get"]);
     leaves["resourceNames"] = json!([
         "cluster-gateway-tls",

@@ -12,7 +12,7 @@ use crate::domain::{ca_secret, desired, identity, namespace, trust_secret};
 use crate::model::{
     Authority, AuthorityState, Claims, GeneratedCa, Leaf, ListRef, Material, MaterialKind,
     MaterialRef, ObjectRef, Observed, Plane, PlaneRef, Pod, Read, Signing, Source, Unread,
-    Workload, WorkloadKind, WorkloadRef, may_write,
+    Workload, WorkloadRef, may_write,
 };
 use crate::reason::{Problem, Reason};
 use crate::x509::{CaChain, CaError, Certificate};
@@ -99,10 +99,7 @@ impl Needs {
         let lists = places
             .map(|place| &place.object.namespace)
             .chain(wanted.all().map(|leaf| &leaf.target.namespace))
-            .flat_map(|namespace| {
-                let workloads = WorkloadKind::ALL.map(|kind| ListRef::workloads(kind, namespace));
-                workloads.into_iter().chain([ListRef::pods(namespace)])
-            })
+            .flat_map(|namespace| ListRef::of_consumers(namespace))
             .collect();
         Self {
             authority: is_served.then(|| ca_secret(issuance)),

@@ -32,6 +32,12 @@ impl ListRef {
         Self::Pods(Cluster::Local, namespace.into())
     }
 
+    /// What tells who reads the material of a namespace of the operator's own cluster.
+    pub fn of_consumers(namespace: &str) -> impl Iterator<Item = Self> {
+        let workloads = WorkloadKind::ALL.map(|kind| Self::workloads(kind, namespace));
+        workloads.into_iter().chain([Self::pods(namespace)])
+    }
+
     /// Whether it tells of planes: every trust domain with planes needs it.
     pub fn is_of_planes(&self) -> bool {
         match self {

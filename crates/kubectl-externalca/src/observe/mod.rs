@@ -3,6 +3,7 @@
 
 mod extra;
 mod planes;
+mod pods;
 mod scope;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -69,13 +70,12 @@ impl Gathered {
         let lists: BTreeSet<ListRef> = if is_known {
             let namespaces = scope.served.iter();
             namespaces
-                .flat_map(|namespace| {
-                    WorkloadKind::ALL.map(|kind| ListRef::workloads(kind, namespace))
-                })
+                .flat_map(|namespace| ListRef::of_consumers(namespace))
                 .collect()
         } else {
             needs.lists.clone()
         };
+        pods::read(client, &lists, &mut seen).await;
         workloads(client, lists, &mut seen).await;
         let issuances = issuances(client, issuance, &mut notes).await;
         notes.extend(seen.unreadable.values().cloned());
