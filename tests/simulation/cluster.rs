@@ -18,7 +18,8 @@ use jiff::{SignedDuration, Timestamp};
 use serde_json::json;
 
 use crate::pki::{ca, key, start};
-use crate::pods::Deployment;
+use crate::pods::{Process, read};
+use crate::workloads::{Deployment, Moment};
 
 pub const HOME: &str = "openchoreo-control-plane";
 /// Where each kind's agent lives; each such namespace stands for a cluster that may drop away.
@@ -100,6 +101,8 @@ pub struct Cluster {
     pub material: BTreeMap<MaterialRef, Object>,
     pub planes: BTreeMap<PlaneRef, Arc<Plane>>,
     pub deployments: BTreeMap<WorkloadRef, Deployment>,
+    /// Whoever made them.
+    pub pods: Vec<Process>,
     /// What people made where nothing stood, or nothing any more.
     pub made_anew: BTreeSet<MaterialRef>,
     /// Two operators have led: each may restart what the other has restarted, until both see the same.
@@ -143,6 +146,7 @@ impl Cluster {
             material: BTreeMap::new(),
             planes: BTreeMap::new(),
             deployments: BTreeMap::new(),
+            pods: Vec::new(),
             made_anew: BTreeSet::new(),
             two_led: false,
             refuses_status: false,
@@ -179,9 +183,6 @@ impl Cluster {
         let facts = Workload {
             workload: workload.clone(),
             resource_version: "1".into(),
-            created: Some(self.now),
-            available_since: None,
-            restarted: None,
             mounts: mounts.iter().cloned().collect(),
             loaded: BTreeMap::new(),
             rollout: RolloutState::Running("no pod yet".into()),
@@ -412,11 +413,27 @@ impl Cluster {
             }
             let version = self.next_version();
             let (key, deployment) = self.deployments.iter_mut().nth(index).unwrap();
-            if let Some(what) = deployment.advance(&self.material, self.now, rng) {
+            let moment = Moment {
+                stored: &self.material,
+                now: self.now,
+                version: self.version,
+            };
+            if let Some(what) = deployment.advance(&mut self.pods, &moment, rng) {
                 Arc::make_mut(&mut deployment.facts).resource_version = version;
                 let key = key.clone();
                 self.say(|| format!("{key}: {what}"));
             }
+        }
+    }
+
+    /// A pod's process ends and starts again with what is stored now.
+    pub fn crash(&mut self, workload: &WorkloadRef, rng: &mut Rng) {
+        let deployment = &self.deployments[workload];
+        let own = deployment.own(&self.pods);
+        let holds = read(&deployment.facts.mounts, &self.material);
+        if let (Some(holds), false) = (holds, own.is_empty()) {
+            let index = own[rng.usize(0..own.len())];
+            self.pods[index].holds = holds;
         }
     }
 }

@@ -165,7 +165,8 @@ fn is_as_wanted(world: &mut World, by_people: &BTreeSet<usize>) -> Result<(), St
         if !lives(&key.object.namespace) && key.object.namespace != crate::cluster::HOME {
             continue;
         }
-        for (object, held) in deployment.pods.iter().flat_map(|pod| &pod.holds) {
+        let own = deployment.own(&cluster.pods).into_iter();
+        for (object, held) in own.flat_map(|index| &cluster.pods[index].holds) {
             let (held, stored) = (content(held), content(&cluster.material[object]));
             // Of a bundle that was deleted before any pod was available the operator may never have known, as long as no
             // other CA was ever handed out.

@@ -236,8 +236,7 @@ impl Story {
                 Event::Crash(index, seed) => {
                     let workload = cluster.workload(index);
                     cluster.say(|| format!("{workload}: a pod's process starts again"));
-                    let deployment = cluster.deployments.get_mut(&workload).unwrap();
-                    deployment.crash(&cluster.material, &mut Rng::with_seed(seed));
+                    cluster.crash(&workload, &mut Rng::with_seed(seed));
                 }
                 Event::Stuck(index) => {
                     let workload = cluster.workload(index);
