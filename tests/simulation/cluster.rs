@@ -17,8 +17,9 @@ use fastrand::Rng;
 use jiff::{SignedDuration, Timestamp};
 use serde_json::json;
 
+use crate::kubelet;
 use crate::pki::{ca, key, start};
-use crate::pods::{Process, read};
+use crate::pods::Process;
 use crate::workloads::{Deployment, Moment};
 
 pub const HOME: &str = "openchoreo-control-plane";
@@ -86,6 +87,8 @@ pub struct Cluster {
     /// The API server's clock. The times that it stamps on objects are taken for granted, so it only goes ahead.
     pub now: Timestamp,
     version: u64,
+    /// When anything but a pod was last written.
+    written: Timestamp,
     /// Which version it had when the operator came.
     pub begun: u64,
     serial: u64,
@@ -103,8 +106,6 @@ pub struct Cluster {
     pub deployments: BTreeMap<WorkloadRef, Deployment>,
     /// Whoever made them.
     pub pods: Vec<Process>,
-    /// What people made where nothing stood, or nothing any more.
-    pub made_anew: BTreeSet<MaterialRef>,
     /// Two operators have led: each may restart what the other has restarted, until both see the same.
     pub two_led: bool,
     /// The API server does not store the issuance's status.
@@ -127,6 +128,7 @@ impl Cluster {
         let mut cluster = Self {
             now: start() + SignedDuration::from_hours(240),
             version: 1,
+            written: start(),
             begun: 0,
             serial: 100,
             issuance: Arc::new(serde_json::from_value(json!({
@@ -147,7 +149,6 @@ impl Cluster {
             planes: BTreeMap::new(),
             deployments: BTreeMap::new(),
             pods: Vec::new(),
-            made_anew: BTreeSet::new(),
             two_led: false,
             refuses_status: false,
             away: BTreeSet::new(),
@@ -206,9 +207,27 @@ impl Cluster {
 
     /// The API server tells times in whole seconds: two writes within one are beyond what can be told apart.
     fn next_version(&mut self) -> String {
-        self.version += 1;
         self.now += SignedDuration::from_secs(1);
-        self.version.to_string()
+        self.written = self.now;
+        self.next_number().to_string()
+    }
+
+    /// The same for what pods mount, which is written within the second in which a pod was made, now and then: the pod may
+    /// hold what stood there before.
+    fn next_version_of_material(&mut self) -> String {
+        let is_new = |pod: &Process| pod.facts.created == Some(self.now);
+        if self.written < self.now && self.version.is_multiple_of(2) && self.pods.iter().any(is_new)
+        {
+            self.written = self.now;
+            return self.next_number().to_string();
+        }
+        self.next_version()
+    }
+
+    /// A version that tells no time.
+    pub fn next_number(&mut self) -> u64 {
+        self.version += 1;
+        self.version
     }
 
     pub fn next_serial(&mut self) -> u64 {
@@ -237,12 +256,9 @@ impl Cluster {
         if old.is_some_and(same) {
             return;
         }
-        if old.is_none() && !ours {
-            self.made_anew.insert(target.clone());
-        }
         let old = self.material.get(target).map(content);
         let old = old.map(|old| (old.issuance.clone(), old.replaces, old.created));
-        let resource_version = self.next_version();
+        let resource_version = self.next_version_of_material();
         let (issuance, replaced, created) = old.unwrap_or((None, false, Some(self.now)));
         let is_leaf = matches!(what, Content::Leaf(..));
         let (leaf, anchors) = match what {
@@ -407,33 +423,25 @@ impl Cluster {
 
     /// Controllers and kubelets do some of what they would do.
     pub fn run_pods(&mut self, rng: &mut Rng, eagerness: f64) {
+        // A stream of their own: what was drawn before there were kubelets stays as it was.
+        let mut kubelets = Rng::with_seed(rng.clone().u64(..));
         for index in 0..self.deployments.len() {
             if rng.f64() >= eagerness {
                 continue;
             }
-            let version = self.next_version();
+            self.now += SignedDuration::from_secs(1);
+            let version = self.next_number();
             let (key, deployment) = self.deployments.iter_mut().nth(index).unwrap();
             let moment = Moment {
-                stored: &self.material,
                 now: self.now,
-                version: self.version,
+                version,
             };
             if let Some(what) = deployment.advance(&mut self.pods, &moment, rng) {
-                Arc::make_mut(&mut deployment.facts).resource_version = version;
+                Arc::make_mut(&mut deployment.facts).resource_version = version.to_string();
                 let key = key.clone();
                 self.say(|| format!("{key}: {what}"));
             }
         }
-    }
-
-    /// A pod's process ends and starts again with what is stored now.
-    pub fn crash(&mut self, workload: &WorkloadRef, rng: &mut Rng) {
-        let deployment = &self.deployments[workload];
-        let own = deployment.own(&self.pods);
-        let holds = read(&deployment.facts.mounts, &self.material);
-        if let (Some(holds), false) = (holds, own.is_empty()) {
-            let index = own[rng.usize(0..own.len())];
-            self.pods[index].holds = holds;
-        }
+        kubelet::run(self, &mut kubelets, eagerness);
     }
 }

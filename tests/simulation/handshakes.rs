@@ -130,14 +130,14 @@ impl Handshakes {
 #[derive(Clone, Copy)]
 pub enum Holder<'a> {
     Stored,
-    Pod(&'a ObjectRef),
+    Pod(&'static str, &'a ObjectRef),
 }
 
 impl std::fmt::Display for Holder<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::Stored => write!(f, "stored"),
-            Self::Pod(pod) => write!(f, "in pod {pod}"),
+            Self::Pod(place, pod) => write!(f, "{place} pod {pod}"),
         }
     }
 }
@@ -156,14 +156,9 @@ fn held<'a>(
         .map(|stored| (Holder::Stored, stored))
         .into_iter()
         .collect();
-    // Where people deleted an object and made it anew, nothing tells of a pod that is not yet available whether it started
-    // before that.
-    let made = stored.filter(|_| cluster.made_anew.contains(target));
-    let gone =
-        |held: &Object| made.is_some_and(|made| content(made).created != content(held).created);
     for pod in &cluster.pods {
-        let held = pod.holds.get(target).filter(|held| !gone(held));
-        all.extend(held.map(|held| (Holder::Pod(&pod.facts.pod), held)));
+        let held = pod.held(target);
+        all.extend(held.map(|(place, held)| (Holder::Pod(place, &pod.facts.pod), held)));
     }
     all.retain(|(_, object)| counts(object));
     all

@@ -9,6 +9,7 @@ mod cluster;
 mod digest;
 mod handshakes;
 mod issuer;
+mod kubelet;
 mod mutants;
 mod operator;
 mod people;

@@ -11,13 +11,16 @@ use crate::cluster::Object;
 /// What stands in some objects, as somebody has read them.
 pub type Contents = BTreeMap<MaterialRef, Object>;
 
-/// A pod, with what it read when it started.
+/// A pod, with what its volumes hold and what its process read when it started.
 pub struct Process {
     /// What the API server tells of it.
     pub facts: Arc<Pod>,
     /// Which of its workload's templates it was made from.
     pub revision: u64,
-    pub holds: Contents,
+    /// None before they are set up. A container that starts anew reads them again.
+    pub volumes: Option<Contents>,
+    /// None before a container has started.
+    pub holds: Option<Contents>,
 }
 
 impl Process {
@@ -46,7 +49,8 @@ impl Process {
         Self {
             facts: Arc::new(facts),
             revision: 0,
-            holds: Contents::new(),
+            volumes: None,
+            holds: None,
         }
     }
 
@@ -58,15 +62,27 @@ impl Process {
         self.facts.life == Life::Running { ready: true }
     }
 
+    /// What it has read of an object, and what it would read if it started anew in place.
+    pub fn held(&self, object: &MaterialRef) -> impl Iterator<Item = (&'static str, &Object)> {
+        let process = self.holds.iter().map(|holds| ("in", holds));
+        let volumes = self
+            .volumes
+            .iter()
+            .map(|holds| ("in the volumes of", holds));
+        let all = process.chain(volumes);
+        all.filter_map(|(place, holds)| Some((place, holds.get(object)?)))
+    }
+
+    /// It is told to end.
+    pub fn terminate(&mut self, version: u64) {
+        let facts = Arc::make_mut(&mut self.facts);
+        facts.is_terminating = true;
+        facts.resource_version = version.to_string();
+    }
+
     pub fn live(&mut self, life: Life, version: u64) {
         let facts = Arc::make_mut(&mut self.facts);
         facts.life = life;
         facts.resource_version = version.to_string();
     }
-}
-
-/// What stands in these objects; none where one does not exist.
-pub fn read(mounts: &BTreeSet<MaterialRef>, stored: &Contents) -> Option<Contents> {
-    let read = |mount: &MaterialRef| Some((mount.clone(), Arc::clone(stored.get(mount)?)));
-    mounts.iter().map(read).collect()
 }

@@ -2,11 +2,11 @@
 
 use std::sync::Arc;
 
-use external_ca_core::model::{Controller, Life, ObjectRef, RolloutState, Workload};
+use external_ca_core::model::{Controller, ObjectRef, RolloutState, Workload};
 use fastrand::Rng;
 use jiff::Timestamp;
 
-use crate::pods::{Contents, Process, read};
+use crate::pods::Process;
 
 pub struct Deployment {
     pub facts: Arc<Workload>,
@@ -20,9 +20,8 @@ pub struct Deployment {
     pub restarts: usize,
 }
 
-/// Where and when a controller or a kubelet does something.
-pub struct Moment<'a> {
-    pub stored: &'a Contents,
+/// When a controller does something.
+pub struct Moment {
     pub now: Timestamp,
     /// The version that what is written now gets.
     pub version: u64,
@@ -40,53 +39,52 @@ impl Deployment {
         }
     }
 
-    /// One thing that its controller or a kubelet does: start a pod, find it ready, end one.
+    /// One thing that its controller does: make a pod, end one, or tell how far it is. Pods that are told to end do not count:
+    /// so it is in Kubernetes 1.34.
     pub fn advance(
         &mut self,
         pods: &mut Vec<Process>,
-        moment: &Moment<'_>,
+        moment: &Moment,
         rng: &mut Rng,
     ) -> Option<&'static str> {
         let own = self.own(pods);
-        let is_current = |index: &&usize| pods[**index].revision == self.revision;
-        let unready = own.iter().copied().find(|index| !pods[*index].is_ready());
-        let what = if own.iter().filter(is_current).count() < self.replicas
-            && own.len() <= self.replicas
-        {
-            pods.push(self.make(moment)?);
-            "a pod starts"
-        } else if let (Some(index), false) = (unready, self.stuck) {
-            pods[index].live(Life::Running { ready: true }, moment.version);
-            "a pod is ready"
+        let is_old = |index: &usize| pods[*index].revision != self.revision;
+        let is_unready = |index: &usize| !pods[*index].is_ready();
+        let (old, current): (Vec<usize>, Vec<usize>) = own.iter().partition(|index| is_old(index));
+        let what = if current.len() < self.replicas && own.len() <= self.replicas {
+            pods.push(self.make(moment));
+            "a pod is made"
+        } else if let Some(index) = old.iter().copied().find(is_unready) {
+            pods[index].terminate(moment.version);
+            "an old pod that is not ready is told to end"
+        } else if own.iter().any(is_unready) {
+            return self.report(pods).then_some("pods are on their way");
         } else {
-            if unready.is_some() {
-                return None;
-            }
             let surplus = own.len() > self.replicas;
-            let is_old = |index: &usize| pods[*index].revision != self.revision;
-            let old: Vec<usize> = own.iter().copied().filter(is_old).collect();
             let ending = match old.is_empty() {
                 true if surplus => own,
                 _ => old,
             };
             match rng.choice(&ending) {
-                Some(index) => drop(pods.remove(*index)),
-                None if self.facts.rollout == RolloutState::Complete => return None,
-                None => {}
+                Some(index) => pods[*index].terminate(moment.version),
+                None => return self.report(pods).then_some("pods are as wanted"),
             }
-            "pods are as wanted, or one more ends"
+            "a pod is told to end"
         };
         self.report(pods);
         Some(what)
     }
 
-    /// Which of the pods are its own.
+    /// Which of the pods are its own, and not told to end.
     pub fn own(&self, pods: &[Process]) -> Vec<usize> {
-        let is_own = |index: &usize| pods[*index].is_of(&self.facts.workload);
+        let is_own = |index: &usize| {
+            let pod = &pods[*index];
+            pod.is_of(&self.facts.workload) && !pod.facts.is_terminating
+        };
         (0..pods.len()).filter(is_own).collect()
     }
 
-    fn make(&self, moment: &Moment<'_>) -> Option<Process> {
+    fn make(&self, moment: &Moment) -> Process {
         let Workload {
             workload,
             mounts,
@@ -105,22 +103,24 @@ impl Deployment {
             loaded.clone(),
         );
         pod.revision = self.revision;
-        pod.holds = read(mounts, moment.stored)?;
-        pod.live(Life::Running { ready: false }, moment.version);
-        Some(pod)
+        pod
     }
 
-    fn report(&mut self, pods: &[Process]) {
+    /// Tells how far it is; whether that is news.
+    fn report(&mut self, pods: &[Process]) -> bool {
         let own = self.own(pods);
         let fits = |index: &usize| {
             let pod = &pods[*index];
             pod.is_ready() && pod.revision == self.revision
         };
         let done = own.len() == self.replicas && own.iter().all(fits);
-        Arc::make_mut(&mut self.facts).rollout = match done {
+        let rollout = match done {
             true => RolloutState::Complete,
             false => RolloutState::Running("pods are on their way".into()),
         };
+        let is_news = self.facts.rollout != rollout;
+        Arc::make_mut(&mut self.facts).rollout = rollout;
+        is_news
     }
 
     pub fn scale(&mut self, replicas: usize) {
