@@ -17,8 +17,10 @@ use fastrand::Rng;
 use jiff::{SignedDuration, Timestamp};
 use serde_json::json;
 
+use crate::kubelet;
 use crate::pki::{ca, key, start};
-use crate::pods::Deployment;
+use crate::pods::Process;
+use crate::workloads::{Deployment, Moment};
 
 pub const HOME: &str = "openchoreo-control-plane";
 /// Where each kind's agent lives; each such namespace stands for a cluster that may drop away.
@@ -85,6 +87,8 @@ pub struct Cluster {
     /// The API server's clock. The times that it stamps on objects are taken for granted, so it only goes ahead.
     pub now: Timestamp,
     version: u64,
+    /// When anything but a pod was last written.
+    written: Timestamp,
     /// Which version it had when the operator came.
     pub begun: u64,
     serial: u64,
@@ -100,8 +104,8 @@ pub struct Cluster {
     pub material: BTreeMap<MaterialRef, Object>,
     pub planes: BTreeMap<PlaneRef, Arc<Plane>>,
     pub deployments: BTreeMap<WorkloadRef, Deployment>,
-    /// What people made where nothing stood, or nothing any more.
-    pub made_anew: BTreeSet<MaterialRef>,
+    /// Whoever made them.
+    pub pods: Vec<Process>,
     /// Two operators have led: each may restart what the other has restarted, until both see the same.
     pub two_led: bool,
     /// The API server does not store the issuance's status.
@@ -124,6 +128,7 @@ impl Cluster {
         let mut cluster = Self {
             now: start() + SignedDuration::from_hours(240),
             version: 1,
+            written: start(),
             begun: 0,
             serial: 100,
             issuance: Arc::new(serde_json::from_value(json!({
@@ -143,7 +148,7 @@ impl Cluster {
             material: BTreeMap::new(),
             planes: BTreeMap::new(),
             deployments: BTreeMap::new(),
-            made_anew: BTreeSet::new(),
+            pods: Vec::new(),
             two_led: false,
             refuses_status: false,
             away: BTreeSet::new(),
@@ -179,9 +184,6 @@ impl Cluster {
         let facts = Workload {
             workload: workload.clone(),
             resource_version: "1".into(),
-            created: Some(self.now),
-            available_since: None,
-            restarted: None,
             mounts: mounts.iter().cloned().collect(),
             loaded: BTreeMap::new(),
             rollout: RolloutState::Running("no pod yet".into()),
@@ -205,9 +207,27 @@ impl Cluster {
 
     /// The API server tells times in whole seconds: two writes within one are beyond what can be told apart.
     fn next_version(&mut self) -> String {
-        self.version += 1;
         self.now += SignedDuration::from_secs(1);
-        self.version.to_string()
+        self.written = self.now;
+        self.next_number().to_string()
+    }
+
+    /// The same for what pods mount, which is written within the second in which a pod was made, now and then: the pod may
+    /// hold what stood there before.
+    fn next_version_of_material(&mut self) -> String {
+        let is_new = |pod: &Process| pod.facts.created == Some(self.now);
+        if self.written < self.now && self.version.is_multiple_of(2) && self.pods.iter().any(is_new)
+        {
+            self.written = self.now;
+            return self.next_number().to_string();
+        }
+        self.next_version()
+    }
+
+    /// A version that tells no time.
+    pub fn next_number(&mut self) -> u64 {
+        self.version += 1;
+        self.version
     }
 
     pub fn next_serial(&mut self) -> u64 {
@@ -236,12 +256,9 @@ impl Cluster {
         if old.is_some_and(same) {
             return;
         }
-        if old.is_none() && !ours {
-            self.made_anew.insert(target.clone());
-        }
         let old = self.material.get(target).map(content);
         let old = old.map(|old| (old.issuance.clone(), old.replaces, old.created));
-        let resource_version = self.next_version();
+        let resource_version = self.next_version_of_material();
         let (issuance, replaced, created) = old.unwrap_or((None, false, Some(self.now)));
         let is_leaf = matches!(what, Content::Leaf(..));
         let (leaf, anchors) = match what {
@@ -406,17 +423,25 @@ impl Cluster {
 
     /// Controllers and kubelets do some of what they would do.
     pub fn run_pods(&mut self, rng: &mut Rng, eagerness: f64) {
+        // A stream of their own: what was drawn before there were kubelets stays as it was.
+        let mut kubelets = Rng::with_seed(rng.clone().u64(..));
         for index in 0..self.deployments.len() {
             if rng.f64() >= eagerness {
                 continue;
             }
-            let version = self.next_version();
+            self.now += SignedDuration::from_secs(1);
+            let version = self.next_number();
             let (key, deployment) = self.deployments.iter_mut().nth(index).unwrap();
-            if let Some(what) = deployment.advance(&self.material, self.now, rng) {
-                Arc::make_mut(&mut deployment.facts).resource_version = version;
+            let moment = Moment {
+                now: self.now,
+                version,
+            };
+            if let Some(what) = deployment.advance(&mut self.pods, &moment, rng) {
+                Arc::make_mut(&mut deployment.facts).resource_version = version.to_string();
                 let key = key.clone();
                 self.say(|| format!("{key}: {what}"));
             }
         }
+        kubelet::run(self, &mut kubelets, eagerness);
     }
 }

@@ -5,7 +5,7 @@
 
 use std::collections::{BTreeSet, HashMap};
 
-use external_ca_core::model::{Leaf, Material, MaterialRef, Observed, Read};
+use external_ca_core::model::{Leaf, Material, MaterialRef, ObjectRef, Observed, Read};
 use external_ca_core::x509::{Certificate, Fingerprint, Usages, verify};
 
 use crate::cluster::{
@@ -130,14 +130,14 @@ impl Handshakes {
 #[derive(Clone, Copy)]
 pub enum Holder<'a> {
     Stored,
-    Pod(usize, &'a external_ca_core::model::WorkloadRef),
+    Pod(&'static str, &'a ObjectRef),
 }
 
 impl std::fmt::Display for Holder<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::Stored => write!(f, "stored"),
-            Self::Pod(index, workload) => write!(f, "in pod {index} of {workload}"),
+            Self::Pod(place, pod) => write!(f, "{place} pod {pod}"),
         }
     }
 }
@@ -156,16 +156,9 @@ fn held<'a>(
         .map(|stored| (Holder::Stored, stored))
         .into_iter()
         .collect();
-    // Where people deleted an object and made it anew, nothing tells of a pod that is not yet available whether it started
-    // before that.
-    let made = stored.filter(|_| cluster.made_anew.contains(target));
-    let gone =
-        |held: &Object| made.is_some_and(|made| content(made).created != content(held).created);
-    for (key, deployment) in &cluster.deployments {
-        for (index, pod) in deployment.pods.iter().enumerate() {
-            let held = pod.holds.get(target).filter(|held| !gone(held));
-            all.extend(held.map(|held| (Holder::Pod(index, key), held)));
-        }
+    for pod in &cluster.pods {
+        let held = pod.held(target);
+        all.extend(held.map(|(place, held)| (Holder::Pod(place, &pod.facts.pod), held)));
     }
     all.retain(|(_, object)| counts(object));
     all

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use external_ca_api::{AnchorState, AnchorStatus, CertificateState};
 use external_ca_core::domain::{compile, desired};
 use external_ca_core::model::facts::encode_loaded;
-use external_ca_core::model::{MaterialKind, Observed, Read, RolloutState};
+use external_ca_core::model::{ListRef, MaterialKind, Observed, Read, RolloutState, Source};
 use external_ca_core::plan::{IssueLeaf, Restart, Step, WirePlane, Wiring, WriteBundle};
 use external_ca_core::reason::{Problem, Reason};
 use external_ca_core::report::Decision;
@@ -22,7 +22,7 @@ pub enum Mutant {
     TrustLater,
     /// Guard 2: an old anchor is dropped as soon as there is a new one.
     DistrustEarly,
-    /// Guard 3: what cannot be read is taken for absent, and a rollout for complete.
+    /// Guard 3: what cannot be read is taken for absent, also a list's pods.
     UnknownIsFine,
     /// Guard 4: what others put into a trust place is dropped.
     OnlyOurs,
@@ -74,14 +74,15 @@ impl Mutant {
     pub fn blind(self, observed: &mut Observed) {
         match self {
             Self::UnknownIsFine => {
-                observed.unreadable.clear();
+                for unread in std::mem::take(&mut observed.unreadable) {
+                    if let Source::List(ListRef::Pods(_, namespace)) = unread.source {
+                        observed.pods.retain(|pod| pod.pod.namespace != namespace);
+                    }
+                }
                 for read in observed.material.values_mut() {
                     if matches!(read.as_ref(), Read::Unknown(_)) {
                         *read = Arc::new(Read::Absent);
                     }
-                }
-                for workload in &mut observed.workloads {
-                    Arc::make_mut(workload).rollout = RolloutState::Complete;
                 }
             }
             Self::StoredIsLoaded => {
@@ -95,6 +96,13 @@ impl Mutant {
                     workload.rollout = RolloutState::Complete;
                     let mounts = workload.mounts.iter();
                     workload.loaded = mounts
+                        .filter_map(|mount| Some((mount.clone(), hashes.get(mount)?.clone())))
+                        .collect();
+                }
+                for pod in &mut observed.pods {
+                    let pod = Arc::make_mut(pod);
+                    let mounts = pod.mounts.iter();
+                    pod.loaded = mounts
                         .filter_map(|mount| Some((mount.clone(), hashes.get(mount)?.clone())))
                         .collect();
                 }

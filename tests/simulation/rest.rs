@@ -42,7 +42,7 @@ pub fn come_to_rest(
     let mut quiet = 0;
     for _ in 0..TURNS {
         world.cluster.now += SignedDuration::from_secs(10);
-        world.cluster.run_pods(&mut rng, 1.0);
+        (0..3).for_each(|_| world.cluster.run_pods(&mut rng, 1.0));
         let planned = operator.turn(world)?;
         let ready = planned.steps.is_empty() && planned.status.phase == Some(Phase::Ready);
         if quiet > 0 && !ready {
@@ -165,7 +165,10 @@ fn is_as_wanted(world: &mut World, by_people: &BTreeSet<usize>) -> Result<(), St
         if !lives(&key.object.namespace) && key.object.namespace != crate::cluster::HOME {
             continue;
         }
-        for (object, held) in deployment.pods.iter().flat_map(|pod| &pod.holds) {
+        let own = cluster.pods.iter().filter(|pod| pod.is_of(key));
+        let held = |mount| own.clone().flat_map(move |pod| pod.held(mount));
+        let mounts = deployment.facts.mounts.iter();
+        for (object, (_, held)) in mounts.flat_map(|one| held(one).map(move |held| (one, held))) {
             let (held, stored) = (content(held), content(&cluster.material[object]));
             // Of a bundle that was deleted before any pod was available the operator may never have known, as long as no
             // other CA was ever handed out.

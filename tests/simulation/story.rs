@@ -8,6 +8,7 @@ use jiff::SignedDuration;
 use crate::authority::Authority;
 use crate::cluster::{AGENTS, Cluster};
 use crate::digest::Digest;
+use crate::kubelet;
 use crate::mutants::Mutant;
 use crate::operator::{Answer, Operator, Weather, World};
 use crate::people::{self, Deed, Edit, Habits};
@@ -236,8 +237,7 @@ impl Story {
                 Event::Crash(index, seed) => {
                     let workload = cluster.workload(index);
                     cluster.say(|| format!("{workload}: a pod's process starts again"));
-                    let deployment = cluster.deployments.get_mut(&workload).unwrap();
-                    deployment.crash(&cluster.material, &mut Rng::with_seed(seed));
+                    kubelet::crash(cluster, &workload, seed);
                 }
                 Event::Stuck(index) => {
                     let workload = cluster.workload(index);

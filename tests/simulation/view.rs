@@ -7,7 +7,7 @@ use external_ca_api::{ExternalCAIssuance, ExternalCAIssuanceStatus};
 use external_ca_core::domain::{desired, trust_secret};
 use external_ca_core::model::{
     Authority, AuthorityState, Claims, ListRef, MaterialRef, ObjectRef, Observed, Plane, PlaneRef,
-    Read, Signing, Unread, Workload, WorkloadKind, WorkloadRef,
+    Pod, Read, Signing, Unread, Workload, WorkloadKind, WorkloadRef,
 };
 use external_ca_core::{Problem, Reason};
 use jiff::Timestamp;
@@ -22,6 +22,7 @@ pub struct View {
     material: BTreeMap<MaterialRef, Object>,
     planes: BTreeMap<PlaneRef, Arc<Plane>>,
     workloads: BTreeMap<WorkloadRef, Arc<Workload>>,
+    pods: BTreeMap<ObjectRef, Arc<Pod>>,
     /// Namespaces whose workloads cannot be listed.
     unreadable: BTreeSet<String>,
 }
@@ -36,9 +37,11 @@ impl View {
             material: BTreeMap::new(),
             planes: BTreeMap::new(),
             workloads: BTreeMap::new(),
+            pods: BTreeMap::new(),
             unreadable: BTreeSet::new(),
         };
         view.watch(cluster, &mut || false);
+        view.watch_pods(cluster, &mut || false);
         view
     }
 
@@ -72,6 +75,7 @@ impl View {
                 self.material.retain(|key, _| !there(&key.object));
                 self.material
                     .extend(material.map(|(key, object)| (key.clone(), Arc::clone(object))));
+                self.list_pods_of(cluster, namespace);
             }
         }
         let reachable = |namespace: &str| !cluster.away.contains(namespace);
@@ -95,6 +99,40 @@ impl View {
                 *seen = unknown();
             }
         }
+    }
+
+    /// The same of pods: each is late by itself, and so is its end.
+    pub fn watch_pods(&mut self, cluster: &Cluster, late: &mut impl FnMut() -> bool) {
+        let pods = cluster.pods.iter().map(|pod| (&pod.facts.pod, &pod.facts));
+        let reachable = |pod: &ObjectRef| !cluster.away.contains(&pod.namespace);
+        refresh(&mut self.pods, pods, reachable, late);
+    }
+
+    fn list_pods_of(&mut self, cluster: &Cluster, namespace: &str) {
+        let pods = cluster.pods.iter().map(|pod| &pod.facts);
+        let pods = pods.filter(|pod| pod.pod.namespace == namespace);
+        self.pods.retain(|pod, _| pod.namespace != namespace);
+        self.pods
+            .extend(pods.map(|pod| (pod.pod.clone(), Arc::clone(pod))));
+    }
+
+    /// Lists pods live, for what is about to be done rests on them. Whether a plan that saw this has seen every living pod.
+    /// The careless one takes what cannot be listed for listed.
+    pub fn list_pods(&mut self, cluster: &Cluster, seen: &Observed, careless: bool) -> bool {
+        let mut known: BTreeSet<String> = seen.pods.iter().map(|pod| pod.uid.clone()).collect();
+        if careless {
+            known.extend(self.pods.values().map(|pod| pod.uid.clone()));
+        }
+        for namespace in served().iter() {
+            match cluster.away.contains(namespace) {
+                true if careless => continue,
+                true => return false,
+                false => {}
+            }
+            self.list_pods_of(cluster, namespace);
+        }
+        let mut pods = self.pods.values().filter(|pod| is_reader(pod, seen));
+        pods.all(|pod| known.contains(&pod.uid))
     }
 
     /// A read of one object, or what a write's answer says.
@@ -148,10 +186,21 @@ impl View {
             };
             (key, read)
         });
-        let material = material.collect();
-        let mut unreadable: Vec<Unread> = self.unreadable.iter().map(unread).collect();
-        unreadable.extend(fails().then(|| unread("the list of Deployments")));
-        Observed {
+        let material: BTreeMap<_, _> = material.collect();
+        let lists = |namespace: &String| {
+            [
+                unread(namespace),
+                Unread::list(ListRef::pods(namespace), "away"),
+            ]
+        };
+        let mut unreadable: Vec<Unread> = self.unreadable.iter().flat_map(lists).collect();
+        if fails() {
+            // A list may fail though each object can be read: rights differ.
+            let (_, namespace) = AGENTS[usize::from(now.as_second() % 2 == 0)];
+            unreadable.push(unread("the list of Deployments"));
+            unreadable.push(Unread::list(ListRef::pods(namespace), "it failed"));
+        }
+        let mut observed = Observed {
             served: Arc::clone(served()),
             plane_namespaces: Arc::new(["default".to_owned()].into()),
             authority: Authority {
@@ -163,11 +212,15 @@ impl View {
             material,
             planes,
             workloads: self.workloads.values().cloned().collect(),
+            pods: Vec::new(),
             awaited: Vec::new(),
             unreadable,
             claims: Claims::default(),
             issuance,
-        }
+        };
+        let pods = self.pods.values().filter(|pod| is_reader(pod, &observed));
+        observed.pods = pods.cloned().collect();
+        observed
     }
 
     fn authority_state(&self, now: Timestamp) -> AuthorityState {
@@ -184,8 +237,14 @@ impl View {
     }
 }
 
+/// Whether a pod lives and mounts any of the material that was looked at.
+fn is_reader(pod: &Pod, observed: &Observed) -> bool {
+    let mut mounts = pod.mounts.iter();
+    pod.is_alive() && mounts.any(|mount| observed.material.contains_key(mount))
+}
+
 fn unread(why: impl AsRef<str>) -> Unread {
-    let list = ListRef::workloads(WorkloadKind::Deployment, "anywhere");
+    let list = ListRef::workloads(WorkloadKind::Deployment, why.as_ref());
     Unread::list(list, why.as_ref())
 }
 
