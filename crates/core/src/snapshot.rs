@@ -1,5 +1,7 @@
 //! What was seen of a cluster, and the snapshot of one issuance from it.
 
+mod pods;
+
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
@@ -14,6 +16,8 @@ use crate::model::{
 };
 use crate::reason::{Problem, Reason};
 use crate::x509::{CaChain, CaError, Certificate};
+
+pub use pods::{ListedPods, namespaces_of_readers, rests_on_pods, unseen};
 
 /// What an authority is called that signs with the key of a CA Secret.
 const CA_SECRET: &str = "caSecret";
