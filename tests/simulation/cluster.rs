@@ -342,6 +342,7 @@ impl Cluster {
             changed: None,
             agent_connected: None,
             agent_disconnected: None,
+            agent_heartbeat: None,
         };
         self.planes.insert(plane, Arc::new(facts));
     }

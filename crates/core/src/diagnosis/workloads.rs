@@ -3,7 +3,6 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-
 use super::case::Case;
 use super::extra::{Mount, WorkloadDetail};
 use super::finding::{Finding, FindingWord};
