@@ -3,6 +3,7 @@
 
 mod extra;
 mod planes;
+mod pods;
 mod scope;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -70,12 +71,15 @@ impl Gathered {
             let namespaces = scope.served.iter();
             namespaces
                 .flat_map(|namespace| {
-                    WorkloadKind::ALL.map(|kind| ListRef::workloads(kind, namespace))
+                    let workloads = WorkloadKind::ALL;
+                    let workloads = workloads.map(|kind| ListRef::workloads(kind, namespace));
+                    workloads.into_iter().chain([ListRef::pods(namespace)])
                 })
                 .collect()
         } else {
             needs.lists.clone()
         };
+        pods::read(client, &lists, &mut seen).await;
         workloads(client, lists, &mut seen).await;
         let issuances = issuances(client, issuance, &mut notes).await;
         notes.extend(seen.unreadable.values().cloned());
