@@ -571,7 +571,7 @@ async fn around(ward: &Ward) -> Result<()> {
         .delete("second", &DeleteParams::default())
         .await?;
 
-    // The operator's own account may not list pods or Services.
+    // The operator's own account may not list Services.
     let limited = ward
         .world
         .cluster
@@ -592,11 +592,11 @@ async fn around(ward: &Ward) -> Result<()> {
             == 1,
         "{found:#?}"
     );
-    let pods = found
+    let services = found
         .iter()
-        .find(|finding| finding["object"] == format!("pods in {DATA}"));
+        .find(|finding| finding["object"] == format!("services in {CONTROL_PLANE}"));
     assert!(
-        text(pods.unwrap(), "fix").contains("grant the verb list on pods"),
+        text(services.unwrap(), "fix").contains("grant the verb list on services"),
         "{found:#?}"
     );
     Ok(())
