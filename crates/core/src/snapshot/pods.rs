@@ -50,13 +50,18 @@ pub fn namespaces_of_readers(observed: &Observed) -> BTreeSet<&str> {
     material.map(|one| one.object.namespace.as_str()).collect()
 }
 
-/// A pod that reads material of the issuance, or may, and that the snapshot does not know.
+/// A pod that reads material of the issuance, or may, and that the snapshot does not know, or knows without a node.
 pub fn unseen<'a>(observed: &Observed, listed: &'a ListedPods) -> Option<&'a ObjectRef> {
-    let known: BTreeSet<&str> = observed.pods.iter().map(|pod| pod.uid.as_str()).collect();
+    let known = observed.pods.iter();
+    let known: BTreeMap<&str, &Pod> = known.map(|pod| (pod.uid.as_str(), pod.as_ref())).collect();
+    let is_known = |pod: &Pod| {
+        let known = known.get(pod.uid.as_str());
+        known.is_some_and(|known| known.node.is_some() || pod.node.is_none())
+    };
     let mut pods = listed.pods.values();
     let unseen = pods.find(|pod| {
         let mut mounts = pod.mounts.iter();
-        !known.contains(pod.uid.as_str()) && mounts.any(|one| observed.material.contains_key(one))
+        !is_known(pod) && mounts.any(|one| observed.material.contains_key(one))
     });
     let is_told = |pod: &ObjectRef| {
         let mut unread = observed.unreadable.iter();
@@ -84,7 +89,7 @@ mod tests {
     fn pod(name: &str, uid: &str, secret: &str, phase: &str) -> Pod {
         let object = json!({
             "metadata": {"name": name, "namespace": NAMESPACE, "uid": uid},
-            "spec": {"volumes": [{"name": "tls", "secret": {"secretName": secret}}]},
+            "spec": {"nodeName": "node-1", "volumes": [{"name": "tls", "secret": {"secretName": secret}}]},
             "status": {"phase": phase},
         });
         facts::pod(&serde_json::from_value(object).unwrap()).unwrap()
@@ -130,7 +135,15 @@ mod tests {
             listed.add(pod);
             unseen(&observed, &listed).is_some()
         };
-        assert!(!unseen(known));
+        assert!(!unseen(known.clone()));
+        let mut unbound = observed.clone();
+        Arc::make_mut(&mut unbound.pods[0]).node = None;
+        let mut bound = ListedPods::default();
+        bound.add(known);
+        assert!(
+            super::unseen(&unbound, &bound).is_some(),
+            "it has a node by now"
+        );
         let named_alike = pod("gateway-0", "b", "cluster-gateway-tls", "Pending");
         assert!(unseen(named_alike));
         assert!(!unseen(pod("c", "c", "cluster-gateway-tls", "Failed")));

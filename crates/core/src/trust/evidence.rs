@@ -34,7 +34,9 @@ pub fn pod_load(pod: &Pod, material: &MaterialRef, stored: &Material) -> Load {
     let made_after = stored
         .changed
         .is_some_and(|since| pod.created > Some(since));
-    let is_current = named.is_some_and(|named| *named == stored.version())
+    // Without a node no volume is set up yet; what it will read stands by then.
+    let is_current = pod.node.is_none()
+        || named.is_some_and(|named| *named == stored.version())
         || made_after
         || has_waited_for(pod, material, stored);
     match (is_current, named, &stored.issuance) {
