@@ -13,7 +13,10 @@ use external_ca_tests::openssl::{Ca, Purpose, key_matches, verify};
 use external_ca_tests::proxy::When;
 use external_ca_tests::wait::{PATIENCE, try_wait_for, wait_for};
 use external_ca_tests::world::{CA_SECRET, ISSUANCE, NAMESPACES, World};
-use external_ca_tests::{Operator, OperatorOptions, Proxy, Result, TestAuthority, chart, operator};
+use external_ca_tests::{
+    Kubelet, KubeletOptions, Operator, OperatorOptions, Proxy, Result, TestAuthority, chart,
+    operator,
+};
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::{ConfigMap, Secret};
 use kube::api::{Api, DeleteParams, ListParams, Patch, PatchParams};
@@ -29,6 +32,20 @@ pub const GRACE: Duration = Duration::from_millis(500);
 
 /// The CA, and the Deployments of gateway and agents, of which no pod runs.
 pub async fn furnish(world: &World) -> Result<()> {
+    furnish_with(world, 0).await
+}
+
+/// The same with a pod of each, played without processes.
+pub async fn furnish_pods(world: &World) -> Result<Kubelet> {
+    furnish_with(world, 1).await?;
+    let options = KubeletOptions {
+        processes: false,
+        ..KubeletOptions::default()
+    };
+    Kubelet::start(&world.cluster, options).await
+}
+
+async fn furnish_with(world: &World, replicas: u32) -> Result<()> {
     world.put_ca(&Ca::guide()).await?;
     let agents = world
         .plane_types()
@@ -39,7 +56,7 @@ pub async fn furnish(world: &World) -> Result<()> {
         .iter_mut()
         .filter(|object| object["kind"] == "Deployment")
     {
-        object["spec"]["replicas"] = json!(0);
+        object["spec"]["replicas"] = json!(replicas);
     }
     apply_documents(&world.admin, objects, "test").await?;
     Ok(())
@@ -59,13 +76,14 @@ pub struct Stage {
     pub options: OperatorOptions,
     /// What the operator asks in the place of the CA's key.
     pub authority: Option<TestAuthority>,
+    _kubelet: Kubelet,
     ca: Ca,
 }
 
 impl Stage {
     pub async fn set() -> Result<Self> {
         let world = World::any().await?;
-        furnish(&world).await?;
+        let kubelet = furnish_pods(&world).await?;
         let proxy = Proxy::start(&world.cluster).await?;
         let mut options =
             OperatorOptions::installed(&world.cluster, Some(&proxy), &NAMESPACES).await?;
@@ -78,6 +96,7 @@ impl Stage {
             proxy,
             options,
             authority: None,
+            _kubelet: kubelet,
             ca: Ca::guide(),
         })
     }
@@ -344,8 +363,10 @@ impl Stage {
     }
 
     pub async fn issue(&self) -> Result<()> {
-        let quick =
-            json!({"certificateDefaults": {"privateKey": {"algorithm": "ECDSA", "size": 256}}});
+        let quick = json!({
+            "certificateDefaults": {"privateKey": {"algorithm": "ECDSA", "size": 256}},
+            "rollout": {"maxConcurrent": 10},
+        });
         self.world.issue_with(quick).await
     }
 }
