@@ -12,6 +12,7 @@ mod issuer;
 mod kubelet;
 mod mutants;
 mod operator;
+mod others;
 mod people;
 mod pki;
 mod pods;
@@ -48,8 +49,8 @@ fn explain(story: Story, failure: &str) -> String {
     let (failure, trace) = short.tell(None, true).unwrap_err();
     let (trace, events) = (trace.join("\n"), short.events.iter());
     let events: Vec<String> = events.map(|event| format!("{event:?},")).collect();
-    let (events, by_hand) = (events.join("\n"), short.by_hand);
-    format!("seed {seed}: {failure}\n\n{trace}\n\nevents:\n{events}\nby hand: {by_hand}")
+    let (events, by_hand, kinds) = (events.join("\n"), short.by_hand, short.kinds);
+    format!("seed {seed}: {failure}\n\n{trace}\n\nevents:\n{events}\nby hand: {by_hand}, {kinds:?}")
 }
 
 fn number(name: &str, default: u64) -> u64 {
