@@ -147,6 +147,13 @@ fn a_planner_that_lacks_a_guard_is_caught() {
 }
 
 #[test]
+fn a_planner_that_takes_other_things_for_pods_is_caught() {
+    let stories = |seed| [Story::draw(seed), Story::plain(seed)];
+    let all = Mutant::OF_PODS.into_iter();
+    all.for_each(|mutant| is_caught(mutant, stories));
+}
+
+#[test]
 fn an_operator_that_forgets_what_it_has_asked_for_is_caught() {
     let stories = |seed| [Story::with_moods(seed)];
     let all = Mutant::OF_TICKETS.into_iter();

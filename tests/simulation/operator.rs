@@ -198,10 +198,15 @@ impl Operator {
     fn list_pods(&mut self, world: &World, turn: &mut Turn, weather: &Weather) -> bool {
         use Answer::{Broken, Lost, Refused, Withheld};
         turn.listed = turn.steps.front().map(Step::round);
+        if world.mutant == Some(Mutant::TrustsWatches) {
+            return true;
+        }
         // A stream of its own, as for the watch.
         let fails = Rng::with_seed(weather.seed ^ 0x5eed_0015).u8(..100) < weather.unknown;
         let answers = !matches!(weather.answer, Broken | Lost | Refused | Withheld);
-        let careless = world.mutant == Some(Mutant::UnknownIsFine);
+        // What these do not count, a live list shows them no more.
+        let blind = [Mutant::EndingIsGone, Mutant::OnlyWorkloads].map(Some);
+        let careless = blind.contains(&world.mutant) || world.mutant == Some(Mutant::UnknownIsFine);
         answers
             && !fails
             && self
