@@ -18,6 +18,7 @@ use jiff::{SignedDuration, Timestamp};
 use serde_json::json;
 
 use crate::kubelet;
+use crate::others::{Kind, Kinds};
 use crate::pki::{ca, key, start};
 use crate::pods::Process;
 use crate::workloads::{Deployment, Moment};
@@ -384,6 +385,21 @@ impl Cluster {
         plane.reference.as_ref()?;
         let trusted = self.material.get(&trust_secret());
         Some(trusted.map_or(&[][..], |trusted| &content(trusted).anchors))
+    }
+
+    /// The workloads, made anew with these kinds; before anybody has seen them.
+    pub fn become_of(&mut self, kinds: &Kinds) {
+        let all = std::mem::take(&mut self.deployments);
+        for ((mut key, mut deployment), kind) in all.into_iter().zip(kinds) {
+            key.kind = match kind {
+                Kind::Deployment => WorkloadKind::Deployment,
+                Kind::StatefulSet => WorkloadKind::StatefulSet,
+                Kind::DaemonSet | Kind::OnDelete => WorkloadKind::DaemonSet,
+            };
+            deployment.by_hand = *kind == Kind::OnDelete;
+            Arc::make_mut(&mut deployment.facts).workload = key.clone();
+            self.deployments.insert(key, deployment);
+        }
     }
 
     /// Changes a workload, and gives it its new version.

@@ -1,8 +1,8 @@
-//! Kubelets as they are: volumes are set up with what stands then, possibly long before a container starts, and refreshed
+//! Kubelets as they are: each volume is set up with what stands then, possibly long before a container starts, and refreshed
 //! later, at random or never; a container that starts anew in place reads them again; a pod that is told to end goes on for
 //! a while, and so does its process.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use external_ca_core::model::{Controller, Life, MaterialRef, WorkloadRef};
@@ -11,13 +11,22 @@ use fastrand::Rng;
 use crate::cluster::Cluster;
 use crate::pods::{Contents, Process};
 
+/// What keeps a pod from being what it should.
+#[derive(Clone, Copy, Default)]
+struct Trouble {
+    is_stuck: bool,
+    lacks: bool,
+}
+
 /// Kubelets do some of what they would do.
 pub fn run(cluster: &mut Cluster, rng: &mut Rng, eagerness: f64) {
-    let stuck: BTreeSet<WorkloadRef> = cluster
+    let trouble: BTreeMap<WorkloadRef, Trouble> = cluster
         .deployments
         .iter()
-        .filter(|(_, deployment)| deployment.stuck)
-        .map(|(key, _)| key.clone())
+        .map(|(key, one)| {
+            let (is_stuck, lacks) = (one.stuck, one.lacks);
+            (key.clone(), Trouble { is_stuck, lacks })
+        })
         .collect();
     let mut gone = Vec::new();
     for index in 0..cluster.pods.len() {
@@ -25,19 +34,20 @@ pub fn run(cluster: &mut Cluster, rng: &mut Rng, eagerness: f64) {
             continue;
         }
         let pod = &mut cluster.pods[index];
-        if pod.facts.is_terminating {
+        if pod.facts.is_terminating || pod.facts.life == Life::Ended {
             if rng.f64() < ending(pod) {
                 gone.push(index);
             }
             continue;
         }
-        let is_stuck = match &pod.facts.controller {
-            Controller::Workload(workload) => stuck.contains(workload),
-            _ => false,
+        let trouble = match &pod.facts.controller {
+            Controller::Workload(workload) => trouble.get(workload).copied(),
+            _ => None,
         };
         let version = cluster.next_number();
         let pod = &mut cluster.pods[index];
-        if let Some(what) = go_on(pod, &cluster.material, version, is_stuck, rng) {
+        let done = pod.go_on(&cluster.material, version, trouble.unwrap_or_default(), rng);
+        if let Some(what) = done {
             let name = pod.facts.pod.clone();
             cluster.say(|| format!("pod {name}: {what}"));
         }
@@ -53,43 +63,6 @@ fn ending(pod: &Process) -> f64 {
     match pod.revision % 3 {
         0 => 0.2,
         _ => 0.7,
-    }
-}
-
-fn go_on(
-    pod: &mut Process,
-    stored: &Contents,
-    version: u64,
-    is_stuck: bool,
-    rng: &mut Rng,
-) -> Option<&'static str> {
-    match (&pod.volumes, &pod.facts.life) {
-        (None, _) => match pod.set_up(stored) {
-            Ok(()) => Some("its volumes are set up"),
-            Err(missing) => {
-                let why = Life::Waiting(Some(format!("ContainerCreating: no {missing}")));
-                (pod.facts.life != why).then(|| pod.live(why, version))?;
-                Some("waits for what it mounts")
-            }
-        },
-        (Some(_), Life::Waiting(_)) if rng.u8(..4) == 0 => {
-            pod.refresh(stored);
-            Some("its volumes are refreshed before it starts")
-        }
-        (Some(_), Life::Waiting(_)) => {
-            pod.start();
-            pod.live(Life::Running { ready: false }, version);
-            Some("starts")
-        }
-        (Some(_), Life::Running { ready: false }) if !is_stuck => {
-            pod.live(Life::Running { ready: true }, version);
-            Some("is ready")
-        }
-        (Some(_), Life::Running { .. }) if rng.u8(..8) == 0 => {
-            pod.refresh(stored);
-            None
-        }
-        _ => None,
     }
 }
 
@@ -110,32 +83,83 @@ pub fn crash(cluster: &mut Cluster, workload: &WorkloadRef, seed: u64) {
 }
 
 impl Process {
-    /// Its volumes are set up with what stands now; the error is what it cannot start without.
-    fn set_up(&mut self, stored: &Contents) -> Result<(), MaterialRef> {
-        let needed = |mount: &&MaterialRef| !self.facts.optional.contains(*mount);
-        let mut needed = self.facts.mounts.iter().filter(needed);
-        if let Some(missing) = needed.find(|mount| !stored.contains_key(*mount)) {
-            return Err(missing.clone());
+    fn go_on(
+        &mut self,
+        stored: &Contents,
+        version: u64,
+        trouble: Trouble,
+        rng: &mut Rng,
+    ) -> Option<&'static str> {
+        let waits = matches!(self.facts.life, Life::Waiting(_));
+        if waits && self.set_up(stored) {
+            return Some("volumes are set up");
         }
-        self.volumes = Some(Contents::new());
-        self.refresh(stored);
-        Ok(())
+        match self.facts.life {
+            Life::Waiting(_) if rng.u8(..4) == 0 => {
+                self.refresh(stored);
+                Some("volumes are refreshed before it starts")
+            }
+            Life::Waiting(_) => {
+                let missing = self.missing(stored);
+                if missing.is_none() && !trouble.lacks {
+                    self.start();
+                    self.live(Life::Running { ready: false }, version);
+                    return Some("starts");
+                }
+                let what = missing.map_or("Secret of others".into(), ToString::to_string);
+                let why = Life::Waiting(Some(format!("ContainerCreating: no {what}")));
+                (self.facts.life != why).then(|| self.live(why, version))?;
+                Some("waits for what it mounts")
+            }
+            Life::Running { .. } if self.ends && rng.u8(..8) == 0 => {
+                (self.volumes, self.holds) = (Contents::new(), None);
+                self.live(Life::Ended, version);
+                Some("has ended")
+            }
+            Life::Running { ready: false } if !trouble.is_stuck => {
+                self.live(Life::Running { ready: true }, version);
+                Some("is ready")
+            }
+            Life::Running { .. } if rng.u8(..8) == 0 => {
+                self.refresh(stored);
+                None
+            }
+            Life::Running { .. } | Life::Ended => None,
+        }
+    }
+
+    /// What it cannot start without.
+    fn missing(&self, stored: &Contents) -> Option<&MaterialRef> {
+        let mut mounts = self.facts.mounts.iter();
+        mounts.find(|mount| {
+            let is_there = self.volumes.contains_key(*mount) || stored.contains_key(*mount);
+            !is_there && !self.facts.optional.contains(*mount)
+        })
+    }
+
+    /// Each volume is set up as soon as what it shows is there; whether any was.
+    fn set_up(&mut self, stored: &Contents) -> bool {
+        let mut any = false;
+        for mount in &self.facts.mounts {
+            if let (Some(object), false) = (stored.get(mount), self.volumes.contains_key(mount)) {
+                self.volumes.insert(mount.clone(), Arc::clone(object));
+                any = true;
+            }
+        }
+        any
     }
 
     /// What was deleted meanwhile stays as it was.
     fn refresh(&mut self, stored: &Contents) {
-        let Some(volumes) = &mut self.volumes else {
-            return;
-        };
         for mount in &self.facts.mounts {
             if let Some(object) = stored.get(mount) {
-                volumes.insert(mount.clone(), Arc::clone(object));
+                self.volumes.insert(mount.clone(), Arc::clone(object));
             }
         }
     }
 
     /// A container reads what its volumes hold.
     fn start(&mut self) {
-        self.holds.clone_from(&self.volumes);
+        self.holds = Some(self.volumes.clone());
     }
 }

@@ -12,6 +12,7 @@ mod issuer;
 mod kubelet;
 mod mutants;
 mod operator;
+mod others;
 mod people;
 mod pki;
 mod pods;
@@ -48,8 +49,8 @@ fn explain(story: Story, failure: &str) -> String {
     let (failure, trace) = short.tell(None, true).unwrap_err();
     let (trace, events) = (trace.join("\n"), short.events.iter());
     let events: Vec<String> = events.map(|event| format!("{event:?},")).collect();
-    let (events, by_hand) = (events.join("\n"), short.by_hand);
-    format!("seed {seed}: {failure}\n\n{trace}\n\nevents:\n{events}\nby hand: {by_hand}")
+    let (events, by_hand, kinds) = (events.join("\n"), short.by_hand, short.kinds);
+    format!("seed {seed}: {failure}\n\n{trace}\n\nevents:\n{events}\nby hand: {by_hand}, {kinds:?}")
 }
 
 fn number(name: &str, default: u64) -> u64 {
@@ -143,6 +144,13 @@ fn a_planner_that_lacks_a_guard_is_caught() {
     Mutant::ALL
         .into_iter()
         .for_each(|mutant| is_caught(mutant, stories));
+}
+
+#[test]
+fn a_planner_that_takes_other_things_for_pods_is_caught() {
+    let stories = |seed| [Story::draw(seed), Story::plain(seed)];
+    let all = Mutant::OF_PODS.into_iter();
+    all.for_each(|mutant| is_caught(mutant, stories));
 }
 
 #[test]

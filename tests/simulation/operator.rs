@@ -79,6 +79,8 @@ pub struct Operator {
     /// Requests that wait at the authority.
     desk: Desk,
     pub clock: SignedDuration,
+    /// Its watch of pods does not bring every new one.
+    pub stalls: bool,
     turn: Option<Turn>,
 }
 
@@ -122,6 +124,7 @@ impl Operator {
             in_doubt: BTreeSet::new(),
             desk: Desk::default(),
             clock: SignedDuration::ZERO,
+            stalls: false,
             turn: None,
         }
     }
@@ -195,10 +198,15 @@ impl Operator {
     fn list_pods(&mut self, world: &World, turn: &mut Turn, weather: &Weather) -> bool {
         use Answer::{Broken, Lost, Refused, Withheld};
         turn.listed = turn.steps.front().map(Step::round);
+        if world.mutant == Some(Mutant::TrustsWatches) {
+            return true;
+        }
         // A stream of its own, as for the watch.
         let fails = Rng::with_seed(weather.seed ^ 0x5eed_0015).u8(..100) < weather.unknown;
         let answers = !matches!(weather.answer, Broken | Lost | Refused | Withheld);
-        let careless = world.mutant == Some(Mutant::UnknownIsFine);
+        // What these do not count, a live list shows them no more.
+        let blind = [Mutant::EndingIsGone, Mutant::OnlyWorkloads].map(Some);
+        let careless = blind.contains(&world.mutant) || world.mutant == Some(Mutant::UnknownIsFine);
         answers
             && !fails
             && self
@@ -223,7 +231,7 @@ impl Operator {
         // A stream of its own: what was drawn before there were pods stays as it was.
         let pods = &mut Rng::with_seed(weather.seed ^ 0x5eed_0014);
         self.view
-            .watch_pods(cluster, &mut || pods.u8(..100) < weather.late);
+            .watch_pods(cluster, self.stalls, &mut || pods.u8(..100) < weather.late);
         if self.version < self.view.issuance_version {
             // Somebody else has written it since: what was last said may be behind.
             (self.said, self.status) = (None, None);
@@ -668,8 +676,9 @@ fn write(cluster: &mut Cluster, step: &Step, issued: Option<&Issued>, unconditio
             resource_version,
             material_hash,
         }) => {
-            let live = &cluster.deployments[workload].facts;
-            if !unconditional && live.resource_version != *resource_version {
+            let live = &cluster.deployments[workload];
+            let is_seen = live.facts.resource_version == *resource_version;
+            if live.is_gone || !unconditional && !is_seen {
                 return false;
             }
             let loaded = decode_loaded(&workload.object.namespace, material_hash);

@@ -17,8 +17,14 @@ pub struct Process {
     pub facts: Arc<Pod>,
     /// Which of its workload's templates it was made from.
     pub revision: u64,
-    /// None before they are set up. A container that starts anew reads them again.
-    pub volumes: Option<Contents>,
+    /// Its ordinal or node, where its workload is a StatefulSet or a DaemonSet.
+    pub slot: usize,
+    /// Whom it was left by.
+    pub orphan_of: Option<WorkloadRef>,
+    /// Its process ends by itself.
+    pub ends: bool,
+    /// Each is set up by itself. A container that starts anew reads them again.
+    pub volumes: Contents,
     /// None before a container has started.
     pub holds: Option<Contents>,
 }
@@ -49,7 +55,10 @@ impl Process {
         Self {
             facts: Arc::new(facts),
             revision: 0,
-            volumes: None,
+            slot: 0,
+            orphan_of: None,
+            ends: false,
+            volumes: Contents::new(),
             holds: None,
         }
     }
@@ -65,12 +74,19 @@ impl Process {
     /// What it has read of an object, and what it would read if it started anew in place.
     pub fn held(&self, object: &MaterialRef) -> impl Iterator<Item = (&'static str, &Object)> {
         let process = self.holds.iter().map(|holds| ("in", holds));
-        let volumes = self
-            .volumes
-            .iter()
-            .map(|holds| ("in the volumes of", holds));
+        let volumes = [("in the volumes of", &self.volumes)];
         let all = process.chain(volumes);
         all.filter_map(|(place, holds)| Some((place, holds.get(object)?)))
+    }
+
+    pub fn is_available(&self) -> bool {
+        self.is_ready() && !self.facts.is_terminating
+    }
+
+    pub fn belong(&mut self, controller: Controller, version: u64) {
+        let facts = Arc::make_mut(&mut self.facts);
+        facts.controller = controller;
+        facts.resource_version = version.to_string();
     }
 
     /// It is told to end.

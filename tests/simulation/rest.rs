@@ -12,8 +12,10 @@ use crate::cluster::{
     AGENTS, agent_leaf, bundle, bundles, content, gateway_leaf, home_of, trust_secret,
 };
 use crate::operator::{Operator, World};
+use crate::others;
 use crate::people;
 use crate::pki::{CAS, ca, names, stranger};
+use crate::pods::Process;
 
 /// So many turns it may take.
 const TURNS: usize = 250;
@@ -31,10 +33,9 @@ pub fn come_to_rest(
     people::put_right(cluster);
     people::spec(cluster).paused = false;
     cluster.away.clear();
-    for deployment in cluster.deployments.values_mut() {
-        deployment.stuck = false;
-    }
+    others::put_right(cluster);
     operator.clock = SignedDuration::ZERO;
+    operator.stalls = false;
     if let Some(authority) = &mut world.authority {
         authority.be_kind();
     }
@@ -42,6 +43,7 @@ pub fn come_to_rest(
     let mut quiet = 0;
     for _ in 0..TURNS {
         world.cluster.now += SignedDuration::from_secs(10);
+        others::delete_old(&mut world.cluster);
         (0..3).for_each(|_| world.cluster.run_pods(&mut rng, 1.0));
         let planned = operator.turn(world)?;
         let ready = planned.steps.is_empty() && planned.status.phase == Some(Phase::Ready);
@@ -58,6 +60,10 @@ pub fn come_to_rest(
         if quiet > QUIET {
             // Rollouts that people began may still be under way.
             (0..20).for_each(|_| world.cluster.run_pods(&mut rng, 1.0));
+            let ends = |pod: &Process| pod.facts.is_terminating;
+            while world.cluster.pods.iter().any(ends) {
+                world.cluster.run_pods(&mut rng, 1.0);
+            }
             let mut kept = world.authority.iter().flat_map(|one| &one.pending.kept);
             // What one leader has kept, another that leads may never have read.
             if let Some((target, _)) = kept.find(|_| !world.cluster.two_led) {

@@ -205,19 +205,19 @@ fn one_side_at_a_time(
         ..
     } = observed;
     let all = Consumers::new(workloads, pods, material, Some(&leaf)).workloads;
-    let mut moving = all.iter().filter(|consumer| {
+    let busy = all.iter().filter(|consumer| {
         !consumer.workload.loaded.is_empty()
             && !consumer.blocked
             && consumer.workload.rollout != RolloutState::Complete
-            && !is_stuck(observed, &consumer.workload.workload, now)
     });
     let Some(restarted) = restarts.first() else {
         return Ok(());
     };
-    // One that is restarting already may be helped by the next restart.
-    let again = moving
+    // One that is restarting already, or is stuck in that, may be helped by the next restart.
+    let again = busy
         .clone()
         .any(|consumer| consumer.workload.workload == **restarted);
+    let mut moving = busy.filter(|consumer| !is_stuck(observed, &consumer.workload.workload, now));
     match moving.find(|consumer| !again && consumer.workload.workload != **restarted) {
         Some(busy) => Err(format!(
             "{restarted} restarted while {} restarts",
