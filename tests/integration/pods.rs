@@ -12,6 +12,7 @@ use external_ca_tests::wait::{PATIENCE, wait_for};
 use external_ca_tests::world::{ISSUANCE, World, describe};
 use external_ca_tests::{Kubelet, KubeletOptions, Operator, Proxy, Result};
 use k8s_openapi::api::apps::v1::Deployment;
+use kube::ResourceExt;
 use kube::api::{Api, DeleteParams, ListParams, Patch, PatchParams, PropagationPolicy};
 use serde_json::{Value, json};
 
@@ -121,7 +122,13 @@ impl Scene {
 
     /// Once the old pod is gone, the gateway moves on.
     async fn goes_on_with_a_new_pod(&self, new: &Ca) -> Result<()> {
-        self.agents().restart(AGENT).await?;
+        // Whoever mounts the bundle holds the old CA alone, too.
+        for namespace in [CONTROL_PLANE, DATA] {
+            let api = self.world.deployments(namespace);
+            for deployment in api.list(&ListParams::default()).await? {
+                api.restart(&deployment.name_any()).await?;
+            }
+        }
         wait_for("the gateway's new certificate", ROTATION, async || {
             let signed = self.gateway_is_signed_by(new).await;
             signed.map_err(|error| error.to_string())
