@@ -21,6 +21,7 @@ use crate::kubelet;
 use crate::others::{Kind, Kinds};
 use crate::pki::{ca, key, start};
 use crate::pods::Process;
+use crate::unwanted::Hidden;
 use crate::workloads::{Deployment, Moment};
 
 pub const HOME: &str = "openchoreo-control-plane";
@@ -109,6 +110,8 @@ pub struct Cluster {
     pub pods: Vec<Process>,
     /// Two operators have led: each may restart what the other has restarted, until both see the same.
     pub two_led: bool,
+    /// Plane kinds that are not found.
+    pub hidden: Hidden,
     /// The API server does not store the issuance's status.
     pub refuses_status: bool,
     /// Namespaces that cannot be reached.
@@ -151,6 +154,7 @@ impl Cluster {
             deployments: BTreeMap::new(),
             pods: Vec::new(),
             two_led: false,
+            hidden: Hidden::new(),
             refuses_status: false,
             away: BTreeSet::new(),
             wrong_keys: BTreeSet::new(),

@@ -12,6 +12,7 @@ use crate::cluster::{
     AGENTS, Cluster, Object, PEOPLE, agent_leaf, bundle, content, gateway_leaf, home_of,
     trust_secret,
 };
+use crate::unwanted::is_hidden;
 
 /// Verification is pure, and most pairs are met again and again.
 #[derive(Default)]
@@ -32,7 +33,7 @@ impl Handshakes {
                 };
                 let planes = cluster.planes.iter();
                 planes
-                    .filter(|(key, _)| known(key))
+                    .filter(|(key, plane)| known(key) || is_hidden(cluster, plane))
                     .map(|(_, plane)| plane)
                     .collect()
             }
@@ -188,8 +189,9 @@ fn is_unseen(object: &Object, target: &MaterialRef, seen: &Observed, begun: u64)
     let known = match seen.material.get(target).map(AsRef::as_ref) {
         Some(Read::Found(known)) => version(known),
         // It may be the oldest thing that ever stood there, but not what people put there since.
-        Some(Read::Unknown(_)) => begun,
-        Some(Read::Absent) | None => 0,
+        // So it is where nobody looks any more.
+        Some(Read::Unknown(_)) | None => begun,
+        Some(Read::Absent) => 0,
     };
     let object = content(object);
     object.manager.as_deref() == Some(PEOPLE) && version(object) > known

@@ -16,6 +16,7 @@ use crate::others;
 use crate::people;
 use crate::pki::{CAS, ca, names, stranger};
 use crate::pods::Process;
+use crate::unwanted;
 
 /// So many turns it may take.
 const TURNS: usize = 250;
@@ -31,6 +32,7 @@ pub fn come_to_rest(
     cluster.say(|| "the faults end");
     // Whoever changes the spec also says by it that contested fields may be written again.
     people::put_right(cluster);
+    unwanted::put_right(cluster);
     people::spec(cluster).paused = false;
     cluster.away.clear();
     others::put_right(cluster);

@@ -16,6 +16,7 @@ use crate::people::{self, Deed, Edit, Habits};
 use crate::pki::CAS;
 use crate::rest::come_to_rest;
 use crate::rules::Judge;
+use crate::unwanted::{self, Unwanted};
 
 /// How long things go wrong.
 const TROUBLE: usize = 60;
@@ -60,6 +61,8 @@ pub enum Event {
     Stall(usize),
     /// The spec says what cannot be planned, or is put right.
     Spoil(Spoilt),
+    /// Somebody is wanted no longer, or is again.
+    Unwanted(Unwanted),
     /// The API server does not store the status, or does again.
     Refuse,
     /// A leader starts anew, or stops.
@@ -162,6 +165,36 @@ impl Story {
                 true => story.weave(rng, [lost, replace]),
                 false => story.weave(rng, [lost]),
             }
+        }
+        story
+    }
+
+    /// The same with peers that nobody wants while a CA is replaced, made by hand before, so that each has what it needs.
+    pub fn with_unwanted(seed: u64) -> Self {
+        let mut story = Self::draw(seed);
+        story.by_hand = true;
+        let rng = &mut Rng::with_seed(seed ^ 0x5eed_0018);
+        if (seed / 4).is_multiple_of(2) {
+            let goes_on = |event: &Event| matches!(event, Event::Pass(..) | Event::Act(..));
+            story.events.retain(goes_on);
+        }
+        let what = Event::Unwanted(Unwanted::of(seed, rng.usize(..24)));
+        let replace = Event::Person(Deed::ReplaceCa(rng.usize(1..CAS)));
+        story.weave(rng, [what, replace]);
+        // Long enough for a rotation to come to its end meanwhile.
+        for _ in 0..TROUBLE {
+            let calm = |rng: &mut Rng| Weather {
+                seed: rng.u64(..1 << 32),
+                late: 0,
+                unknown: 0,
+                answer: Answer::Done,
+            };
+            story
+                .events
+                .push(Event::Pass(rng.u8(10..30), rng.u64(..1 << 32)));
+            story
+                .events
+                .extend((0..4).map(|_| Event::Act(0, calm(rng))));
         }
         story
     }
@@ -342,6 +375,7 @@ impl Story {
                         });
                     }
                 }
+                Event::Unwanted(what) => unwanted::carry_out(cluster, what),
                 Event::Spoil(what) => people::spoil(cluster, what),
                 Event::Refuse => {
                     cluster.refuses_status = !cluster.refuses_status;

@@ -78,7 +78,12 @@ impl View {
             }
         }
         let reachable = |namespace: &str| !cluster.away.contains(namespace);
-        refresh(&mut self.planes, cluster.planes.iter(), |_| true, late);
+        let found = |kind| !cluster.hidden.contains_key(kind);
+        let planes = cluster
+            .planes
+            .iter()
+            .filter(|(plane, _)| found(&plane.kind));
+        refresh(&mut self.planes, planes, |_| true, late);
         refresh(
             &mut self.workloads,
             workloads(cluster),
