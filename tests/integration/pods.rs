@@ -96,6 +96,12 @@ impl Scene {
         Ok(verify(&ca.certificate, &chain.await, Purpose::Any).map(drop)?)
     }
 
+    /// Waits until the operator has had three seconds without anything to write.
+    async fn quiet(&self) -> Result<()> {
+        self.proxy.reset();
+        self.proxy.quiet(Duration::from_secs(3)).await.map(drop)
+    }
+
     /// Replaces the CA, and waits until the agents' bundle has both and all that is left to wait for is their old pod.
     async fn replace_ca(&self, new: &Ca) -> Result<()> {
         self.world.put_ca(new).await?;
@@ -109,17 +115,17 @@ impl Scene {
             }
         })
         .await;
-        self.proxy.quiet(Duration::from_secs(3)).await?;
+        self.quiet().await?;
         let manager = self.world.deployments(CONTROL_PLANE);
         manager.restart(MANAGER).await?;
         rolled_out(&self.world.admin, CONTROL_PLANE, MANAGER, PATIENCE).await?;
-        self.proxy.quiet(Duration::from_secs(3)).await.map(drop)
+        self.quiet().await
     }
 
     /// The agents' pod is the one that was there before the CA was replaced: it trusts the old CA alone.
     async fn old_pod_counts(&self, old: &Ca, pods: &[String]) -> Result<()> {
         // A proof that is none would be followed by writes.
-        self.proxy.quiet(Duration::from_secs(3)).await?;
+        self.quiet().await?;
         assert_eq!(self.pods().await?, pods);
         self.gateway_is_signed_by(old).await?;
         let client_ca = self.client_ca().await?;
