@@ -12,12 +12,14 @@ use external_ca_tests::wait::{PATIENCE, wait_for};
 use external_ca_tests::world::{ISSUANCE, World, describe};
 use external_ca_tests::{Kubelet, KubeletOptions, Operator, Proxy, Result};
 use k8s_openapi::api::apps::v1::Deployment;
+use k8s_openapi::api::core::v1::Pod;
 use kube::ResourceExt;
 use kube::api::{Api, DeleteParams, ListParams, Patch, PatchParams, PropagationPolicy};
 use serde_json::{Value, json};
 
 const DATA: &str = "openchoreo-data-plane";
 const GATEWAY: &str = "cluster-gateway";
+const MANAGER: &str = "controller-manager";
 const AGENT: &str = "cluster-agent-dataplane";
 const PLANE: &str = "dataplane";
 /// A whole rotation, with pods that take their time.
@@ -75,9 +77,10 @@ impl Scene {
     }
 
     /// The names of the agents' pods.
-    fn pods(&self) -> Vec<String> {
-        let pods = self.kubelet.pods(DATA);
-        pods.into_iter().map(|pod| pod.name).collect()
+    async fn pods(&self) -> Result<Vec<String>> {
+        let pods: Api<Pod> = Api::namespaced(self.world.admin.clone(), DATA);
+        let pods = pods.list(&ListParams::default()).await?;
+        Ok(pods.iter().map(ResourceExt::name_any).collect())
     }
 
     async fn client_ca(&self) -> Result<String> {
@@ -93,7 +96,13 @@ impl Scene {
         Ok(verify(&ca.certificate, &chain.await, Purpose::Any).map(drop)?)
     }
 
-    /// Replaces the CA, and waits until the agents' bundle has both.
+    /// Waits until the operator has had three seconds without anything to write.
+    async fn quiet(&self) -> Result<()> {
+        self.proxy.reset();
+        self.proxy.quiet(Duration::from_secs(3)).await.map(drop)
+    }
+
+    /// Replaces the CA, and waits until the agents' bundle has both and all that is left to wait for is their old pod.
     async fn replace_ca(&self, new: &Ca) -> Result<()> {
         self.world.put_ca(new).await?;
         wait_for("the bundle to grow", PATIENCE, async || {
@@ -106,14 +115,18 @@ impl Scene {
             }
         })
         .await;
-        self.proxy.quiet(Duration::from_secs(3)).await.map(drop)
+        self.quiet().await?;
+        let manager = self.world.deployments(CONTROL_PLANE);
+        manager.restart(MANAGER).await?;
+        rolled_out(&self.world.admin, CONTROL_PLANE, MANAGER, PATIENCE).await?;
+        self.quiet().await
     }
 
     /// The agents' pod is the one that was there before the CA was replaced: it trusts the old CA alone.
     async fn old_pod_counts(&self, old: &Ca, pods: &[String]) -> Result<()> {
         // A proof that is none would be followed by writes.
-        self.proxy.quiet(Duration::from_secs(3)).await?;
-        assert_eq!(self.pods(), pods);
+        self.quiet().await?;
+        assert_eq!(self.pods().await?, pods);
         self.gateway_is_signed_by(old).await?;
         let client_ca = self.client_ca().await?;
         assert!(client_ca.contains(old.certificate.trim()), "{client_ca}");
@@ -122,13 +135,7 @@ impl Scene {
 
     /// Once the old pod is gone, the gateway moves on.
     async fn goes_on_with_a_new_pod(&self, new: &Ca) -> Result<()> {
-        // Whoever mounts the bundle holds the old CA alone, too.
-        for namespace in [CONTROL_PLANE, DATA] {
-            let api = self.world.deployments(namespace);
-            for deployment in api.list(&ListParams::default()).await? {
-                api.restart(&deployment.name_any()).await?;
-            }
-        }
+        self.agents().restart(AGENT).await?;
         wait_for("the gateway's new certificate", ROTATION, async || {
             let signed = self.gateway_is_signed_by(new).await;
             signed.map_err(|error| error.to_string())
@@ -159,7 +166,7 @@ async fn a_rollout_that_was_paused_and_resumed_has_restarted_nobody() -> Result<
     let restart = json!({"spec": {"template": {"metadata": {"annotations": restart}}}});
     kubectl_rollout(&agents, restart).await?;
     rolled_out(&scene.world.admin, DATA, AGENT, PATIENCE).await?;
-    let pods = scene.pods();
+    let pods = scene.pods().await?;
     scene.replace_ca(&new).await?;
 
     for paused in [true, false] {
@@ -173,7 +180,7 @@ async fn a_rollout_that_was_paused_and_resumed_has_restarted_nobody() -> Result<
 async fn a_workload_that_was_made_anew_over_its_pods_has_restarted_nobody() -> Result<()> {
     let [old, new] = [0, 1].map(Ca::replacement);
     let scene = Scene::restarted_by_others(&old).await?;
-    let (agents, pods) = (scene.agents(), scene.pods());
+    let (agents, pods) = (scene.agents(), scene.pods().await?);
     scene.replace_ca(&new).await?;
 
     let before = agents.get(AGENT).await?.metadata.uid;
@@ -228,10 +235,8 @@ async fn no_handshake_fails_while_old_pods_end_slowly() -> Result<()> {
     .await;
     // Old pods that outlive the old CA are the ones that would fail.
     wait_for("the old pods to be gone", PATIENCE, async || {
-        let pods: Api<k8s_openapi::api::core::v1::Pod> =
-            Api::namespaced(scene.world.admin.clone(), DATA);
-        let pods = pods.list(&ListParams::default()).await;
-        match pods.map_err(|error| error.to_string())?.items.len() {
+        let pods = scene.pods().await.map_err(|error| error.to_string())?;
+        match pods.len() {
             2 => Ok(()),
             count => Err(format!("{count} pods")),
         }
