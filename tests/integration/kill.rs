@@ -390,6 +390,11 @@ fn restarts(
 
 /// Kills the operator at each write of a full issuance, on one side of the API server.
 pub async fn killed(stage: &Stage, when: When) -> Result<()> {
+    // The first pods wait for what they mount; all later ones hold what an earlier run has left.
+    let operator = Operator::start(stage.options.clone()).await?;
+    stage.issue().await?;
+    stage.ready(&operator).await?;
+    operator.kill();
     stage.clean().await?;
     let before = stage.generations().await?;
     let operator = Operator::start(stage.options.clone()).await?;
