@@ -1,7 +1,7 @@
 //! SIGKILL before and after each write of a full issuance: the same end state, no second key, no needless restart.
 //!
-//! No pod runs: Deployments of no replicas are rolled out as soon as their template changes, and their generation counts
-//! the restarts. They are older than the material, so that each must be restarted once.
+//! Pods run without processes, and hold what an earlier run has left, so that each workload must be restarted once: its
+//! generation counts the restarts.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -365,7 +365,7 @@ impl Stage {
     pub async fn issue(&self) -> Result<()> {
         let quick = json!({
             "certificateDefaults": {"privateKey": {"algorithm": "ECDSA", "size": 256}},
-            "rollout": {"maxConcurrent": 10},
+            "rollout": {"maxConcurrent": 10, "kubeletCache": "0s"},
         });
         self.world.issue_with(quick).await
     }
@@ -391,6 +391,7 @@ fn restarts(
 /// Kills the operator at each write of a full issuance, on one side of the API server.
 pub async fn killed(stage: &Stage, when: When) -> Result<()> {
     // The first pods wait for what they mount; all later ones hold what an earlier run has left.
+    stage.clean().await?;
     let operator = Operator::start(stage.options.clone()).await?;
     stage.issue().await?;
     stage.ready(&operator).await?;

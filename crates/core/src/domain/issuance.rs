@@ -113,6 +113,7 @@ fn rollout(spec: &external_ca_api::Rollout) -> Rollout<'_> {
         restarts: spec.strategy == RolloutStrategy::Restart,
         max_concurrent: spec.max_concurrent as usize,
         timeout: spec.timeout.0,
+        kubelet_cache: spec.kubelet_cache.0,
         windows,
     }
 }

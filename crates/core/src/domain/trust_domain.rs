@@ -123,6 +123,8 @@ pub struct Rollout<'a> {
     pub max_concurrent: usize,
     /// When a rollout counts as stuck.
     pub timeout: SignedDuration,
+    /// How long kubelets may hand out what was replaced.
+    pub kubelet_cache: SignedDuration,
     /// When it may; at any time where there is none.
     pub windows: Vec<Window<'a>>,
 }

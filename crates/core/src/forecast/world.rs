@@ -16,7 +16,7 @@ use crate::model::{
     MaterialRef, ObjectRef, Observed, PlaneRef, Pod, Read, RolloutState, Signing, Workload,
     WorkloadRef,
 };
-use crate::plan::{KUBELETS_CACHE, Step, Wiring};
+use crate::plan::{Step, Wiring};
 use crate::report::Decision;
 use crate::x509::{
     Certificate, CertificateAuthority, KeyAlgorithm, LeafProfile, MintError, PrivateKey,
@@ -112,8 +112,8 @@ impl World {
                 }
             }
         }
-        // A restart waits for kubelets.
-        let next = self.now.saturating_add(KUBELETS_CACHE);
+        let cache = self.observed.issuance.spec.rollout.kubelet_cache.0;
+        let next = self.now.saturating_add(cache);
         self.now = next.unwrap_or(self.now);
         Ok(())
     }

@@ -19,7 +19,6 @@ use std::collections::BTreeMap;
 use external_ca_api::ExternalCAIssuanceStatus;
 use jiff::{SignedDuration, Timestamp};
 
-pub use rollouts::KUBELETS_CACHE;
 pub use step::{
     Consume, DropRequest, GenerateCa, IssueLeaf, Restart, Round, Step, WirePlane, Wiring,
     WriteBundle,

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use external_ca_api::{CertificateState, RolloutPhase, RolloutStatus};
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use super::draft::{Draft, RETRY};
@@ -15,9 +15,6 @@ use crate::model::{MaterialKind, MaterialRef, RolloutState, WorkloadRef};
 use crate::reason::{Problem, Reason};
 use crate::trust::Guards;
 use crate::trust::evidence::{Consumer, Restarts, stamp};
-
-/// A kubelet may hand out what it has read shortly before: a pod starts so long after the write that it is to load.
-pub const KUBELETS_CACHE: SignedDuration = SignedDuration::from_secs(5);
 
 /// What keeps restarts from being done at once.
 struct Held<'a> {
@@ -142,8 +139,9 @@ impl<'a> Draft<'a> {
         let changed = self.observed.material.get(object)?.found()?.changed?;
         // A clock that is behind must not make it wait for long.
         let age = changed.duration_until(self.now);
-        (!age.is_negative() && age < KUBELETS_CACHE)
-            .then(|| changed.saturating_add(KUBELETS_CACHE).unwrap_or(self.now))
+        let cache = self.domain.rollout.kubelet_cache;
+        (!age.is_negative() && age < cache)
+            .then(|| changed.saturating_add(cache).unwrap_or(self.now))
     }
 
     /// Since when each rollout has been running, as the earlier report says.

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use external_ca_api::{Phase, RENEW_ANNOTATION};
 use external_ca_core::forecast::{Forecast, forecast};
 use external_ca_core::model::Leaf;
-use external_ca_core::plan::{KUBELETS_CACHE, Round, Step};
+use external_ca_core::plan::{Round, Step};
 use external_ca_core::x509::{CaChain, Certificate, CertificateAuthority, StandIn, Usages, verify};
 use jiff::Timestamp;
 use serde_json::json;
@@ -48,7 +48,7 @@ fn played(scene: &mut Scene) -> Vec<Rounds> {
         } else {
             turns.push(rounds(planned.steps.iter()));
             // A restart waits for kubelets.
-            scene.now += KUBELETS_CACHE;
+            scene.now += scene.kubelet_cache();
             quiet = 0;
         }
     }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use external_ca_core::model::RolloutState;
 use external_ca_core::model::facts::config_map;
-use external_ca_core::plan::{KUBELETS_CACHE, Step};
+use external_ca_core::plan::Step;
 use jiff::SignedDuration;
 use serde_json::json;
 
@@ -106,7 +106,7 @@ fn settle_within_a_second(scene: &mut Scene) {
     for _ in 0..6 {
         let planned = scene.plan();
         if planned.steps.is_empty() {
-            assert!(planned.next_check <= scene.now + KUBELETS_CACHE);
+            assert!(planned.next_check <= scene.now + scene.kubelet_cache());
             scene.now = planned.next_check;
             continue;
         }

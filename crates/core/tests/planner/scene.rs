@@ -77,6 +77,11 @@ impl Scene {
         }
     }
 
+    /// How long a restart waits for kubelets.
+    pub fn kubelet_cache(&self) -> SignedDuration {
+        self.issuance.spec.rollout.kubelet_cache.0
+    }
+
     pub fn with_workloads(mut self) -> Self {
         self.workloads = vec![
             workload(HOME, "cluster-gateway", &[gateway()]),

@@ -2,6 +2,7 @@
 //! decisions leave it open.
 
 mod extra;
+mod parallel;
 mod planes;
 mod pods;
 mod scope;
@@ -20,7 +21,6 @@ use external_ca_core::model::{
 };
 use external_ca_core::snapshot::{Needs, Scope, Seen, authority_of_secret};
 use external_ca_core::x509::{CaChain, CaError, CaPem};
-use futures::{StreamExt, stream};
 use jiff::Timestamp;
 use k8s_openapi::NamespaceResourceScope;
 use k8s_openapi::api::apps::v1::{DaemonSet, Deployment, StatefulSet};
@@ -32,9 +32,6 @@ use serde::de::DeserializeOwned;
 use crate::error::api_message;
 
 pub use extra::extra;
-
-/// How many reads are under way at once.
-const READERS: usize = 16;
 
 /// What was read for one issuance.
 pub struct Gathered {
@@ -162,13 +159,11 @@ async fn material(
 ) -> Read<CaPem> {
     let mut authority = Read::Absent;
     let objects: BTreeSet<MaterialRef> = needs.objects().collect();
-    let results = stream::iter(objects)
-        .map(|material| async move {
-            let read = read_material(client, &material).await;
-            (material, read)
-        })
-        .buffer_unordered(READERS);
-    let mut results: Vec<(MaterialRef, Result<Option<Object>, String>)> = results.collect().await;
+    let read = parallel::for_each(objects, |material: MaterialRef| async move {
+        let read = read_material(client, &material).await;
+        (material, read)
+    });
+    let mut results = read.await;
     results.sort_by(|(a, _), (b, _)| a.cmp(b));
     for (material, result) in results {
         let object = match result {
@@ -248,8 +243,9 @@ async fn workloads(client: &Client, lists: BTreeSet<ListRef>, seen: &mut Seen) {
         ListRef::Workloads(_, kind, namespace) => Some((kind, namespace)),
         _ => None,
     });
-    let results = stream::iter(lists)
-        .map(|(kind, namespace)| async move {
+    let results = parallel::for_each(
+        lists,
+        |(kind, namespace): (WorkloadKind, String)| async move {
             let found = match kind {
                 WorkloadKind::Deployment => {
                     list::<Deployment>(client, kind, &namespace, facts::deployment).await
@@ -262,9 +258,9 @@ async fn workloads(client: &Client, lists: BTreeSet<ListRef>, seen: &mut Seen) {
                 }
             };
             (ListRef::workloads(kind, namespace), found)
-        })
-        .buffer_unordered(READERS);
-    for (list, found) in results.collect::<Vec<_>>().await {
+        },
+    );
+    for (list, found) in results.await {
         match found {
             Ok(found) => {
                 for (workload, found) in found {

@@ -7,11 +7,10 @@ use external_ca_core::model::facts::{self, SlimPod};
 use external_ca_core::model::lenient::Lenient;
 use external_ca_core::model::{ListRef, ObjectRef};
 use external_ca_core::snapshot::Seen;
-use futures::{StreamExt, stream};
 use kube::api::ListParams;
 use kube::{Api, Client, ResourceExt};
 
-use super::READERS;
+use super::parallel;
 use crate::error::api_message;
 
 /// Reads the lists of pods among these.
@@ -20,13 +19,11 @@ pub async fn read(client: &Client, lists: &BTreeSet<ListRef>, seen: &mut Seen) {
         ListRef::Pods(_, namespace) => Some(namespace.clone()),
         _ => None,
     });
-    let results = stream::iter(namespaces)
-        .map(|namespace| async move {
-            let api: Api<Lenient<SlimPod>> = Api::namespaced(client.clone(), &namespace);
-            (namespace, api.list(&ListParams::default()).await)
-        })
-        .buffer_unordered(READERS);
-    for (namespace, answer) in results.collect::<Vec<_>>().await {
+    let answers = parallel::for_each(namespaces, |namespace| async move {
+        let api: Api<Lenient<SlimPod>> = Api::namespaced(client.clone(), &namespace);
+        (namespace, api.list(&ListParams::default()).await)
+    });
+    for (namespace, answer) in answers.await {
         let list = ListRef::pods(&namespace);
         let pods = match answer {
             Ok(pods) => pods,
