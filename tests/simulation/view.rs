@@ -3,12 +3,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, OnceLock};
 
-use external_ca_api::{ExternalCAIssuance, ExternalCAIssuanceStatus};
+use external_ca_api::{ExternalCAIssuance, ExternalCAIssuanceStatus, PlaneKind};
 use external_ca_core::domain::{desired, trust_secret};
 use external_ca_core::model::{
     Authority, AuthorityState, Claims, ListRef, MaterialRef, ObjectRef, Observed, Plane, PlaneRef,
     Pod, Read, Signing, Unread, Workload, WorkloadKind, WorkloadRef,
 };
+use external_ca_core::snapshot::{Scope, mounted};
 use external_ca_core::{Problem, Reason};
 use jiff::Timestamp;
 
@@ -25,6 +26,8 @@ pub struct View {
     pods: BTreeMap<ObjectRef, Arc<Pod>>,
     /// Namespaces whose workloads cannot be listed.
     unreadable: BTreeSet<String>,
+    /// Plane kinds that exist, and are not served.
+    hidden: BTreeSet<PlaneKind>,
 }
 
 impl View {
@@ -39,6 +42,7 @@ impl View {
             workloads: BTreeMap::new(),
             pods: BTreeMap::new(),
             unreadable: BTreeSet::new(),
+            hidden: BTreeSet::new(),
         };
         view.watch(cluster, &mut || false);
         view.watch_pods(cluster, false, &mut || false);
@@ -79,6 +83,7 @@ impl View {
         }
         let reachable = |namespace: &str| !cluster.away.contains(namespace);
         let found = |kind| !cluster.hidden.contains_key(kind);
+        self.hidden = cluster.hidden.keys().copied().collect();
         let planes = cluster
             .planes
             .iter()
@@ -184,7 +189,12 @@ impl View {
         let material = std::iter::once(trust_secret(&issuance))
             .chain(wanted.trust_places.iter().cloned())
             .chain(leaves);
-        let material = material.map(|key| {
+        let mut material: Vec<MaterialRef> = material.collect();
+        // What is read besides has its place behind: what was drawn before it was there stays as it was.
+        let mut mounted = self.mounted(&issuance);
+        mounted.retain(|one| !material.contains(one));
+        material.extend(mounted);
+        let material = material.into_iter().map(|key| {
             let away = self.unreadable.contains(&key.object.namespace);
             let read = match self.material.get(&key) {
                 _ if fails() => unknown(),
@@ -202,6 +212,8 @@ impl View {
             ]
         };
         let mut unreadable: Vec<Unread> = self.unreadable.iter().flat_map(lists).collect();
+        let hidden = self.hidden.iter();
+        unreadable.extend(hidden.map(|kind| Unread::list(ListRef::HiddenKind(*kind), "hidden")));
         if fails() {
             // A list may fail though each object can be read: rights differ.
             let (_, namespace) = AGENTS[usize::from(now.as_second() % 2 == 0)];
@@ -221,7 +233,6 @@ impl View {
             planes,
             workloads: self.workloads.values().cloned().collect(),
             pods: Vec::new(),
-            awaited: Vec::new(),
             unreadable,
             claims: Claims::default(),
             issuance,
@@ -229,6 +240,16 @@ impl View {
         let pods = self.pods.values().filter(|pod| is_reader(pod, &observed));
         observed.pods = pods.cloned().collect();
         observed
+    }
+
+    fn mounted(&self, issuance: &ExternalCAIssuance) -> BTreeSet<MaterialRef> {
+        let scope = Scope {
+            served: Arc::clone(served()),
+            ..Scope::default()
+        };
+        let workloads = self.workloads.values().map(AsRef::as_ref);
+        let pods = self.pods.values().map(AsRef::as_ref);
+        mounted(issuance, &scope, workloads, pods)
     }
 
     fn authority_state(&self, now: Timestamp) -> AuthorityState {

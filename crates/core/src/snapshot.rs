@@ -1,6 +1,8 @@
 //! What was seen of a cluster, and the snapshot of one issuance from it.
 
+mod mounted;
 mod pods;
+mod scope;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
@@ -12,12 +14,14 @@ use crate::domain::{ca_secret, desired, identity, namespace, trust_secret};
 use crate::model::{
     Authority, AuthorityState, Claims, GeneratedCa, Leaf, ListRef, Material, MaterialKind,
     MaterialRef, ObjectRef, Observed, Plane, PlaneRef, Pod, Read, Signing, Source, Unread,
-    Workload, WorkloadRef, may_write,
+    Workload, WorkloadRef,
 };
 use crate::reason::{Problem, Reason};
 use crate::x509::{CaChain, CaError, Certificate};
 
+pub use mounted::mounted;
 pub use pods::{ListedPods, namespaces_of_readers, rests_on_pods, unseen};
+pub use scope::{Scope, WrittenNames};
 
 /// What an authority is called that signs with the key of a CA Secret.
 const CA_SECRET: &str = "caSecret";
@@ -47,22 +51,6 @@ pub struct Seen {
     pub broken_planes: BTreeMap<PlaneRef, String>,
 }
 
-/// Where the operator is told to work.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct Scope {
-    /// Namespaces that are served.
-    pub served: Arc<BTreeSet<String>>,
-    /// Further namespaces whose planes may be wired.
-    pub plane_namespaces: Arc<BTreeSet<String>>,
-}
-
-impl Scope {
-    /// Whether a plane's resource may be written.
-    pub fn holds(&self, plane: &PlaneRef) -> bool {
-        may_write(&self.served, &self.plane_namespaces, plane)
-    }
-}
-
 /// What must be read before an issuance can be planned.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Needs {
@@ -78,8 +66,13 @@ pub struct Needs {
 }
 
 impl Needs {
-    /// What an issuance needs, over the planes that exist.
-    pub fn of(issuance: &ExternalCAIssuance, planes: Vec<Arc<Plane>>, scope: &Scope) -> Self {
+    /// What an issuance needs, over the planes that exist, and over what is mounted by names that the operator writes.
+    pub fn of(
+        issuance: &ExternalCAIssuance,
+        planes: Vec<Arc<Plane>>,
+        mounted: &BTreeSet<MaterialRef>,
+        scope: &Scope,
+    ) -> Self {
         let wanted = desired(issuance, &planes);
         let home = namespace(issuance);
         let is_served = scope.served.contains(home);
@@ -92,6 +85,7 @@ impl Needs {
         let material = std::iter::once(trust_secret(issuance))
             .chain(wanted.trust_places.iter().cloned())
             .chain(wanted.all().map(|leaf| leaf.material()))
+            .chain(mounted.iter().cloned())
             .filter(|material| scope.served.contains(&material.object.namespace));
         let mut seen = BTreeSet::new();
         let material = material.filter(|one| seen.insert(one.clone())).collect();
@@ -99,6 +93,7 @@ impl Needs {
         let lists = places
             .map(|place| &place.object.namespace)
             .chain(wanted.all().map(|leaf| &leaf.target.namespace))
+            .chain(mounted.iter().map(|one| &one.object.namespace))
             .flat_map(|namespace| ListRef::of_consumers(namespace))
             .collect();
         Self {
@@ -132,6 +127,13 @@ impl Needs {
 }
 
 impl Seen {
+    /// What is mounted by names that the operator writes, or that the issuance had before.
+    pub fn mounted(&self, issuance: &ExternalCAIssuance, scope: &Scope) -> BTreeSet<MaterialRef> {
+        let workloads = self.workloads.values().map(AsRef::as_ref);
+        let pods = self.pods.values().map(AsRef::as_ref);
+        mounted(issuance, scope, workloads, pods)
+    }
+
     /// What could not be read of what an issuance needs.
     fn unread(&self, needs: &Needs, scope: &Scope) -> Vec<Unread> {
         let lists = self.unreadable.iter();
@@ -224,7 +226,6 @@ impl Seen {
             planes: needs.planes.clone(),
             workloads: self.workloads.values().cloned().collect(),
             pods: self.pods_of(needs),
-            awaited: self.awaited.iter().cloned().collect(),
             unreadable: self.unread(needs, scope),
             claims: claims(issuance, others, &needs.planes, scope),
         }

@@ -88,7 +88,8 @@ pub struct Rotation {
     pub strategy: RotationStrategy,
 
     /// How long a peer that is connected, but that no workload of a served namespace runs, is given to load what has
-    /// changed: nothing else tells when it did. All others are waited for by what can be seen.
+    /// changed: nothing here tells when it did. After that the annotation `pki.openchoreo.dev/proceed` on the issuance says
+    /// that it has. All others are waited for by what can be seen.
     pub overlap: Duration,
 }
 

@@ -75,6 +75,11 @@ const ADVICE: &[(Reason, &str, &str)] = &[
         "delete it, name another, or allow it by the annotation pki.openchoreo.dev/adopt",
     ),
     (
+        Reason::LeftBehind,
+        "whoever mounts it still presents its certificate, and the issuance no longer asks for it, so nothing renews it",
+        "let the workload mount what the spec names, or let the spec name what it mounts",
+    ),
+    (
         Reason::FieldConflict,
         "two managers put one field back and forth; the operator has left it alone",
         "let the other manager leave the field to external-ca-operator",
@@ -103,6 +108,11 @@ const ADVICE: &[(Reason, &str, &str)] = &[
         Reason::ForeignClientCA,
         "what that Secret will hold tomorrow is not known here, so the plane is not wired",
         "let it refer to the trust Secret, or remove the reference",
+    ),
+    (
+        Reason::AgentsUnproven,
+        "the agent runs where no pod of it is seen; who cannot be seen is not cut off without a person's word",
+        "restart the agent with what is stored now, then annotate the issuance with pki.openchoreo.dev/proceed=now",
     ),
     (
         Reason::RolloutStuck,

@@ -4,8 +4,8 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use external_ca_api::{
-    ADOPT_ANNOTATION, ExternalCAIssuance, Issuer as IssuerSpec, RENEW_ANNOTATION,
-    ROTATE_ANNOTATION, RolloutStrategy, RotationPolicy, RotationStrategy,
+    ADOPT_ANNOTATION, ExternalCAIssuance, Issuer as IssuerSpec, PROCEED_ANNOTATION,
+    RENEW_ANNOTATION, ROTATE_ANNOTATION, RolloutStrategy, RotationPolicy, RotationStrategy,
 };
 use kube::core::{Selector, SelectorExt};
 
@@ -68,6 +68,7 @@ pub fn compile<'a>(issuance: &'a ExternalCAIssuance, observed: &Observed) -> Tru
                 .map(|text| Names::parse(text))
                 .unwrap_or_default(),
             rotate: request(issuance, ROTATE_ANNOTATION),
+            proceed: annotation(PROCEED_ANNOTATION).is_some(),
         },
         halted: halted(issuance),
         defect: selector_defect(issuance),
@@ -78,6 +79,8 @@ pub fn compile<'a>(issuance: &'a ExternalCAIssuance, observed: &Observed) -> Tru
     domain
         .wanted
         .settle_home_bundle(observed, &home_bundle(issuance));
+    let (owner, earlier) = (&domain.owner.identity, domain.owner.earlier);
+    domain.wanted.settle_left_behind(observed, owner, earlier);
     domain
 }
 

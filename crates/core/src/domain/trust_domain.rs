@@ -151,6 +151,8 @@ pub struct Requests {
     pub adopt: Names,
     /// To make the next CA.
     pub rotate: Option<String>,
+    /// To go on, for the peers that nothing shows have loaded what is new.
+    pub proceed: bool,
 }
 
 /// Secrets that a request names: by name, by `<namespace>/<name>`, or all.

@@ -97,6 +97,7 @@ impl<'a> Draft<'a> {
             self.status.certificates.push(entry);
         }
         self.blocked_leaves(guards);
+        self.left_behind();
         self.drop_requests(&tally.requested);
         if self.domain.requests.renew.is_some() && tally.granted {
             // One round of issuing grants the request: the annotation goes with it, and later steps do not depend on it.

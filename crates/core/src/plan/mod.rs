@@ -5,7 +5,9 @@ mod bundles;
 mod draft;
 mod issuer;
 mod leaves;
+mod left_behind;
 pub mod maintenance;
+mod peers;
 mod pending;
 mod planes;
 mod repairs;
@@ -121,13 +123,6 @@ impl Draft<'_> {
         let consumers = Consumers::new(workloads, pods, material, gateway);
         let guards = Guards::new(view, &consumers);
         self.immediate = guards.immediate;
-        for peer in &guards.unproven {
-            for end in [peer.presents_until, peer.trusts_until] {
-                if end > self.now {
-                    self.wake(end);
-                }
-            }
-        }
         self.maintenance(consumers.workloads.len());
         self.issuer_status(ca);
         self.bundles(&guards);
@@ -136,6 +131,7 @@ impl Draft<'_> {
         self.anchors(&guards);
         self.agents_without_plane();
         self.rollouts(&consumers.workloads, &guards);
+        self.peers(&guards);
         self.progress(&consumers.workloads);
         let retiring = &guards.view.retiring;
         if self.domain.rotation.immediate && !guards.immediate && !retiring.is_empty() {

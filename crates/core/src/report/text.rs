@@ -3,9 +3,11 @@
 use std::collections::BTreeSet;
 use std::fmt;
 
+use external_ca_api::PROCEED_ANNOTATION;
+
 use crate::finding::{Area, Finding};
 use crate::model::{Controller, Pod};
-use crate::trust::{Blocker, Peer};
+use crate::trust::Blocker;
 
 /// So many names stand in a message, or in a status entry.
 const NAMED: usize = 5;
@@ -22,16 +24,14 @@ impl fmt::Display for Blocker {
             Self::Leaf(target) => write!(f, "Secret {target}"),
             Self::Place(place) => write!(f, "{place}"),
             Self::Agent(plane) => write!(f, "the agent of {plane}"),
-            Self::Peer { peer, until } => {
-                let (whose, plane) = match peer {
-                    Peer::GatewayOf(plane) => ("gateway", plane),
-                    Peer::AgentOf(plane) => ("agent", plane),
-                };
-                write!(
-                    f,
-                    "the {whose} of {plane}, which no served workload runs (waits until {until}: rotation.overlap)"
-                )
-            }
+            Self::Peer { peer, until } => write!(
+                f,
+                "{peer}, which no served workload runs (waits until {until}: rotation.overlap)"
+            ),
+            Self::Unconfirmed(peer) => write!(
+                f,
+                "{peer}, which no served workload runs (waits for the annotation {PROCEED_ANNOTATION})"
+            ),
             Self::CallUnderWay { until } => {
                 write!(f, "writes that may be under way (until {until:.0})")
             }

@@ -107,7 +107,7 @@ mod tests {
             served,
             ..Scope::default()
         };
-        let needs = Needs::of(&issuance, Vec::new(), &scope);
+        let needs = Needs::of(&issuance, Vec::new(), &BTreeSet::new(), &scope);
         let mut seen = Seen::default();
         for material in needs.objects() {
             seen.material.insert(material, Arc::new(Read::Absent));

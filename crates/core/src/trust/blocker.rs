@@ -1,5 +1,6 @@
 //! What a step waits for.
 
+use std::fmt;
 use std::sync::Arc;
 
 use jiff::Timestamp;
@@ -31,6 +32,8 @@ pub enum Blocker {
         /// The overlap's end.
         until: Timestamp,
     },
+    /// One whose overlap has passed, and of which a person must say that it has loaded what is new.
+    Unconfirmed(Peer),
     /// A write of another operator, or of an earlier run, that may still arrive.
     CallUnderWay {
         /// Until when.
@@ -57,4 +60,22 @@ pub enum Peer {
     GatewayOf(PlaneRef),
     /// A plane's agent.
     AgentOf(PlaneRef),
+}
+
+impl Peer {
+    /// The plane that tells of it.
+    pub fn plane(&self) -> &PlaneRef {
+        match self {
+            Self::GatewayOf(plane) | Self::AgentOf(plane) => plane,
+        }
+    }
+}
+
+impl fmt::Display for Peer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::GatewayOf(plane) => write!(f, "the gateway of {plane}"),
+            Self::AgentOf(plane) => write!(f, "the agent of {plane}"),
+        }
+    }
 }

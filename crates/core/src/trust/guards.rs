@@ -34,7 +34,7 @@ impl<'a> Guards<'a> {
     pub fn new(view: View<'a>, consumers: &Consumers<'a>) -> Self {
         let holders = Holders::new(consumers);
         Self {
-            unproven: unproven(view.observed, view.domain, &holders, view.now),
+            unproven: unproven(&view, &holders),
             immediate: view.domain.rotation.immediate && view.is_announced(),
             holders,
             view,
@@ -58,11 +58,11 @@ impl<'a> Guards<'a> {
         for leaf in view.leaves(place) {
             match view.chain(leaf) {
                 _ if view.is_void(leaf) => {}
-                Some(chain) if view.holds(chain, &rest, leaf.profile.usages) => {
+                Some(chain) if self.does_without(anchor, &rest, leaf, chain) => {
                     let holders = self.holders.not_current(&leaf.material());
                     blockers.extend(holders.iter().cloned());
                     let peers = self.unproven.iter();
-                    let peers = peers.filter(|peer| peer.target == leaf.target);
+                    let peers = peers.filter(|peer| peer.target.as_ref() == Some(&leaf.target));
                     blockers.extend(self.overlapping(peers, |peer| peer.presents_until));
                     blockers.extend(self.under_way(leaf, anchor));
                 }
@@ -71,6 +71,19 @@ impl<'a> Guards<'a> {
         }
         blockers.extend(self.lost_agents(place));
         blockers
+    }
+
+    /// Whether what is stored of a leaf verifies without an anchor; also where nobody renews it, and it never needed that one.
+    fn does_without(
+        &self,
+        anchor: &Certificate,
+        rest: &[Certificate],
+        leaf: &DesiredLeaf,
+        chain: &[Certificate],
+    ) -> bool {
+        let (view, usages) = (&self.view, leaf.profile.usages);
+        let needs = || view.holds(chain, std::slice::from_ref(anchor), usages);
+        view.holds(chain, rest, usages) || leaf.blocked && !needs()
     }
 
     /// Guard 6: an agent that was connected when its certificate or its bundle last changed, and is not now, has not shown
@@ -119,17 +132,13 @@ impl<'a> Guards<'a> {
         (!changed && until > view.now).then_some(Blocker::CallUnderWay { until })
     }
 
-    /// Guards 1 and 2 for peers that nothing shows: they are waited for until the overlap has passed.
+    /// Guards 1 and 2 for peers that nothing shows: they are waited for until the overlap has passed, and then for a word.
     fn overlapping<'b>(
         &self,
         peers: impl Iterator<Item = &'b Unproven>,
         until: impl Fn(&Unproven) -> Timestamp,
     ) -> impl Iterator<Item = Blocker> {
-        peers.filter_map(move |one| {
-            let until = until(one);
-            let peer = one.peer.clone();
-            (until > self.view.now).then_some(Blocker::Peer { peer, until })
-        })
+        peers.filter_map(move |one| one.blocker(until(one), self.view.now))
     }
 
     /// The anchors that a place must hold: the authority's, those wanted beforehand, all that stands there and may not leave
@@ -181,6 +190,12 @@ impl<'a> Guards<'a> {
             needed.extend(view.retiring.iter().filter(in_use).cloned());
         }
         needed
+    }
+
+    /// Whether nothing is left to do of a move to another CA.
+    pub fn has_moved(&self) -> bool {
+        let mut leaves = self.view.domain.wanted.leaves.values();
+        self.view.retiring.is_empty() && leaves.all(|leaf| self.view.is_signed(leaf))
     }
 
     /// Guard 8: whether an anchor leaves without waiting.
@@ -269,7 +284,7 @@ impl<'a> Guards<'a> {
             let unread = view.observed.unreadable.iter();
             loads.extend(unread.cloned().map(Blocker::Unread));
             let verifiers = self.unproven.iter();
-            let verifiers = verifiers.filter(|peer| peer.target != leaf.target);
+            let verifiers = verifiers.filter(|peer| peer.target.as_ref() != Some(&leaf.target));
             loads.extend(self.overlapping(verifiers, |peer| peer.trusts_until));
         }
         places.extend(loads);

@@ -12,6 +12,7 @@ pub use blocker::{Blocker, Peer};
 pub use guards::Guards;
 pub use memory::Memory;
 pub(crate) use memory::since;
+pub use overlap::Unproven;
 pub use place::Place;
 pub use view::View;
 pub(crate) use view::shorts;

@@ -38,7 +38,7 @@ struct Verified<'a>(BTreeMap<&'a PlaneRef, Vec<&'a DesiredLeaf>>);
 impl<'a> Verified<'a> {
     fn new(wanted: &'a Desired) -> Self {
         let mut found: BTreeMap<_, Vec<_>> = BTreeMap::new();
-        for leaf in wanted.leaves.values().chain(&wanted.blocked) {
+        for leaf in wanted.presented() {
             match leaf.role {
                 Role::Gateway => {}
                 Role::Agent => {
@@ -172,8 +172,7 @@ impl<'a> View<'a> {
         match place {
             Place::ClientCa(plane) => self.verified_by(plane).to_vec(),
             Place::Material(_) => {
-                let wanted = &self.domain.wanted;
-                let leaves = wanted.leaves.values().chain(&wanted.blocked);
+                let leaves = self.domain.wanted.presented();
                 leaves.filter(|leaf| self.verifies(place, leaf)).collect()
             }
         }

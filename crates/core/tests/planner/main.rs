@@ -16,6 +16,7 @@ mod forecast;
 mod immediate;
 mod issuer;
 mod leaves;
+mod left_behind;
 mod ownership;
 mod peers;
 mod pending;

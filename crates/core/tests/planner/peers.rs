@@ -1,6 +1,8 @@
 //! Whom a move to another CA waits for, seen or unseen.
 
-use external_ca_api::{CertificateState, Phase};
+use std::collections::BTreeMap;
+
+use external_ca_api::{CertificateState, PROCEED_ANNOTATION, Phase};
 use serde_json::json;
 
 use super::pieces::{
@@ -73,9 +75,22 @@ fn a_peer_that_no_workload_runs_is_given_the_overlap_time() {
     );
     assert!(message.contains("rotation.overlap"), "{message}");
 
+    // Its own certificate is a day old, too. Nothing shows that it was loaded.
     scene.now += days(1);
-    // Its own certificate is a day old, too.
+    let held = scene.settle();
+    assert_eq!(held.status.phase, Some(Phase::Stalled));
+    let (_, reason, message) = condition(&held, "RolloutsComplete");
+    assert_eq!(reason, "AgentsUnproven");
+    assert!(message.contains("pki.openchoreo.dev/proceed"), "{message}");
+    assert_eq!((scene.signer(&gateway()), scene.signer(&agent())), (0, 1));
+
+    let word = (PROCEED_ANNOTATION.to_owned(), "now".to_owned());
+    scene.issuance.metadata.annotations = Some(BTreeMap::from([word]));
     assert_eq!(scene.settle().status.phase, Some(Phase::Ready));
+    assert_eq!(
+        scene.issuance.metadata.annotations, None,
+        "one word for one move"
+    );
     assert_eq!(scene.signer(&gateway()), 1);
     assert_eq!(scene.anchors(&config_map_ref(DATA)), [1]);
 }

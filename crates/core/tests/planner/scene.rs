@@ -15,6 +15,7 @@ use external_ca_core::plan::{
     GenerateCa, IssueLeaf, Restart, Step, WirePlane, Wiring, WriteBundle,
 };
 use external_ca_core::report::{Decision, decide};
+use external_ca_core::snapshot::{Scope, mounted};
 use external_ca_core::x509::{
     Certificate, CertificateAuthority, LeafProfile, encode_bundle, request, sign_request,
 };
@@ -102,15 +103,24 @@ impl Scene {
     pub fn observed(&self) -> Observed {
         let planes: Vec<Arc<Plane>> = self.planes.iter().cloned().map(Arc::new).collect();
         let wanted = external_ca_core::domain::desired(&self.issuance, &planes);
+        let scope = Scope {
+            served: Arc::new([HOME, DATA].map(String::from).into()),
+            plane_namespaces: Arc::new(["default"].map(String::from).into()),
+            ..Scope::default()
+        };
+        let pods = self.all_pods();
+        let readers = pods.iter().map(AsRef::as_ref);
+        let mounted = mounted(&self.issuance, &scope, self.workloads.iter(), readers);
         let needs = wanted
             .trust_places
             .iter()
             .cloned()
-            .chain(wanted.all().map(|leaf| leaf.material()));
+            .chain(wanted.all().map(|leaf| leaf.material()))
+            .chain(mounted);
         Observed {
             issuance: Arc::new(self.issuance.clone()),
-            served: Arc::new([HOME, DATA].map(String::from).into()),
-            plane_namespaces: Arc::new(["default"].map(String::from).into()),
+            served: scope.served,
+            plane_namespaces: scope.plane_namespaces,
             authority: Authority {
                 state: self.issuer.state(),
                 generated: self.generated.clone(),
@@ -131,8 +141,7 @@ impl Scene {
                 .collect(),
             planes,
             workloads: self.workloads.iter().cloned().map(Arc::new).collect(),
-            pods: self.all_pods(),
-            awaited: Vec::new(),
+            pods,
             unreadable: Vec::new(),
             claims: self.claims.clone(),
         }

@@ -60,20 +60,15 @@ impl Gathered {
         planes::read(client, more_planes, &mut seen, &mut notes).await;
         let planes: Vec<Arc<Plane>> = seen.planes.values().cloned().collect();
         let scope = scope::read(client, namespace(issuance), &mut notes).await;
-        let is_known = scope.is_some();
         let scope = scope.unwrap_or_else(|| touched(issuance, &planes));
-        let needs = Needs::of(issuance, planes, &scope);
-        let authority = material(client, &needs, &mut seen, &mut notes).await;
-        let lists: BTreeSet<ListRef> = if is_known {
-            let namespaces = scope.served.iter();
-            namespaces
-                .flat_map(|namespace| ListRef::of_consumers(namespace))
-                .collect()
-        } else {
-            needs.lists.clone()
-        };
+        let namespaces = scope.served.iter();
+        let lists: BTreeSet<ListRef> = namespaces
+            .flat_map(|namespace| ListRef::of_consumers(namespace))
+            .collect();
         pods::read(client, &lists, &mut seen).await;
         workloads(client, lists, &mut seen).await;
+        let needs = Needs::of(issuance, planes, &seen.mounted(issuance, &scope), &scope);
+        let authority = material(client, &needs, &mut seen, &mut notes).await;
         let issuances = issuances(client, issuance, &mut notes).await;
         notes.extend(seen.unreadable.values().cloned());
         Self {
@@ -147,6 +142,7 @@ fn touched(issuance: &ExternalCAIssuance, planes: &[Arc<Plane>]) -> Scope {
     Scope {
         served: Arc::new(places.chain(leaves).cloned().collect()),
         plane_namespaces: Arc::new(of_planes.collect()),
+        ..Scope::default()
     }
 }
 

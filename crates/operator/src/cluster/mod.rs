@@ -16,12 +16,12 @@ mod watch;
 use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use external_ca_api::PlaneKind;
+use external_ca_api::{ExternalCAIssuance, PlaneKind};
 use external_ca_core::model::lenient::Lenient;
 use external_ca_core::model::{
-    ListRef, Material, MaterialKind, MaterialRef, ObjectRef, Plane, PlaneRef, Read, Workload,
+    Material, MaterialKind, MaterialRef, ObjectRef, Plane, PlaneRef, Read, Workload,
 };
-use external_ca_core::snapshot::{ListedPods, Needs, Seen};
+use external_ca_core::snapshot::{ListedPods, Needs, Scope, Seen};
 use external_ca_core::x509::CaPem;
 use k8s_openapi::NamespaceResourceScope;
 use kube::core::DynamicObject;
@@ -103,11 +103,21 @@ impl Cluster {
         }
     }
 
-    /// The planes that were last seen, or nothing while their first lists are under way.
+    /// The planes that were last seen, or nothing while any first list is under way: also what is mounted tells what an
+    /// issuance needs.
     pub fn planes(&self) -> Option<Vec<Arc<Plane>>> {
         let facts = self.store.facts();
-        let awaited = facts.seen.awaited.iter().any(ListRef::is_of_planes);
-        (!awaited).then(|| facts.seen.planes.values().cloned().collect())
+        let planes = facts.seen.planes.values();
+        facts
+            .seen
+            .awaited
+            .is_empty()
+            .then(|| planes.cloned().collect())
+    }
+
+    /// What is mounted by names that the operator writes, or that the issuance had before.
+    pub fn mounted(&self, issuance: &ExternalCAIssuance, scope: &Scope) -> BTreeSet<MaterialRef> {
+        self.store.facts().seen.mounted(issuance, scope)
     }
 
     /// A plane as it was last seen.
