@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use external_ca_api::{ExternalCAIssuance, ExternalCAIssuanceStatus, MANAGER, PlaneKind};
-use external_ca_core::domain::desired;
+use external_ca_core::domain::{desired, plane_type};
 use external_ca_core::model::facts::hash;
 use external_ca_core::model::{
     Leaf, Material, MaterialKind, MaterialRef, ObjectRef, Plane, PlaneRef, Read, RolloutState,
@@ -161,11 +161,12 @@ impl Cluster {
             profiles: BTreeMap::new(),
             trace: traced.then(Vec::new),
         };
-        cluster.deploy(HOME, "cluster-gateway", &[gateway_leaf()], rng);
-        cluster.deploy(HOME, "controller-manager", &[trust_secret()], rng);
+        cluster.deploy(HOME, "cluster-gateway", &[gateway_leaf()], None, rng);
+        cluster.deploy(HOME, "controller-manager", &[trust_secret()], None, rng);
         for (kind, namespace) in AGENTS {
             let mounts = [agent_leaf(namespace), bundle(namespace)];
-            cluster.deploy(namespace, "cluster-agent", &mounts, rng);
+            let agent = (plane_type(kind).to_owned(), "plane".to_owned());
+            cluster.deploy(namespace, "cluster-agent", &mounts, Some(agent), rng);
             cluster.add_plane(PlaneRef {
                 kind,
                 namespace: Some("default".into()),
@@ -181,7 +182,14 @@ impl Cluster {
         cluster
     }
 
-    fn deploy(&mut self, namespace: &str, name: &str, mounts: &[MaterialRef], rng: &mut Rng) {
+    fn deploy(
+        &mut self,
+        namespace: &str,
+        name: &str,
+        mounts: &[MaterialRef],
+        agent: Option<(String, String)>,
+        rng: &mut Rng,
+    ) {
         let workload = WorkloadRef {
             kind: WorkloadKind::Deployment,
             object: ObjectRef::new(namespace, name),
@@ -193,7 +201,7 @@ impl Cluster {
             loaded: BTreeMap::new(),
             rollout: RolloutState::Running("no pod yet".into()),
             rollout_since: None,
-            agent: None,
+            agent,
         };
         let deployment = Deployment::new(facts, rng.usize(1..3));
         self.deployments.insert(workload, deployment);

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use external_ca_api::{Phase, RotationStrategy};
+use external_ca_core::domain::compile;
 use external_ca_core::model::{Leaf, Observed, Read, RolloutState, WorkloadRef};
 use external_ca_core::plan::{IssueLeaf, Restart, Step, WirePlane, Wiring, WriteBundle};
 use external_ca_core::report::Decision;
@@ -170,10 +171,10 @@ fn outlives_its_chain(leaf: &Leaf) -> bool {
 }
 
 pub fn of_plan(observed: &Observed, planned: &Decision, now: Timestamp) -> Result<(), String> {
-    let unknown = observed
-        .material
-        .values()
-        .any(|read| matches!(read.as_ref(), Read::Unknown(_)));
+    let ignored = compile(&observed.issuance, observed).wanted.ignored;
+    let mut material = observed.material.iter();
+    let unknown = material
+        .any(|(key, read)| matches!(read.as_ref(), Read::Unknown(_)) && !ignored.contains(key));
     if unknown && planned.status.phase == Some(Phase::Ready) {
         return Err("Ready, though something cannot be read".into());
     }
@@ -204,7 +205,8 @@ fn one_side_at_a_time(
         material,
         ..
     } = observed;
-    let all = Consumers::new(workloads, pods, material, Some(&leaf)).workloads;
+    let ignored = compile(&observed.issuance, observed).wanted.ignored;
+    let all = Consumers::new(workloads, pods, material, &ignored, Some(&leaf)).workloads;
     let busy = all.iter().filter(|consumer| {
         !consumer.workload.loaded.is_empty()
             && !consumer.blocked

@@ -52,6 +52,8 @@ pub struct Desired {
     pub blocked: Vec<DesiredLeaf>,
     /// Leaves that nobody wants any longer, and something mounts: only what is stored of them counts.
     pub left_behind: Vec<DesiredLeaf>,
+    /// What was read, and is of no account: nobody who talks reads it.
+    pub ignored: BTreeSet<MaterialRef>,
     /// Leaves that want the same Secret, until `settle.rs` says which of them has it.
     pub contested: BTreeMap<ObjectRef, Vec<DesiredLeaf>>,
     /// ConfigMaps and Secrets that hold the bundle.

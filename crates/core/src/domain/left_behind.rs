@@ -1,13 +1,18 @@
 //! What is wanted no longer, and something reads all the same: a Secret of an earlier name, the agents of planes that no
 //! selector selects or whose kind is lost sight of. Their certificates are not issued; they are peers until they are gone.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
-use external_ca_api::ExternalCAIssuanceStatus;
+use external_ca_api::{CertificateStatus, ExternalCAIssuanceStatus};
 use jiff::SignedDuration;
 
 use super::leaf::{Desired, DesiredLeaf, Role};
-use crate::model::{Leaf, Material, MaterialKind, MaterialRef, ObjectRef, Observed, Read};
+use super::presets::plane_type;
+use crate::model::{
+    Controller, Leaf, Material, MaterialKind, MaterialRef, ObjectRef, Observed, Plane, PlaneRef,
+    Read, Unread, Workload, WorkloadRef,
+};
 use crate::x509::{Certificate, KeyAlgorithm, LeafProfile, Usages};
 
 impl Desired {
@@ -19,69 +24,219 @@ impl Desired {
         earlier: Option<&ExternalCAIssuanceStatus>,
     ) {
         let wanted: BTreeSet<MaterialRef> = self.all().map(DesiredLeaf::material).collect();
+        let others = observed.material.iter().filter(|(target, _)| {
+            !wanted.contains(*target) && !self.trust_places.contains(*target)
+        });
+        let others: BTreeMap<_, _> = others.collect();
+        if others.is_empty() {
+            return;
+        }
         let domain = Domain {
+            observed,
             owner,
             earlier,
             cas: cas(observed, earlier),
+            knows_planes: !observed.unreadable.iter().any(Unread::is_of_planes),
+            planes: planes(observed),
+            readers: readers(observed, &others),
         };
-        let others = observed.material.iter().filter(|(target, _)| {
-            let is_wanted = wanted.contains(*target) || self.trust_places.contains(*target);
-            !is_wanted && !observed.claims.material.contains_key(*target)
-        });
-        let (mut leaves, mut bundles) = (Vec::new(), Vec::new());
-        for (target, stored) in others {
-            match stored.as_ref() {
-                Read::Absent => {}
-                Read::Found(found) => {
-                    leaves.extend(domain.leaf(target, found));
-                    if found.issuance.as_deref() == Some(owner) && !found.anchors.is_empty() {
-                        bundles.push(target.clone());
-                    }
-                }
-                Read::Unknown(_) if domain.was_told(&target.object) => {
-                    leaves.push(leaf(&target.object, None));
-                }
-                Read::Unknown(_) => {}
+        let (mut bundles, mut ignored) = (Vec::new(), BTreeSet::new());
+        for (target, stored) in &others {
+            let leaf = domain.leaf(target, stored);
+            let is_bundle = domain.is_bundle(target, stored);
+            if leaf.is_none() && !is_bundle {
+                ignored.insert((*target).clone());
             }
+            self.left_behind.extend(leaf);
+            bundles.extend(is_bundle.then(|| (*target).clone()));
         }
-        self.left_behind.extend(leaves);
         self.trust_places.extend(bundles);
+        self.ignored = ignored;
     }
 }
 
-/// What tells that a leaf belongs to a trust domain.
+/// What tells whether something belongs to a trust domain, and who talks.
 struct Domain<'a> {
+    observed: &'a Observed,
     owner: &'a str,
     earlier: Option<&'a ExternalCAIssuanceStatus>,
     cas: Vec<&'a Certificate>,
+    knows_planes: bool,
+    /// By planeID.
+    planes: BTreeMap<&'a str, Vec<&'a Plane>>,
+    readers: BTreeMap<&'a MaterialRef, Readers<'a>>,
 }
 
-impl Domain<'_> {
-    fn was_told(&self, target: &ObjectRef) -> bool {
-        let target = target.to_string();
-        self.earlier.is_some_and(|status| {
-            let mut told = status.certificates.iter();
-            told.any(|told| told.target == target)
-        })
+/// Who mounts an object.
+#[derive(Default)]
+struct Readers<'a> {
+    /// Workloads, by their template or by a pod of theirs.
+    workloads: BTreeMap<&'a WorkloadRef, &'a Workload>,
+    /// Whether a pod does that no known workload has made.
+    has_stray: bool,
+}
+
+impl<'a> Domain<'a> {
+    /// The leaf in a Secret, where this domain issued it, or one of its CAs signed it and nobody else manages it, and where
+    /// somebody may verify it.
+    fn leaf(&self, target: &MaterialRef, stored: &Read<Material>) -> Option<DesiredLeaf> {
+        if target.kind != MaterialKind::Secret || self.is_claimed(target) {
+            return None;
+        }
+        let (certificate, name) = match stored {
+            Read::Absent => return None,
+            Read::Unknown(_) => (None, Some(self.told_name(&target.object)?)),
+            Read::Found(found) => {
+                let found = self.certificate(found)?;
+                (Some(found), found.common_names().first())
+            }
+        };
+        let usages = certificate.map_or(Usages::BOTH, Certificate::usages);
+        let planes = certificate.filter(|_| self.knows_planes && !usages.server_auth);
+        let planes = planes.map(|certificate| self.planes_of(target, certificate));
+        let role = match (&planes, usages.client_auth) {
+            // The gateway refuses an agent without a plane.
+            (Some(planes), _) if planes.is_empty() => return None,
+            (Some(_), _) => Role::Agent,
+            (None, false) => Role::Gateway,
+            (None, true) => Role::Further,
+        };
+        let planes = planes.unwrap_or_default();
+        Some(leaf(&target.object, role, name, usages, planes))
     }
 
-    /// The leaf in a Secret, where this domain issued it, or one of its CAs signed it and nobody else manages it.
-    fn leaf(&self, target: &MaterialRef, found: &Material) -> Option<DesiredLeaf> {
-        let (MaterialKind::Secret, Leaf::Present { chain, .. }) = (target.kind, &found.leaf) else {
+    fn certificate(&self, found: &'a Material) -> Option<&'a Certificate> {
+        let Leaf::Present { chain, .. } = &found.leaf else {
             return None;
         };
         let first = chain.first().filter(|first| !first.is_ca())?;
-        let is_signed = || chain.iter().any(|one| self.has_signed(one));
-        let ours = match &found.issuance {
+        let is_ours = match &found.issuance {
             Some(owner) => owner == self.owner,
-            None => is_signed(),
+            None => chain
+                .iter()
+                .any(|one| self.cas.iter().any(|ca| one.signed_by(ca))),
         };
-        ours.then(|| leaf(&target.object, Some(first)))
+        is_ours.then_some(first)
     }
 
-    fn has_signed(&self, certificate: &Certificate) -> bool {
-        self.cas.iter().any(|ca| certificate.signed_by(ca))
+    /// Whether it is a bundle of this domain that some verifier of the gateway reads.
+    fn is_bundle(&self, target: &MaterialRef, stored: &Read<Material>) -> bool {
+        let is_ours = match stored {
+            Read::Absent => false,
+            Read::Found(found) => match &found.issuance {
+                Some(owner) => owner == self.owner && !found.anchors.is_empty(),
+                None => found
+                    .anchors
+                    .iter()
+                    .any(|anchor| self.cas.contains(&anchor)),
+            },
+            // Leaves of ours stood beside it.
+            Read::Unknown(_) => self.told().iter().any(|told| {
+                let namespace = told.target.split_once('/');
+                namespace.map(|(namespace, _)| namespace) == Some(&target.object.namespace)
+            }),
+        };
+        is_ours && !self.is_claimed(target) && self.has_verifier(target)
     }
+
+    fn is_claimed(&self, target: &MaterialRef) -> bool {
+        self.observed.claims.material.contains_key(target)
+    }
+
+    fn told(&self) -> &'a [CertificateStatus] {
+        self.earlier.map_or(&[], |status| &status.certificates)
+    }
+
+    /// The common name that was last told of a Secret.
+    fn told_name(&self, target: &ObjectRef) -> Option<&'a String> {
+        let target = target.to_string();
+        let told = self.told().iter().find(|told| told.target == target)?;
+        Some(&told.common_name)
+    }
+
+    /// Whether anything mounts it but agents that have no plane: the gateway refuses those.
+    fn has_verifier(&self, target: &MaterialRef) -> bool {
+        let Some(readers) = self.readers.get(target) else {
+            return false;
+        };
+        let mut workloads = readers.workloads.values();
+        let talks = |workload: &&Workload| match &workload.agent {
+            Some(agent) if self.knows_planes => self.planes_of_agent(agent).next().is_some(),
+            _ => true,
+        };
+        readers.has_stray || workloads.any(|workload| talks(workload))
+    }
+
+    /// The planes whose agents present a leaf: as their arguments say, or, where those are not known, as the leaf says.
+    fn planes_of(&self, target: &MaterialRef, certificate: &Certificate) -> BTreeSet<PlaneRef> {
+        let readers = self.readers.get(target).filter(|found| !found.has_stray);
+        let agents = readers.and_then(|readers| {
+            let workloads = readers.workloads.values();
+            let agents = workloads.map(|workload| workload.agent.as_ref());
+            agents.collect::<Option<Vec<_>>>()
+        });
+        let planes: Vec<&Plane> = match agents {
+            Some(agents) => agents
+                .into_iter()
+                .flat_map(|agent| self.planes_of_agent(agent))
+                .collect(),
+            None => {
+                let names = certificate.common_names().iter();
+                names.flat_map(|name| self.planes_of_id(name)).collect()
+            }
+        };
+        planes
+            .into_iter()
+            .map(|plane| plane.plane.clone())
+            .collect()
+    }
+
+    fn planes_of_agent(&self, (kind, id): &(String, String)) -> impl Iterator<Item = &'a Plane> {
+        let planes = self.planes_of_id(id);
+        planes.filter(move |plane| plane_type(plane.plane.kind) == kind)
+    }
+
+    fn planes_of_id(&self, id: &str) -> impl Iterator<Item = &'a Plane> {
+        self.planes.get(id).into_iter().flatten().copied()
+    }
+}
+
+fn planes(observed: &Observed) -> BTreeMap<&str, Vec<&Plane>> {
+    let mut found: BTreeMap<&str, Vec<&Plane>> = BTreeMap::new();
+    for plane in &observed.planes {
+        found.entry(&plane.plane_id).or_default().push(plane);
+    }
+    found
+}
+
+fn readers<'a>(
+    observed: &'a Observed,
+    wanted: &BTreeMap<&'a MaterialRef, &'a Arc<Read<Material>>>,
+) -> BTreeMap<&'a MaterialRef, Readers<'a>> {
+    let mut found: BTreeMap<&MaterialRef, Readers<'_>> = BTreeMap::new();
+    let workloads = observed.workloads.iter();
+    let known: BTreeMap<_, _> = workloads.map(|one| (&one.workload, one.as_ref())).collect();
+    let of_templates = known.values().map(|one| (Some(*one), &one.mounts));
+    let of_pods = observed.pods.iter().map(|pod| {
+        let owner = match &pod.controller {
+            Controller::Workload(owner) => known.get(owner).copied(),
+            Controller::Other(_) | Controller::Nothing => None,
+        };
+        (owner, &pod.mounts)
+    });
+    for (workload, mounts) in of_templates.chain(of_pods) {
+        for mount in mounts
+            .iter()
+            .filter_map(|mount| wanted.get_key_value(mount))
+        {
+            let readers = found.entry(mount.0).or_default();
+            match workload {
+                Some(workload) => drop(readers.workloads.insert(&workload.workload, workload)),
+                None => readers.has_stray = true,
+            }
+        }
+    }
+    found
 }
 
 /// The authority's certificates, and the anchors that were handed out before, where any still stands somewhere.
@@ -106,21 +261,25 @@ fn cas<'a>(
     cas
 }
 
-/// Who verifies it is not known: every trust place counts.
-fn leaf(target: &ObjectRef, stored: Option<&Certificate>) -> DesiredLeaf {
-    let name = stored.and_then(|stored| stored.common_names().first());
+fn leaf(
+    target: &ObjectRef,
+    role: Role,
+    name: Option<&String>,
+    usages: Usages,
+    planes: BTreeSet<PlaneRef>,
+) -> DesiredLeaf {
     DesiredLeaf {
         target: target.clone(),
-        role: Role::Further,
+        role,
         profile: LeafProfile {
             common_name: name.cloned().unwrap_or_default(),
             organizations: Vec::new(),
             sans: Vec::new(),
-            usages: stored.map_or(Usages::BOTH, Certificate::usages),
+            usages,
             key: KeyAlgorithm::EcdsaP256,
             duration: SignedDuration::ZERO,
         },
-        planes: BTreeSet::new(),
+        planes,
         blocked: true,
     }
 }

@@ -97,7 +97,6 @@ impl<'a> Draft<'a> {
             self.status.certificates.push(entry);
         }
         self.blocked_leaves(guards);
-        self.left_behind();
         self.drop_requests(&tally.requested);
         if self.domain.requests.renew.is_some() && tally.granted {
             // One round of issuing grants the request: the annotation goes with it, and later steps do not depend on it.
@@ -389,7 +388,7 @@ impl<'a> Draft<'a> {
         entries.find(|old| old.target == target)
     }
 
-    fn certificate_status(
+    pub(super) fn certificate_status(
         &self,
         guards: &Guards<'_>,
         leaf: &DesiredLeaf,

@@ -120,7 +120,8 @@ impl Draft<'_> {
             ..
         } = self.observed;
         let gateway = self.domain.gateway.as_ref();
-        let consumers = Consumers::new(workloads, pods, material, gateway);
+        let ignored = &self.domain.wanted.ignored;
+        let consumers = Consumers::new(workloads, pods, material, ignored, gateway);
         let guards = Guards::new(view, &consumers);
         self.immediate = guards.immediate;
         self.maintenance(consumers.workloads.len());
@@ -133,6 +134,7 @@ impl Draft<'_> {
         self.rollouts(&consumers.workloads, &guards);
         self.peers(&guards);
         self.progress(&consumers.workloads);
+        self.left_behind(&guards);
         let retiring = &guards.view.retiring;
         if self.domain.rotation.immediate && !guards.immediate && !retiring.is_empty() {
             // It is announced first, and done in the next turn.

@@ -160,8 +160,10 @@ impl<'a> Consumers<'a> {
         workloads: &'a [Arc<Workload>],
         pods: &'a [Arc<Pod>],
         material: &'a BTreeMap<MaterialRef, Arc<Read<Material>>>,
+        ignored: &BTreeSet<MaterialRef>,
         gateway: Option<&MaterialRef>,
     ) -> Self {
+        let counts = |one: &&MaterialRef| material.contains_key(*one) && !ignored.contains(*one);
         let known: BTreeSet<&WorkloadRef> = workloads.iter().map(|one| &one.workload).collect();
         let mut made: BTreeMap<&WorkloadRef, Vec<&Arc<Pod>>> = BTreeMap::new();
         let mut strays = Vec::new();
@@ -170,7 +172,7 @@ impl<'a> Consumers<'a> {
                 Controller::Workload(owner) if known.contains(owner) => {
                     made.entry(owner).or_default().push(pod);
                 }
-                _ if pod.mounts.iter().any(|mount| material.contains_key(mount)) => {
+                _ if pod.mounts.iter().any(|mount| counts(&mount)) => {
                     strays.push(pod);
                 }
                 _ => {}
@@ -178,7 +180,7 @@ impl<'a> Consumers<'a> {
         }
         let consumers = workloads.iter().filter_map(|workload| {
             let pods = made.remove(&workload.workload).unwrap_or_default();
-            consumer(workload, pods, material, gateway)
+            consumer(workload, pods, material, counts, gateway)
         });
         Self {
             workloads: consumers.collect(),
@@ -192,12 +194,14 @@ fn consumer<'a>(
     workload: &'a Arc<Workload>,
     pods: Vec<&'a Arc<Pod>>,
     material: &'a BTreeMap<MaterialRef, Arc<Read<Material>>>,
+    counts: impl Fn(&&MaterialRef) -> bool,
     gateway: Option<&MaterialRef>,
 ) -> Option<Consumer<'a>> {
     let of_pods = pods.iter().flat_map(|pod| &pod.mounts);
     let mounts: BTreeSet<&MaterialRef> = workload.mounts.iter().chain(of_pods).collect();
     let loads: BTreeMap<_, _> = mounts
         .into_iter()
+        .filter(&counts)
         .filter_map(|object| material.get_key_value(object))
         .map(|(object, stored)| (object, load(workload, &pods, object, stored)))
         .collect();

@@ -280,9 +280,14 @@ impl<'a> Guards<'a> {
                 loads.extend(self.holders.not_current(material).iter().cloned());
             }
         }
-        if (!is_new || view.is_rotating()) && leaf.role != Role::Agent {
+        // A plane that is not known may have an agent of the same planeID.
+        if !is_new || view.is_rotating() {
+            let is_agent = leaf.role == Role::Agent;
             let unread = view.observed.unreadable.iter();
+            let unread = unread.filter(|unread| !is_agent || unread.is_of_planes());
             loads.extend(unread.cloned().map(Blocker::Unread));
+        }
+        if (!is_new || view.is_rotating()) && leaf.role != Role::Agent {
             let verifiers = self.unproven.iter();
             let verifiers = verifiers.filter(|peer| peer.target.as_ref() != Some(&leaf.target));
             loads.extend(self.overlapping(verifiers, |peer| peer.trusts_until));

@@ -81,9 +81,8 @@ fn wanted(view: &View<'_>, holders: &Holders<'_>) -> Vec<Unproven> {
         }
         Role::Further => None,
     };
-    let unseen = wanted
-        .presented()
-        .filter(|leaf| !holders.has_pods(&leaf.material()));
+    let leaves = wanted.leaves.values().chain(&wanted.blocked);
+    let unseen = leaves.filter(|leaf| !holders.has_pods(&leaf.material()));
     unseen
         .filter_map(|leaf| {
             let bundles = wanted.trust_places.iter();

@@ -143,6 +143,13 @@ impl<'a> View<'a> {
             })
     }
 
+    /// The same of a plane that is not wanted.
+    fn is_left_to_trust_secret(&self, plane: &PlaneRef) -> bool {
+        let mut planes = self.observed.planes.iter();
+        let found = planes.find(|found| found.plane == *plane);
+        found.is_some_and(|plane| self.refers_to_trust_secret(plane))
+    }
+
     /// Every trust place.
     pub fn places(&self) -> impl Iterator<Item = Place> {
         let wanted = &self.domain.wanted;
@@ -158,9 +165,12 @@ impl<'a> View<'a> {
             (Place::Material(_), Role::Gateway) => true,
             (Place::Material(material), Role::Agent) => {
                 let by_reference = self.domain.client_ca == ClientCa::Reference;
-                let mut planes = leaf.planes.iter().filter_map(|plane| self.plane(plane));
+                let refers = |plane: &PlaneRef| match self.plane(plane) {
+                    Some(plane) => by_reference || self.refers_to_trust_secret(plane),
+                    None => self.is_left_to_trust_secret(plane),
+                };
                 self.domain.trust_secret.as_ref() == Some(material)
-                    && planes.any(|plane| by_reference || self.refers_to_trust_secret(plane))
+                    && leaf.planes.iter().any(refers)
             }
             (Place::ClientCa(plane), Role::Agent) => leaf.planes.contains(plane),
             (Place::ClientCa(_), Role::Gateway) => false,
