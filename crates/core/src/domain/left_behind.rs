@@ -10,8 +10,8 @@ use jiff::SignedDuration;
 use super::leaf::{Desired, DesiredLeaf, Role};
 use super::presets::plane_type;
 use crate::model::{
-    Controller, Leaf, Material, MaterialKind, MaterialRef, ObjectRef, Observed, Plane, PlaneRef,
-    Read, Unread, Workload, WorkloadRef,
+    Controller, Leaf, Life, Material, MaterialKind, MaterialRef, ObjectRef, Observed, Plane,
+    PlaneRef, Read, Unread, Workload, WorkloadRef,
 };
 use crate::x509::{Certificate, KeyAlgorithm, LeafProfile, Usages};
 
@@ -122,7 +122,7 @@ impl<'a> Domain<'a> {
     /// Whether it is a bundle of this domain that some verifier of the gateway reads.
     fn is_bundle(&self, target: &MaterialRef, stored: &Read<Material>) -> bool {
         let is_ours = match stored {
-            Read::Absent => false,
+            Read::Found(found) if found.leaf != Leaf::Empty => false,
             Read::Found(found) => match &found.issuance {
                 Some(owner) => owner == self.owner && !found.anchors.is_empty(),
                 None => found
@@ -130,13 +130,25 @@ impl<'a> Domain<'a> {
                     .iter()
                     .any(|anchor| self.cas.contains(&anchor)),
             },
-            // Leaves of ours stood beside it.
-            Read::Unknown(_) => self.told().iter().any(|told| {
-                let namespace = told.target.split_once('/');
-                namespace.map(|(namespace, _)| namespace) == Some(&target.object.namespace)
-            }),
+            Read::Unknown(_) => self.is_named_like_a_bundle(target),
+            // One that was deleted, pods that have started still hold.
+            Read::Absent => self.is_named_like_a_bundle(target) && self.has_started_pod(target),
         };
         is_ours && !self.is_claimed(target) && self.has_verifier(target)
+    }
+
+    fn has_started_pod(&self, target: &MaterialRef) -> bool {
+        let mut pods = self.observed.pods.iter();
+        pods.any(|pod| !matches!(pod.life, Life::Waiting(_)) && pod.mounts.contains(target))
+    }
+
+    fn is_named_like_a_bundle(&self, target: &MaterialRef) -> bool {
+        let trust = &self.observed.issuance.spec.trust;
+        target.object.name
+            == match target.kind {
+                MaterialKind::ConfigMap => trust.config_map_name.as_str(),
+                MaterialKind::Secret => trust.secret_name.as_str(),
+            }
     }
 
     fn is_claimed(&self, target: &MaterialRef) -> bool {

@@ -99,3 +99,33 @@ fn the_unseen_agent_of_such_a_plane_is_waited_for_by_the_clock_and_then_for_a_wo
         assert_eq!(scene.signer(&gateway()), 1);
     }
 }
+
+/// Its bundle was deleted, and the agent that runs still holds it.
+#[test]
+fn a_bundle_that_such_an_agent_still_holds_is_made_anew() {
+    let mut scene = Scene::new(json!({})).with_workloads();
+    scene.settle();
+    let no_plane = json!({"matchLabels": {"no": "plane"}});
+    scene.issuance.spec.planes.selector = Some(serde_json::from_value(no_plane).unwrap());
+    scene.settle();
+    scene.material.remove(&config_map_ref(DATA));
+    scene.issuer = Issuer::Ready(ca(1));
+    scene.settle();
+    assert_eq!(scene.anchors(&config_map_ref(DATA)), [1]);
+    assert!(scene.restarts["cluster-agent-dataplane"] > 0);
+    assert_eq!(scene.signer(&gateway()), 1);
+}
+
+/// The gateway refuses an agent without a plane: nobody waits for it.
+#[test]
+fn the_agent_of_a_plane_that_was_deleted_holds_nobody_up() {
+    let mut scene = Scene::new(json!({})).with_workloads();
+    scene.settle();
+    scene.planes.clear();
+    scene.issuer = Issuer::Ready(ca(1));
+    let end = scene.settle();
+    assert_eq!(end.status.phase, Some(Phase::Ready));
+    assert!(!warned(&end, "LeftBehind"));
+    assert_eq!((scene.signer(&gateway()), scene.signer(&agent())), (1, 0));
+    assert_eq!(scene.anchors(&secret_ref(HOME, "cluster-gateway-ca")), [1]);
+}
