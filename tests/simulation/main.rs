@@ -111,11 +111,10 @@ fn no_seed_breaks_trust_while_an_authority_takes_its_time() {
     none_fails(moody());
 }
 
-/// Issue 14, items 1 to 4: the guards of the core start from what is wanted, so that these fail, and none is told unless
-/// `UNWANTED_SEEDS` asks for it. Once they start from what exists, this is to have a default like the others.
+/// Conflicts, a renamed Secret, planes that no selector selects, a kind that is lost sight of.
 #[test]
 fn no_seed_breaks_trust_of_those_whom_nobody_wants() {
-    let (from, seeds) = (number("FROM", 0), number("UNWANTED_SEEDS", 1_000));
+    let (from, seeds) = (number("FROM", 0), number("UNWANTED_SEEDS", 500));
     let mut told: BTreeMap<&str, u64> = BTreeMap::new();
     for seed in from..from + seeds {
         *told.entry(Unwanted::of(seed, 0).word()).or_default() += 1;

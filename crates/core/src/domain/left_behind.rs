@@ -78,18 +78,16 @@ struct Readers<'a> {
 
 impl<'a> Domain<'a> {
     /// The leaf in a Secret, where this domain issued it, or one of its CAs signed it and nobody else manages it, and where
-    /// somebody may verify it.
+    /// somebody may verify it. Of a Secret that was told of before, pods may hold what stood there then, whatever does now.
     fn leaf(&self, target: &MaterialRef, stored: &Read<Material>) -> Option<DesiredLeaf> {
         if target.kind != MaterialKind::Secret || self.is_claimed(target) {
             return None;
         }
-        let (certificate, name) = match stored {
-            Read::Absent => return None,
-            Read::Unknown(_) => (None, Some(self.told_name(&target.object)?)),
-            Read::Found(found) => {
-                let found = self.certificate(found)?;
-                (Some(found), found.common_names().first())
-            }
+        let certificate = stored.found().and_then(|found| self.certificate(found));
+        let name = match certificate {
+            Some(found) => found.common_names().first(),
+            None if *stored == Read::Absent && !self.has_started_pod(target) => return None,
+            None => Some(self.told_name(&target.object)?),
         };
         let usages = certificate.map_or(Usages::BOTH, Certificate::usages);
         let planes = certificate.filter(|_| self.knows_planes && !usages.server_auth);

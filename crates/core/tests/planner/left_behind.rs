@@ -129,3 +129,22 @@ fn the_agent_of_a_plane_that_was_deleted_holds_nobody_up() {
     assert_eq!((scene.signer(&gateway()), scene.signer(&agent())), (1, 0));
     assert_eq!(scene.anchors(&secret_ref(HOME, "cluster-gateway-ca")), [1]);
 }
+
+/// Somebody has written over the Secret of the earlier name, or deleted it: the gateway that runs holds what stood there.
+#[test]
+fn what_the_gateway_holds_counts_whatever_has_become_of_the_secret() {
+    for is_deleted in [false, true] {
+        let mut scene = Scene::new(json!({})).with_workloads();
+        scene.settle();
+        let profile = scene.profile(&gateway());
+        scene.issuance.spec.gateway.secret_name = "another".into();
+        scene.settle();
+        match is_deleted {
+            true => drop(scene.material.remove(&gateway())),
+            false => scene.put_leaf(&gateway(), &ca(2), &profile, false),
+        }
+        scene.issuer = Issuer::Ready(ca(1));
+        scene.settle();
+        assert_eq!(scene.anchors(&config_map_ref(DATA)), [0, 1], "{is_deleted}");
+    }
+}
