@@ -52,7 +52,7 @@ fn is_in(rollout: &external_ca_api::RolloutStatus, namespace: &str) -> bool {
     rollout.workload.contains(&format!(" {namespace}/"))
 }
 
-async fn none_failed(stage: Stage, before: &Stats) {
+pub async fn none_failed(stage: Stage, before: &Stats) {
     let counted = stage.kubelet.stop().await.since(before);
     assert!(counted.attempts >= HANDSHAKES, "{counted:#?}");
     assert_eq!(counted.failed_by_certificate, 0, "{counted:#?}");

@@ -233,6 +233,7 @@ impl View {
             planes,
             workloads: self.workloads.values().cloned().collect(),
             pods: Vec::new(),
+            awaited: Vec::new(),
             unreadable,
             claims: Claims::default(),
             issuance,

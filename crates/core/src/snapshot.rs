@@ -226,6 +226,7 @@ impl Seen {
             planes: needs.planes.clone(),
             workloads: self.workloads.values().cloned().collect(),
             pods: self.pods_of(needs),
+            awaited: self.awaited.iter().cloned().collect(),
             unreadable: self.unread(needs, scope),
             claims: claims(issuance, others, &needs.planes, scope),
         }

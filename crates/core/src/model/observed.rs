@@ -7,7 +7,7 @@ use external_ca_api::ExternalCAIssuance;
 use jiff::Timestamp;
 
 use super::authority::Authority;
-use super::list::Unread;
+use super::list::{ListRef, Unread};
 use super::pending::PendingLeaf;
 use super::pod::Pod;
 use super::refs::{MaterialRef, ObjectRef, PlaneRef, WorkloadRef};
@@ -191,6 +191,8 @@ pub struct Observed {
     pub workloads: Vec<Arc<Workload>>,
     /// Every living pod of the served namespaces that reads any of the material.
     pub pods: Vec<Arc<Pod>>,
+    /// Lists whose first read is still to come; nothing that is wanted needs them.
+    pub awaited: Vec<ListRef>,
     /// Lists and objects that could not be read.
     pub unreadable: Vec<Unread>,
     /// What another, older issuance owns: its `<namespace>/<name>`.

@@ -11,6 +11,8 @@ use crate::plan::Step;
 use crate::reason::{Problem, Reason};
 use crate::trust::Blocker;
 
+/// The condition of planes.
+pub(super) const PLANES_WIRED: &str = "PlanesWired";
 /// So many problems of one kind are told in full.
 const JOINED: usize = 3;
 
@@ -158,7 +160,7 @@ fn condition_of(area: Area) -> (&'static str, &'static str) {
         Area::Issuer => ("IssuerReady", "the CA can sign"),
         Area::Trust => ("TrustDistributed", "every trust place holds the bundle"),
         Area::Certificates => ("CertificatesReady", "every certificate is as wanted"),
-        Area::Planes => ("PlanesWired", "every plane trusts the CA"),
+        Area::Planes => (PLANES_WIRED, "every plane trusts the CA"),
         Area::Rollouts => (
             "RolloutsComplete",
             "every workload has loaded what is stored",

@@ -3,12 +3,12 @@
 use external_ca_api::{ExternalCAIssuanceStatus, RotationStatus};
 use jiff::Timestamp;
 
-use super::conditions::{Outlook, transitions};
+use super::conditions::{Outlook, PLANES_WIRED, transitions};
 use super::notice::Notice;
 use super::status::merge;
 use super::text::names;
 use crate::domain::{TrustDomain, compile};
-use crate::finding::{Finding, Severity};
+use crate::finding::{Area, Finding, Severity};
 use crate::model::Observed;
 use crate::plan::{self, Plan, Step, plan};
 use crate::reason::{Problem, Reason};
@@ -33,8 +33,32 @@ pub struct Decision {
 /// Decides on an issuance.
 pub fn decide(observed: &Observed, now: Timestamp) -> Decision {
     let domain = compile(&observed.issuance, observed);
-    let plan = plan(&domain, observed, now);
+    let mut plan = plan(&domain, observed, now);
+    plan.findings.extend(awaits(&domain, observed));
     report(&domain, plan, now)
+}
+
+/// An agent without a plane may run in a namespace that nothing wanted lies in. Until its workloads are read, planes that were
+/// not well before are not told to be.
+fn awaits(domain: &TrustDomain<'_>, observed: &Observed) -> Option<Finding> {
+    let list = observed.awaited.first()?;
+    let earlier = domain
+        .owner
+        .earlier
+        .map_or(&[][..], |status| &status.conditions);
+    let mut earlier = earlier.iter();
+    if earlier.any(|one| one.type_ == PLANES_WIRED && one.status == "True") {
+        return None;
+    }
+    let message = format!("waiting for {list}: an agent that has no plane may run there");
+    let problem = Problem::new(Reason::Progressing, message);
+    let object = domain.owner.to_string();
+    Some(Finding::new(
+        Area::Planes,
+        Severity::Waiting,
+        object,
+        problem,
+    ))
 }
 
 /// What may be done of it while the status cannot be stored.

@@ -51,8 +51,7 @@ impl<'a> Guards<'a> {
             .filter(|other| *other != anchor)
             .cloned()
             .collect();
-        let unread = view.observed.unreadable.iter();
-        let mut blockers: Vec<Blocker> = unread.cloned().map(Blocker::Unread).collect();
+        let mut blockers: Vec<Blocker> = view.unread().map(Blocker::Unread).collect();
         let anchors = view.unread_anchors.iter().cloned();
         blockers.extend(anchors.map(Blocker::AnchorUnread));
         for leaf in view.leaves(place) {
@@ -283,9 +282,9 @@ impl<'a> Guards<'a> {
         // A plane that is not known may have an agent of the same planeID.
         if !is_new || view.is_rotating() {
             let is_agent = leaf.role == Role::Agent;
-            let unread = view.observed.unreadable.iter();
+            let unread = view.unread();
             let unread = unread.filter(|unread| !is_agent || unread.is_of_planes());
-            loads.extend(unread.cloned().map(Blocker::Unread));
+            loads.extend(unread.map(Blocker::Unread));
         }
         if (!is_new || view.is_rotating()) && leaf.role != Role::Agent {
             let verifiers = self.unproven.iter();

@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use super::memory::Memory;
 use super::place::Place;
 use crate::domain::{ClientCa, Desired, DesiredLeaf, Role, TrustDomain};
-use crate::model::{Leaf, MaterialRef, Observed, Plane, PlaneRef, Read};
+use crate::model::{Leaf, MaterialRef, Observed, Plane, PlaneRef, Read, Unread};
 use crate::x509::{CaChain, Certificate, Fingerprint, Usages, verify};
 
 /// The trust of one domain, over one snapshot.
@@ -294,6 +294,15 @@ impl<'a> View<'a> {
         self.chain(leaf).is_some_and(|chain| {
             self.is_by_authority(chain) && self.holds(chain, anchor, leaf.profile.usages)
         })
+    }
+
+    /// What could not be read, or has not been yet: peers may be found there.
+    pub(super) fn unread(&self) -> impl Iterator<Item = Unread> {
+        let unreadable = self.observed.unreadable.iter().cloned();
+        let awaited = self.observed.awaited.iter();
+        let awaited =
+            awaited.map(|list| Unread::list(list.clone(), format!("{list} (being read)")));
+        unreadable.chain(awaited)
     }
 
     /// An anchor of a plane that verifies none of our leaves, and that this domain has never handed out.

@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use external_ca_api::{PROCEED_ANNOTATION, Phase};
-use external_ca_core::model::RolloutState;
-use external_ca_core::report::Decision;
+use external_ca_core::model::{ListRef, RolloutState};
+use external_ca_core::report::{Decision, decide};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 use serde_json::json;
 
@@ -147,4 +147,27 @@ fn what_the_gateway_holds_counts_whatever_has_become_of_the_secret() {
         scene.settle();
         assert_eq!(scene.anchors(&config_map_ref(DATA)), [0, 1], "{is_deleted}");
     }
+}
+
+/// As after a start: who is left behind in a namespace is not known before its pods are read. Nothing else waits for that.
+#[test]
+fn a_list_that_is_still_to_be_read_may_hold_peers() {
+    let mut scene = Scene::new(json!({})).with_workloads();
+    scene.settle();
+    let planned = |scene: &Scene| {
+        let mut observed = scene.observed();
+        observed.awaited = vec![ListRef::pods("of-somebody-else")];
+        decide(&observed, scene.now)
+    };
+    assert_eq!(planned(&scene).status.phase, Some(Phase::Ready));
+    scene.issuer = Issuer::Ready(ca(1));
+    for _ in 0..20 {
+        let held = planned(&scene);
+        scene.carry_out(&held.steps);
+        scene.issuance.status = Some(held.status);
+        scene.finish_rollouts();
+        scene.now += scene.kubelet_cache();
+    }
+    assert_eq!((scene.signer(&gateway()), scene.signer(&agent())), (0, 1));
+    assert_eq!(scene.anchors(&config_map_ref(DATA)), [0, 1]);
 }

@@ -1,10 +1,11 @@
 //! Planes that refer to the trust Secret.
 
-use external_ca_core::model::ObjectRef;
+use external_ca_core::model::{ListRef, ObjectRef, WorkloadKind};
 use external_ca_core::plan::Step;
+use external_ca_core::report::decide;
 use serde_json::json;
 
-use super::pieces::{HOME, agent, ca, plane, secret_ref};
+use super::pieces::{DATA, HOME, agent, ca, config_map_ref, plane, secret_ref, workload};
 use super::scene::{Scene, condition};
 
 #[test]
@@ -86,4 +87,34 @@ fn a_stranger_s_anchor_comes_into_no_other_plane() {
             "once it is wanted, it travels"
         );
     }
+}
+
+/// The namespace where an agent without a plane runs is looked at before the planes are told to be well.
+#[test]
+fn an_agent_without_a_plane_is_known_before_ready_is_told() {
+    let mut scene = Scene::new(json!({}));
+    scene.planes.clear();
+    scene.settle();
+    // As after a start: the list of that namespace is still to come.
+    let list = ListRef::workloads(WorkloadKind::Deployment, DATA);
+    let told = |scene: &Scene| {
+        let mut observed = scene.observed();
+        observed.awaited = vec![list.clone()];
+        let (status, _, message) = condition(&decide(&observed, scene.now), "PlanesWired");
+        (status, message)
+    };
+    assert_eq!(told(&scene).0, "True", "what was well stays so");
+    scene.issuance.status = None;
+    let (status, message) = told(&scene);
+    assert_eq!(status, "False");
+    assert!(
+        message.contains("the Deployments of the namespace"),
+        "{message}"
+    );
+    let mut one = workload(DATA, "cluster-agent", &[config_map_ref(DATA)]);
+    one.agent = Some(("dataplane".into(), "eu-1".into()));
+    scene.workloads.push(one);
+    assert_eq!(condition(&scene.turn(), "PlanesWired").1, "PlaneNotFound");
+    scene.workloads.clear();
+    assert_eq!(told(&scene).0, "False", "it may still run there");
 }

@@ -142,6 +142,7 @@ impl Scene {
             planes,
             workloads: self.workloads.iter().cloned().map(Arc::new).collect(),
             pods,
+            awaited: Vec::new(),
             unreadable: Vec::new(),
             claims: self.claims.clone(),
         }

@@ -19,7 +19,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use external_ca_api::{ExternalCAIssuance, PlaneKind};
 use external_ca_core::model::lenient::Lenient;
 use external_ca_core::model::{
-    Material, MaterialKind, MaterialRef, ObjectRef, Plane, PlaneRef, Read, Workload,
+    ListRef, Material, MaterialKind, MaterialRef, ObjectRef, Plane, PlaneRef, Read, Workload,
 };
 use external_ca_core::snapshot::{ListedPods, Needs, Scope, Seen};
 use external_ca_core::x509::CaPem;
@@ -103,16 +103,11 @@ impl Cluster {
         }
     }
 
-    /// The planes that were last seen, or nothing while any first list is under way: also what is mounted tells what an
-    /// issuance needs.
+    /// The planes that were last seen, or nothing while their first lists are under way.
     pub fn planes(&self) -> Option<Vec<Arc<Plane>>> {
         let facts = self.store.facts();
-        let planes = facts.seen.planes.values();
-        facts
-            .seen
-            .awaited
-            .is_empty()
-            .then(|| planes.cloned().collect())
+        let awaited = facts.seen.awaited.iter().any(ListRef::is_of_planes);
+        (!awaited).then(|| facts.seen.planes.values().cloned().collect())
     }
 
     /// What is mounted by names that the operator writes, or that the issuance had before.
