@@ -166,6 +166,8 @@ words! {
     RolloutStuck,
     /// A workload holds old material, and `rollout.strategy` is None.
     RestartNeeded,
+    /// A pod that reads material has not started, for want of something else.
+    NotRunning,
 }
 
 /// Something that keeps the issuance from being ready.

@@ -125,6 +125,11 @@ const ADVICE: &[(Reason, &str, &str)] = &[
         "kubectl rollout restart it, or set rollout.strategy: Restart",
     ),
     (
+        Reason::NotRunning,
+        "a pod starts when all that it mounts exists and its images are there; what this issuance makes is",
+        "kubectl describe the pod, and make what it waits for",
+    ),
+    (
         Reason::WriteFailed,
         "the operator tried and was refused; it goes on trying",
         "do what the message says; most often the chart's values must name the object",

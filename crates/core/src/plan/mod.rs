@@ -2,6 +2,7 @@
 
 mod anchors;
 mod bundles;
+mod consumers;
 mod draft;
 mod issuer;
 mod leaves;
@@ -133,6 +134,7 @@ impl Draft<'_> {
         self.agents_without_plane();
         self.rollouts(&consumers.workloads, &guards);
         self.peers(&guards);
+        self.consumers(&consumers);
         self.progress(&consumers.workloads);
         self.left_behind(&guards);
         let retiring = &guards.view.retiring;

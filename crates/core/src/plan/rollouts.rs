@@ -57,7 +57,8 @@ impl<'a> Draft<'a> {
             .collect();
         let is_rotating = !guards.view.retiring.is_empty();
         for consumer in consumers {
-            if !consumer.is_stale(&held.prove) && !consumer.is_busy() {
+            let is_restarted = consumer.is_stale(&held.prove) && consumer.cannot_start().is_none();
+            if !is_restarted && !consumer.is_busy() {
                 continue;
             }
             let workload = &consumer.workload.workload;

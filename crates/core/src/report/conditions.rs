@@ -20,6 +20,8 @@ const JOINED: usize = 3;
 pub(super) struct Outlook<'a> {
     /// What needs a person, area by area.
     problems: Vec<&'a Finding>,
+    /// What keeps others from running: the domain is ready all the same.
+    of_consumers: Vec<&'a Finding>,
     /// What is waited for, most important first.
     waits: Vec<&'a Finding>,
     /// What a person should know: the latest first, and what waits for a window last.
@@ -39,13 +41,16 @@ impl<'a> Outlook<'a> {
             let all = findings.iter();
             all.filter(move |finding| finding.severity == severity)
         };
-        let mut problems: Vec<_> = of(Severity::Problem).collect();
+        let is_of_consumers = |finding: &&Finding| finding.area == Area::Consumers;
+        let (of_consumers, mut problems): (Vec<_>, Vec<_>) =
+            of(Severity::Problem).partition(is_of_consumers);
         problems.sort_by_key(|finding| finding.area);
         let is_first = |finding: &&Finding| finding.priority == Priority::First;
         let waits = of(Severity::Waiting).filter(is_first).rev();
         let others = of(Severity::Waiting).filter(|finding| !is_first(finding));
         Self {
             problems,
+            of_consumers,
             waits: waits.chain(others).collect(),
             warnings: of(Severity::Warning)
                 .rev()
@@ -119,7 +124,8 @@ impl<'a> Outlook<'a> {
     fn area(&self, area: Area) -> Stated {
         let here = |finding: &&&Finding| finding.area == area;
         let (kind, good) = condition_of(area);
-        let problems: Vec<&Finding> = self.problems.iter().filter(here).copied().collect();
+        let problems = self.problems.iter().chain(&self.of_consumers);
+        let problems: Vec<&Finding> = problems.filter(here).copied().collect();
         if let Some(first) = problems.first() {
             let message = joined(&problems);
             return Stated::new(kind, false, first.problem.reason, message);
@@ -164,6 +170,10 @@ fn condition_of(area: Area) -> (&'static str, &'static str) {
         Area::Rollouts => (
             "RolloutsComplete",
             "every workload has loaded what is stored",
+        ),
+        Area::Consumers => (
+            "ConsumersRunning",
+            "whatever reads certificates or bundles runs, or is about to",
         ),
     }
 }

@@ -10,6 +10,7 @@
 mod adopt;
 mod conditions;
 mod conflicts;
+mod consumers;
 mod contests;
 mod diagnosis;
 mod forecast;
