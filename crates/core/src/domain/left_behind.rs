@@ -23,10 +23,14 @@ impl Desired {
         owner: &str,
         earlier: Option<&ExternalCAIssuanceStatus>,
     ) {
-        let wanted: BTreeSet<MaterialRef> = self.all().map(DesiredLeaf::material).collect();
-        let others = observed.material.iter().filter(|(target, _)| {
-            !wanted.contains(*target) && !self.trust_places.contains(*target)
-        });
+        let blocked: BTreeSet<&ObjectRef> = self.blocked.iter().map(|leaf| &leaf.target).collect();
+        let is_leaf = |target: &MaterialRef| {
+            let is_wanted = self.leaves.contains_key(&target.object);
+            target.kind == MaterialKind::Secret && (is_wanted || blocked.contains(&target.object))
+        };
+        let others = observed.material.iter();
+        let others =
+            others.filter(|(target, _)| !is_leaf(target) && !self.trust_places.contains(*target));
         let others: BTreeMap<_, _> = others.collect();
         if others.is_empty() {
             return;
