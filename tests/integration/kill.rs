@@ -18,7 +18,7 @@ use external_ca_tests::{
     operator,
 };
 use k8s_openapi::api::apps::v1::Deployment;
-use k8s_openapi::api::core::v1::{ConfigMap, Secret};
+use k8s_openapi::api::core::v1::{ConfigMap, Pod, Secret};
 use kube::api::{Api, DeleteParams, ListParams, Patch, PatchParams};
 use kube::core::DynamicObject;
 use kube::{Resource, ResourceExt};
@@ -168,6 +168,30 @@ impl Stage {
         }
         self.proxy.disarm();
         self.proxy.reset();
+        Ok(())
+    }
+
+    /// Every pod is made anew: none that has started is left.
+    pub async fn renew_pods(&self) -> Result<()> {
+        let all = self.all::<Pod>();
+        let old = all.list(&ListParams::default()).await?;
+        for pod in &old {
+            let here: Api<Pod> = Api::namespaced(
+                self.world.admin.clone(),
+                &pod.namespace().unwrap_or_default(),
+            );
+            gone(here.delete(&pod.name_any(), &DeleteParams::default()).await)?;
+        }
+        let old: BTreeSet<Option<String>> = old.iter().map(ResourceExt::uid).collect();
+        wait_for("the old pods' end", PATIENCE, async || {
+            let found = all.list(&ListParams::default()).await;
+            let mut found = found.map_err(|error| error.to_string())?.items.into_iter();
+            match found.find(|pod| old.contains(&pod.uid())) {
+                None => Ok(()),
+                Some(pod) => Err(pod.name_any()),
+            }
+        })
+        .await;
         Ok(())
     }
 

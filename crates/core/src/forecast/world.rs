@@ -115,7 +115,17 @@ impl World {
         let cache = self.observed.issuance.spec.rollout.kubelet_cache.0;
         let next = self.now.saturating_add(cache);
         self.now = next.unwrap_or(self.now);
+        self.report_agents();
         Ok(())
+    }
+
+    /// Agents that are connected go on being reported so.
+    fn report_agents(&mut self) {
+        for plane in &mut self.observed.planes {
+            if plane.agent_connected == Some(true) && plane.agent_heartbeat.is_some() {
+                Arc::make_mut(plane).agent_heartbeat = Some(self.now);
+            }
+        }
     }
 
     fn generate_ca(&mut self, marks: &Marks) -> Result<(), MintError> {
