@@ -10,7 +10,9 @@ use external_ca_tests::openchoreo::{
     CONTROL_PLANE, ClientCa, PlaneType, agent, plane, tls_secret, trust,
 };
 use external_ca_tests::openssl::{Ca, Purpose, verify};
+use external_ca_tests::wait::wait_for;
 use external_ca_tests::world::ISSUANCE;
+use kube::ResourceExt;
 use kube::api::{Patch, PatchParams};
 use serde_json::json;
 
@@ -98,8 +100,15 @@ async fn past_a_gateway_that_ends_slowly_and_an_agent_that_nothing_shows() -> Re
         .await?;
     stage.settled(&new).await;
     stage.connected().await;
+    wait_for("the word to be taken away", PATIENCE, async || {
+        let found = issuances.get(ISSUANCE).await;
+        let found = found.map_err(|error| error.to_string())?;
+        match found.annotations().contains_key(PROCEED) {
+            true => Err("it is there".to_owned()),
+            false => Ok(()),
+        }
+    })
+    .await;
     none_failed(stage, &before).await;
-    let annotations = issuances.get(ISSUANCE).await?.metadata.annotations;
-    assert!(!annotations.unwrap_or_default().contains_key(PROCEED));
     Ok(())
 }
