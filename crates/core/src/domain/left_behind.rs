@@ -178,7 +178,7 @@ impl<'a> Domain<'a> {
             Some(agent) if self.knows_planes => self.planes_of_agent(agent).next().is_some(),
             _ => true,
         };
-        readers.has_stray || workloads.any(|workload| talks(workload))
+        readers.has_stray || workloads.any(talks)
     }
 
     /// The planes whose agents present a leaf: as their arguments say, or, where those are not known, as the leaf says.

@@ -137,7 +137,7 @@ mod tests {
         };
         assert!(!unseen(known.clone()));
         let mut unbound = observed.clone();
-        Arc::make_mut(&mut unbound.pods[0]).node = None;
+        Arc::make_mut(unbound.pods.first_mut().unwrap()).node = None;
         let mut bound = ListedPods::default();
         bound.add(known);
         assert!(
