@@ -75,6 +75,8 @@ has "$everything" "the served namespace that is created" '^kind: Namespace$'
 has "$everything" "the namespaces kept" 'helm.sh/resource-policy: keep'
 has "$everything" "namespaces passed on" '--namespaces=openchoreo-control-plane,plane-eu-1$'
 has "$everything" "plane namespaces passed on" '--plane-namespaces=default,plane-eu-1,team-a$'
+has "$work/defaults.rendered" "the names of leaves passed on" '--leaf-secrets=cluster-gateway-tls,cluster-agent-tls$'
+has "$work/defaults.rendered" "the names of bundles passed on" '--trust-names=cluster-gateway-ca$'
 has "$everything" "digest" 'image: registry.example.com:5000/pki/external-ca-operator@sha256:0123'
 for kind in Deployment ServiceAccount Service PodDisruptionBudget NetworkPolicy ServiceMonitor PrometheusRule ConfigMap CustomResourceDefinition; do
 	has "$everything" everything "^kind: $kind\$"

@@ -3,15 +3,17 @@
 //! Wall time, memory and processor time are measured without a proxy between operator and API server; requests are
 //! counted in a second run, on a control plane of its own, through the proxy. So are those of a rotation.
 //!
-//!     bench [--quick] [--no-steady] [--no-counts] [--rotation-only] [SIZE...]
+//!     bench [--quick] [--no-steady] [--no-counts] [--rotation-only] [--pods-only] [SIZE...]
 //!
-//! By default 100, 500 and 1000 planes are issued, 500 are rotated, and nothing happens for five minutes.
+//! By default 100, 500 and 1000 planes are issued, 500 are rotated, 1,000 pods of others are there, and nothing happens for
+//! five minutes.
 
 mod budget;
 mod counts;
 mod issuing;
 mod keys;
 mod planes;
+mod pods;
 mod rotation;
 mod steady;
 
@@ -26,6 +28,7 @@ struct Options {
     sizes: Vec<usize>,
     rotated: Vec<usize>,
     counts: bool,
+    pods: bool,
     steady: Option<Duration>,
 }
 
@@ -35,15 +38,17 @@ impl Options {
             sizes: Vec::new(),
             rotated: Vec::new(),
             counts: true,
+            pods: true,
             steady: Some(Duration::from_secs(300)),
         };
-        let mut rotation_only = false;
+        let (mut rotation_only, mut pods_only) = (false, false);
         for arg in args {
             match arg.as_str() {
                 "--quick" => options.steady = options.steady.map(|_| Duration::from_secs(30)),
                 "--no-steady" => options.steady = None,
                 "--no-counts" => options.counts = false,
                 "--rotation-only" => rotation_only = true,
+                "--pods-only" => pods_only = true,
                 size => options
                     .sizes
                     .push(size.parse().map_err(|_| format!("{size}: not a size"))?),
@@ -54,10 +59,14 @@ impl Options {
             options.sizes = vec![100, 500, 1000];
             options.rotated = vec![500];
         }
-        if rotation_only {
+        if rotation_only || pods_only {
             options.sizes.clear();
             options.steady = None;
         }
+        if pods_only {
+            options.rotated.clear();
+        }
+        options.pods = pods_only || !rotation_only;
         Ok(options)
     }
 }
@@ -91,6 +100,11 @@ async fn main() -> Result<()> {
             &rotated.rows(),
         );
         budgets.extend(rotated.budgets());
+    }
+    if options.pods {
+        let pods = pods::run().await?;
+        table("1,000 pods of others, 20 KiB each, no proxy", &pods.rows());
+        budgets.extend(pods.budgets());
     }
     if let Some(time) = options.steady {
         let steady = steady::run(STEADY_PLANES, time).await?;

@@ -11,6 +11,7 @@ use external_ca_tests::openssl::{Ca, Purpose, verify};
 use external_ca_tests::wait::wait_for;
 use external_ca_tests::world::{World, describe};
 use external_ca_tests::{Operator, Result};
+use serde_json::{Value, json};
 use tokio::sync::{Mutex, MutexGuard};
 
 /// How many handshakes are attempted, at least, while something is under way.
@@ -19,18 +20,31 @@ pub const HANDSHAKES: u64 = 10_000;
 pub const PLANE_ID: &str = "default";
 const BUNDLE: &str = "cluster-gateway-ca";
 const AGENTS: usize = 6;
+/// How often each agent opens a further connection.
+pub const PROBES: Duration = Duration::from_millis(20);
 const PATIENCE: Duration = Duration::from_secs(300);
 static ALONE: Mutex<()> = Mutex::const_new(());
 
 pub struct Stage {
     pub world: World,
     pub kubelet: Kubelet,
+    /// How many there are.
+    pub agents: usize,
     _alone: MutexGuard<'static, ()>,
 }
 
 impl Stage {
     /// OpenChoreo, without any certificate yet.
     pub async fn set() -> Result<Self> {
+        Self::set_with(KubeletOptions {
+            probe_interval: Some(PROBES),
+            ..KubeletOptions::default()
+        })
+        .await
+    }
+
+    /// The same where pods are run so.
+    pub async fn set_with(options: KubeletOptions) -> Result<Self> {
         let alone = ALONE.lock().await;
         let world = World::any().await?;
         let control_plane = control_plane_of(world.release, CONTROL_PLANE);
@@ -40,14 +54,11 @@ impl Stage {
             let text = agent(kind, kind.namespace(), PLANE_ID, 2);
             apply_yaml(&world.admin, &text).await?;
         }
-        let options = KubeletOptions {
-            probe_interval: Some(Duration::from_millis(20)),
-            ..KubeletOptions::default()
-        };
         let kubelet = Kubelet::start(&world.cluster, options).await?;
         Ok(Self {
             world,
             kubelet,
+            agents: AGENTS,
             _alone: alone,
         })
     }
@@ -82,9 +93,14 @@ impl Stage {
 
     /// The same by an issuance and the operator.
     pub async fn by_operator(&self, ca: &Ca) -> Result<Operator> {
+        self.by_operator_with(ca, json!({})).await
+    }
+
+    /// The same with these fields in the issuance's spec.
+    pub async fn by_operator_with(&self, ca: &Ca, spec: Value) -> Result<Operator> {
         self.world.put_ca(ca).await?;
         let operator = self.world.operator(None).await?;
-        self.world.issue().await?;
+        self.world.issue_with(spec).await?;
         self.settled(ca).await;
         self.connected().await;
         Ok(operator)
@@ -92,7 +108,7 @@ impl Stage {
 
     /// Waits until every agent is connected.
     pub async fn connected(&self) {
-        self.kubelet.connected(AGENTS).await;
+        self.kubelet.connected(self.agents).await;
     }
 
     /// Waits until so many handshakes have been attempted since then.

@@ -333,7 +333,7 @@ async fn consumed(world: &World) {
 #[tokio::test]
 async fn a_renewal_that_is_asked_for_happens_once() -> Result<()> {
     let world = World::any().await?;
-    crate::kill::furnish(&world).await?;
+    let _kubelet = crate::kill::furnish_pods(&world).await?;
     world.put_planes().await?;
     let _operator = world.operator(None).await?;
     let address = json!({
@@ -364,14 +364,7 @@ async fn a_renewal_that_is_asked_for_happens_once() -> Result<()> {
     for (leaf, serial) in &after {
         assert_eq!(*serial != before[leaf], leaf.starts_with(DATA), "{leaf}");
     }
-    let restarted = |old: &BTreeMap<String, i64>, new: &BTreeMap<String, i64>| -> Vec<String> {
-        let grown = new.iter().map(|(name, count)| (name, count - old[name]));
-        grown
-            .flat_map(|(name, times)| vec![name.clone(); times as usize])
-            .collect()
-    };
-    let once = generations(&world).await?;
-    assert_eq!(restarted(&templates, &once), ["cluster-agent-dataplane"]);
+    let once = restarted(&world, &templates, &["cluster-agent-dataplane"]).await?;
 
     world.annotate("pki.openchoreo.dev/renew", "all").await?;
     consumed(&world).await;
@@ -386,14 +379,38 @@ async fn a_renewal_that_is_asked_for_happens_once() -> Result<()> {
         "cluster-agent-observabilityplane",
     ];
     let wanted: Vec<&str> = agents.into_iter().chain(["cluster-gateway"]).collect();
-    assert_eq!(restarted(&once, &generations(&world).await?), wanted);
+    restarted(&world, &once, &wanted).await?;
     Ok(())
+}
+
+/// Waits until all rollouts are complete, and exactly these Deployments were restarted, each once; returns their generations.
+async fn restarted(
+    world: &World,
+    before: &BTreeMap<String, i64>,
+    wanted: &[&str],
+) -> Result<BTreeMap<String, i64>> {
+    let now = wait_for("restarts", PATIENCE, async || {
+        let now = generations(world)
+            .await
+            .map_err(|error| error.to_string())?;
+        let grown = now.iter().filter(|(name, count)| **count > before[*name]);
+        match grown.map(|(name, _)| name.as_str()).collect::<Vec<_>>() {
+            grown if grown == wanted => Ok(now),
+            grown => Err(format!("{grown:?}")),
+        }
+    })
+    .await;
+    world.ready().await;
+    let end = generations(world).await?;
+    assert_eq!(end, now, "restarted more than once");
+    assert!(now.iter().all(|(name, count)| count - before[name] <= 1));
+    Ok(end)
 }
 
 #[tokio::test]
 async fn nobody_is_restarted_and_nothing_written_unless_it_is_allowed() -> Result<()> {
     let world = World::any().await?;
-    crate::kill::furnish(&world).await?;
+    let _kubelet = crate::kill::furnish_pods(&world).await?;
     world.put_planes().await?;
     let before = world.snapshot().await?;
     let _operator = world.operator(None).await?;
@@ -406,6 +423,9 @@ async fn nobody_is_restarted_and_nothing_written_unless_it_is_allowed() -> Resul
     world
         .issue_with(json!({"paused": false, "rollout": {"strategy": "None"}}))
         .await?;
+    // Pods have waited for what they mount.
+    world.ready().await;
+    world.annotate("pki.openchoreo.dev/renew", "all").await?;
     let status = world
         .condition("RolloutsComplete", "False", "RestartNeeded")
         .await;

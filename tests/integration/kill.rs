@@ -1,7 +1,7 @@
 //! SIGKILL before and after each write of a full issuance: the same end state, no second key, no needless restart.
 //!
-//! No pod runs: Deployments of no replicas are rolled out as soon as their template changes, and their generation counts
-//! the restarts. They are older than the material, so that each must be restarted once.
+//! Pods run without processes, and hold what an earlier run has left, so that each workload must be restarted once: its
+//! generation counts the restarts.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -13,9 +13,12 @@ use external_ca_tests::openssl::{Ca, Purpose, key_matches, verify};
 use external_ca_tests::proxy::When;
 use external_ca_tests::wait::{PATIENCE, try_wait_for, wait_for};
 use external_ca_tests::world::{CA_SECRET, ISSUANCE, NAMESPACES, World};
-use external_ca_tests::{Operator, OperatorOptions, Proxy, Result, TestAuthority, chart, operator};
+use external_ca_tests::{
+    Kubelet, KubeletOptions, Operator, OperatorOptions, Proxy, Result, TestAuthority, chart,
+    operator,
+};
 use k8s_openapi::api::apps::v1::Deployment;
-use k8s_openapi::api::core::v1::{ConfigMap, Secret};
+use k8s_openapi::api::core::v1::{ConfigMap, Pod, Secret};
 use kube::api::{Api, DeleteParams, ListParams, Patch, PatchParams};
 use kube::core::DynamicObject;
 use kube::{Resource, ResourceExt};
@@ -29,6 +32,20 @@ pub const GRACE: Duration = Duration::from_millis(500);
 
 /// The CA, and the Deployments of gateway and agents, of which no pod runs.
 pub async fn furnish(world: &World) -> Result<()> {
+    furnish_with(world, 0).await
+}
+
+/// The same with a pod of each, played without processes.
+pub async fn furnish_pods(world: &World) -> Result<Kubelet> {
+    furnish_with(world, 1).await?;
+    let options = KubeletOptions {
+        processes: false,
+        ..KubeletOptions::default()
+    };
+    Kubelet::start(&world.cluster, options).await
+}
+
+async fn furnish_with(world: &World, replicas: u32) -> Result<()> {
     world.put_ca(&Ca::guide()).await?;
     let agents = world
         .plane_types()
@@ -39,7 +56,7 @@ pub async fn furnish(world: &World) -> Result<()> {
         .iter_mut()
         .filter(|object| object["kind"] == "Deployment")
     {
-        object["spec"]["replicas"] = json!(0);
+        object["spec"]["replicas"] = json!(replicas);
     }
     apply_documents(&world.admin, objects, "test").await?;
     Ok(())
@@ -59,13 +76,14 @@ pub struct Stage {
     pub options: OperatorOptions,
     /// What the operator asks in the place of the CA's key.
     pub authority: Option<TestAuthority>,
+    _kubelet: Kubelet,
     ca: Ca,
 }
 
 impl Stage {
     pub async fn set() -> Result<Self> {
         let world = World::any().await?;
-        furnish(&world).await?;
+        let kubelet = furnish_pods(&world).await?;
         let proxy = Proxy::start(&world.cluster).await?;
         let mut options =
             OperatorOptions::installed(&world.cluster, Some(&proxy), &NAMESPACES).await?;
@@ -78,6 +96,7 @@ impl Stage {
             proxy,
             options,
             authority: None,
+            _kubelet: kubelet,
             ca: Ca::guide(),
         })
     }
@@ -149,6 +168,30 @@ impl Stage {
         }
         self.proxy.disarm();
         self.proxy.reset();
+        Ok(())
+    }
+
+    /// Every pod is made anew: none that has started is left.
+    pub async fn renew_pods(&self) -> Result<()> {
+        let all = self.all::<Pod>();
+        let old = all.list(&ListParams::default()).await?;
+        for pod in &old {
+            let here: Api<Pod> = Api::namespaced(
+                self.world.admin.clone(),
+                &pod.namespace().unwrap_or_default(),
+            );
+            gone(here.delete(&pod.name_any(), &DeleteParams::default()).await)?;
+        }
+        let old: BTreeSet<Option<String>> = old.iter().map(ResourceExt::uid).collect();
+        wait_for("the old pods' end", PATIENCE, async || {
+            let found = all.list(&ListParams::default()).await;
+            let mut found = found.map_err(|error| error.to_string())?.items.into_iter();
+            match found.find(|pod| old.contains(&pod.uid())) {
+                None => Ok(()),
+                Some(pod) => Err(pod.name_any()),
+            }
+        })
+        .await;
         Ok(())
     }
 
@@ -344,8 +387,10 @@ impl Stage {
     }
 
     pub async fn issue(&self) -> Result<()> {
-        let quick =
-            json!({"certificateDefaults": {"privateKey": {"algorithm": "ECDSA", "size": 256}}});
+        let quick = json!({
+            "certificateDefaults": {"privateKey": {"algorithm": "ECDSA", "size": 256}},
+            "rollout": {"maxConcurrent": 10, "kubeletCache": "0s"},
+        });
         self.world.issue_with(quick).await
     }
 }
@@ -369,6 +414,12 @@ fn restarts(
 
 /// Kills the operator at each write of a full issuance, on one side of the API server.
 pub async fn killed(stage: &Stage, when: When) -> Result<()> {
+    // The first pods wait for what they mount; all later ones hold what an earlier run has left.
+    stage.clean().await?;
+    let operator = Operator::start(stage.options.clone()).await?;
+    stage.issue().await?;
+    stage.ready(&operator).await?;
+    operator.kill();
     stage.clean().await?;
     let before = stage.generations().await?;
     let operator = Operator::start(stage.options.clone()).await?;

@@ -1,7 +1,7 @@
 //! SIGKILL before and after each write of a whole rotation: the same end state, and at each of these points all that is
 //! stored verifies against all that is stored.
 //!
-//! No pod runs, as in `kill.rs`; what processes hold is the simulation's part, and the end-to-end test's.
+//! Pods run without processes, as in `kill.rs`; what processes hold is the simulation's part, and the end-to-end test's.
 
 use std::collections::BTreeMap;
 use std::time::Duration;

@@ -16,6 +16,7 @@ mod ownership;
 mod partition;
 mod plugin;
 mod plugin_plan;
+mod pods;
 mod quiet;
 mod refusals;
 mod rights;

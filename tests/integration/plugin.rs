@@ -90,6 +90,7 @@ async fn each_verb_needs_what_it_says_and_no_more() -> Result<()> {
         rule(group, resource, &["get", "list"]),
         rule("", "configmaps", &["get"]),
         rule("openchoreo.dev", "*", &["list"]),
+        rule("", "pods", &["list"]),
     ];
     for kind in ["deployments", "statefulsets", "daemonsets"] {
         rules.push(rule("apps", kind, &["list"]));

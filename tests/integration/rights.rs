@@ -18,7 +18,7 @@ const DATA: &str = "openchoreo-data-plane";
 /// Verb, `group/resource`, namespace (empty: all, or none) and name (empty: any).
 type Action = (&'static str, &'static str, &'static str, &'static str);
 
-const ALLOWED: [Action; 20] = [
+const ALLOWED: [Action; 23] = [
     ("get", "/secrets", CONTROL_PLANE, CA_SECRET),
     ("watch", "/secrets", CONTROL_PLANE, CA_SECRET),
     ("get", "/secrets", CONTROL_PLANE, "cluster-gateway-tls"),
@@ -29,6 +29,9 @@ const ALLOWED: [Action; 20] = [
     ("list", "apps/deployments", DATA, ""),
     ("watch", "apps/statefulsets", DATA, ""),
     ("patch", "apps/deployments", DATA, ""),
+    ("get", "/pods", DATA, ""),
+    ("list", "/pods", DATA, ""),
+    ("watch", "/pods", CONTROL_PLANE, ""),
     ("list", "openchoreo.dev/dataplanes", "", ""),
     ("watch", "openchoreo.dev/clusterdataplanes", "", ""),
     ("patch", "openchoreo.dev/dataplanes", "default", ""),
@@ -46,7 +49,7 @@ const ALLOWED: [Action; 20] = [
     ("patch", "/secrets", NAMESPACE, "external-ca-pending"),
 ];
 
-const FORBIDDEN: [Action; 37] = [
+const FORBIDDEN: [Action; 42] = [
     ("list", "/secrets", "", ""),
     ("watch", "/secrets", "", ""),
     ("list", "/secrets", CONTROL_PLANE, ""),
@@ -75,7 +78,12 @@ const FORBIDDEN: [Action; 37] = [
     ("patch", "apps/deployments", "kube-system", ""),
     ("create", "apps/deployments", DATA, ""),
     ("delete", "apps/deployments", DATA, ""),
-    ("get", "/pods", DATA, ""),
+    ("list", "/pods", "", ""),
+    ("list", "/pods", "kube-system", ""),
+    ("list", "/pods", "default", ""),
+    ("patch", "/pods", DATA, ""),
+    ("delete", "/pods", DATA, ""),
+    ("get", "/pods/log", DATA, ""),
     ("create", "/pods/exec", DATA, ""),
     ("create", "/serviceaccounts/token", DATA, ""),
     ("patch", "openchoreo.dev/dataplanes", "kube-system", ""),

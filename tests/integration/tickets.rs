@@ -32,6 +32,8 @@ fn authority(stage: &Stage) -> &TestAuthority {
 /// A clean stage, an authority in that mood, an operator, and an issuance of four leaves.
 async fn scene(stage: &Stage, mood: Mood) -> Result<Operator> {
     stage.clean().await?;
+    // What held the bundles of the scene before would hold up the gateway's certificate, and wait for its own.
+    stage.renew_pods().await?;
     authority(stage).be(mood);
     let operator = Operator::start(stage.options.clone()).await?;
     stage.issue().await?;

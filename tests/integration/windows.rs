@@ -1,11 +1,11 @@
 //! Maintenance windows, as the API server's clock has them: outside of them trust spreads, and nothing restarts.
 
-use external_ca_tests::Result;
 use external_ca_tests::apply::apply_yaml;
 use external_ca_tests::openchoreo::{CONTROL_PLANE, agent, control_plane_of};
 use external_ca_tests::openssl::{Ca, pem_blocks};
 use external_ca_tests::wait::{PATIENCE, wait_for};
 use external_ca_tests::world::{ISSUANCE, World, message};
+use external_ca_tests::{Kubelet, KubeletOptions, Result};
 use jiff::{SignedDuration, Timestamp, tz::TimeZone};
 use k8s_openapi::api::core::v1::Event;
 use kube::api::{Api, ListParams, Patch, PatchParams};
@@ -63,6 +63,11 @@ async fn a_rotation_spreads_trust_and_restarts_nobody_until_its_window_opens() -
     for kind in world.plane_types() {
         apply_yaml(&world.admin, &agent(kind, kind.namespace(), "default", 1)).await?;
     }
+    let options = KubeletOptions {
+        processes: false,
+        ..KubeletOptions::default()
+    };
+    let _kubelet = Kubelet::start(&world.cluster, options).await?;
     let _operator = world.operator(None).await?;
     world
         .issue_with(json!({"rollout": {"windows": [far_away()]}}))

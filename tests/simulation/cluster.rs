@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use external_ca_api::{ExternalCAIssuance, ExternalCAIssuanceStatus, MANAGER, PlaneKind};
-use external_ca_core::domain::desired;
+use external_ca_core::domain::{desired, plane_type};
 use external_ca_core::model::facts::hash;
 use external_ca_core::model::{
     Leaf, Material, MaterialKind, MaterialRef, ObjectRef, Plane, PlaneRef, Read, RolloutState,
@@ -17,8 +17,12 @@ use fastrand::Rng;
 use jiff::{SignedDuration, Timestamp};
 use serde_json::json;
 
+use crate::kubelet;
+use crate::others::{Kind, Kinds};
 use crate::pki::{ca, key, start};
-use crate::pods::Deployment;
+use crate::pods::Process;
+use crate::unwanted::Hidden;
+use crate::workloads::{Deployment, Moment};
 
 pub const HOME: &str = "openchoreo-control-plane";
 /// Where each kind's agent lives; each such namespace stands for a cluster that may drop away.
@@ -85,6 +89,8 @@ pub struct Cluster {
     /// The API server's clock. The times that it stamps on objects are taken for granted, so it only goes ahead.
     pub now: Timestamp,
     version: u64,
+    /// When anything but a pod was last written.
+    written: Timestamp,
     /// Which version it had when the operator came.
     pub begun: u64,
     serial: u64,
@@ -100,10 +106,12 @@ pub struct Cluster {
     pub material: BTreeMap<MaterialRef, Object>,
     pub planes: BTreeMap<PlaneRef, Arc<Plane>>,
     pub deployments: BTreeMap<WorkloadRef, Deployment>,
-    /// What people made where nothing stood, or nothing any more.
-    pub made_anew: BTreeSet<MaterialRef>,
+    /// Whoever made them.
+    pub pods: Vec<Process>,
     /// Two operators have led: each may restart what the other has restarted, until both see the same.
     pub two_led: bool,
+    /// Plane kinds that are not found.
+    pub hidden: Hidden,
     /// The API server does not store the issuance's status.
     pub refuses_status: bool,
     /// Namespaces that cannot be reached.
@@ -124,6 +132,7 @@ impl Cluster {
         let mut cluster = Self {
             now: start() + SignedDuration::from_hours(240),
             version: 1,
+            written: start(),
             begun: 0,
             serial: 100,
             issuance: Arc::new(serde_json::from_value(json!({
@@ -143,19 +152,21 @@ impl Cluster {
             material: BTreeMap::new(),
             planes: BTreeMap::new(),
             deployments: BTreeMap::new(),
-            made_anew: BTreeSet::new(),
+            pods: Vec::new(),
             two_led: false,
+            hidden: Hidden::new(),
             refuses_status: false,
             away: BTreeSet::new(),
             wrong_keys: BTreeSet::new(),
             profiles: BTreeMap::new(),
             trace: traced.then(Vec::new),
         };
-        cluster.deploy(HOME, "cluster-gateway", &[gateway_leaf()], rng);
-        cluster.deploy(HOME, "controller-manager", &[trust_secret()], rng);
+        cluster.deploy(HOME, "cluster-gateway", &[gateway_leaf()], None, rng);
+        cluster.deploy(HOME, "controller-manager", &[trust_secret()], None, rng);
         for (kind, namespace) in AGENTS {
             let mounts = [agent_leaf(namespace), bundle(namespace)];
-            cluster.deploy(namespace, "cluster-agent", &mounts, rng);
+            let agent = (plane_type(kind).to_owned(), "plane".to_owned());
+            cluster.deploy(namespace, "cluster-agent", &mounts, Some(agent), rng);
             cluster.add_plane(PlaneRef {
                 kind,
                 namespace: Some("default".into()),
@@ -171,7 +182,14 @@ impl Cluster {
         cluster
     }
 
-    fn deploy(&mut self, namespace: &str, name: &str, mounts: &[MaterialRef], rng: &mut Rng) {
+    fn deploy(
+        &mut self,
+        namespace: &str,
+        name: &str,
+        mounts: &[MaterialRef],
+        agent: Option<(String, String)>,
+        rng: &mut Rng,
+    ) {
         let workload = WorkloadRef {
             kind: WorkloadKind::Deployment,
             object: ObjectRef::new(namespace, name),
@@ -179,14 +197,11 @@ impl Cluster {
         let facts = Workload {
             workload: workload.clone(),
             resource_version: "1".into(),
-            created: Some(self.now),
-            available_since: None,
-            restarted: None,
             mounts: mounts.iter().cloned().collect(),
             loaded: BTreeMap::new(),
             rollout: RolloutState::Running("no pod yet".into()),
             rollout_since: None,
-            agent: None,
+            agent,
         };
         let deployment = Deployment::new(facts, rng.usize(1..3));
         self.deployments.insert(workload, deployment);
@@ -205,9 +220,27 @@ impl Cluster {
 
     /// The API server tells times in whole seconds: two writes within one are beyond what can be told apart.
     fn next_version(&mut self) -> String {
-        self.version += 1;
         self.now += SignedDuration::from_secs(1);
-        self.version.to_string()
+        self.written = self.now;
+        self.next_number().to_string()
+    }
+
+    /// The same for what pods mount, which is written within the second in which a pod was made, now and then: the pod may
+    /// hold what stood there before.
+    fn next_version_of_material(&mut self) -> String {
+        let is_new = |pod: &Process| pod.facts.created == Some(self.now);
+        if self.written < self.now && self.version.is_multiple_of(2) && self.pods.iter().any(is_new)
+        {
+            self.written = self.now;
+            return self.next_number().to_string();
+        }
+        self.next_version()
+    }
+
+    /// A version that tells no time.
+    pub fn next_number(&mut self) -> u64 {
+        self.version += 1;
+        self.version
     }
 
     pub fn next_serial(&mut self) -> u64 {
@@ -236,12 +269,9 @@ impl Cluster {
         if old.is_some_and(same) {
             return;
         }
-        if old.is_none() && !ours {
-            self.made_anew.insert(target.clone());
-        }
         let old = self.material.get(target).map(content);
         let old = old.map(|old| (old.issuance.clone(), old.replaces, old.created));
-        let resource_version = self.next_version();
+        let resource_version = self.next_version_of_material();
         let (issuance, replaced, created) = old.unwrap_or((None, false, Some(self.now)));
         let is_leaf = matches!(what, Content::Leaf(..));
         let (leaf, anchors) = match what {
@@ -325,6 +355,7 @@ impl Cluster {
             changed: None,
             agent_connected: None,
             agent_disconnected: None,
+            agent_heartbeat: None,
         };
         self.planes.insert(plane, Arc::new(facts));
     }
@@ -368,6 +399,21 @@ impl Cluster {
         Some(trusted.map_or(&[][..], |trusted| &content(trusted).anchors))
     }
 
+    /// The workloads, made anew with these kinds; before anybody has seen them.
+    pub fn become_of(&mut self, kinds: &Kinds) {
+        let all = std::mem::take(&mut self.deployments);
+        for ((mut key, mut deployment), kind) in all.into_iter().zip(kinds) {
+            key.kind = match kind {
+                Kind::Deployment => WorkloadKind::Deployment,
+                Kind::StatefulSet => WorkloadKind::StatefulSet,
+                Kind::DaemonSet | Kind::OnDelete => WorkloadKind::DaemonSet,
+            };
+            deployment.by_hand = *kind == Kind::OnDelete;
+            Arc::make_mut(&mut deployment.facts).workload = key.clone();
+            self.deployments.insert(key, deployment);
+        }
+    }
+
     /// Changes a workload, and gives it its new version.
     pub fn touch(&mut self, workload: &WorkloadRef, change: impl FnOnce(&mut Deployment)) {
         let version = self.next_version();
@@ -406,17 +452,25 @@ impl Cluster {
 
     /// Controllers and kubelets do some of what they would do.
     pub fn run_pods(&mut self, rng: &mut Rng, eagerness: f64) {
+        // A stream of their own: what was drawn before there were kubelets stays as it was.
+        let mut kubelets = Rng::with_seed(rng.clone().u64(..));
         for index in 0..self.deployments.len() {
             if rng.f64() >= eagerness {
                 continue;
             }
-            let version = self.next_version();
+            self.now += SignedDuration::from_secs(1);
+            let version = self.next_number();
             let (key, deployment) = self.deployments.iter_mut().nth(index).unwrap();
-            if let Some(what) = deployment.advance(&self.material, self.now, rng) {
-                Arc::make_mut(&mut deployment.facts).resource_version = version;
+            let moment = Moment {
+                now: self.now,
+                version,
+            };
+            if let Some(what) = deployment.advance(&mut self.pods, &moment, rng) {
+                Arc::make_mut(&mut deployment.facts).resource_version = version.to_string();
                 let key = key.clone();
                 self.say(|| format!("{key}: {what}"));
             }
         }
+        kubelet::run(self, &mut kubelets, eagerness);
     }
 }

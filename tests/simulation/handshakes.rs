@@ -5,13 +5,14 @@
 
 use std::collections::{BTreeSet, HashMap};
 
-use external_ca_core::model::{Leaf, Material, MaterialRef, Observed, Read};
+use external_ca_core::model::{Leaf, Material, MaterialRef, ObjectRef, Observed, Read};
 use external_ca_core::x509::{Certificate, Fingerprint, Usages, verify};
 
 use crate::cluster::{
     AGENTS, Cluster, Object, PEOPLE, agent_leaf, bundle, content, gateway_leaf, home_of,
     trust_secret,
 };
+use crate::unwanted::is_hidden;
 
 /// Verification is pure, and most pairs are met again and again.
 #[derive(Default)]
@@ -32,7 +33,7 @@ impl Handshakes {
                 };
                 let planes = cluster.planes.iter();
                 planes
-                    .filter(|(key, _)| known(key))
+                    .filter(|(key, plane)| known(key) || is_hidden(cluster, plane))
                     .map(|(_, plane)| plane)
                     .collect()
             }
@@ -130,14 +131,14 @@ impl Handshakes {
 #[derive(Clone, Copy)]
 pub enum Holder<'a> {
     Stored,
-    Pod(usize, &'a external_ca_core::model::WorkloadRef),
+    Pod(&'static str, &'a ObjectRef),
 }
 
 impl std::fmt::Display for Holder<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::Stored => write!(f, "stored"),
-            Self::Pod(index, workload) => write!(f, "in pod {index} of {workload}"),
+            Self::Pod(place, pod) => write!(f, "{place} pod {pod}"),
         }
     }
 }
@@ -156,16 +157,9 @@ fn held<'a>(
         .map(|stored| (Holder::Stored, stored))
         .into_iter()
         .collect();
-    // Where people deleted an object and made it anew, nothing tells of a pod that is not yet available whether it started
-    // before that.
-    let made = stored.filter(|_| cluster.made_anew.contains(target));
-    let gone =
-        |held: &Object| made.is_some_and(|made| content(made).created != content(held).created);
-    for (key, deployment) in &cluster.deployments {
-        for (index, pod) in deployment.pods.iter().enumerate() {
-            let held = pod.holds.get(target).filter(|held| !gone(held));
-            all.extend(held.map(|held| (Holder::Pod(index, key), held)));
-        }
+    for pod in &cluster.pods {
+        let held = pod.held(target);
+        all.extend(held.map(|(place, held)| (Holder::Pod(place, &pod.facts.pod), held)));
     }
     all.retain(|(_, object)| counts(object));
     all
@@ -195,8 +189,9 @@ fn is_unseen(object: &Object, target: &MaterialRef, seen: &Observed, begun: u64)
     let known = match seen.material.get(target).map(AsRef::as_ref) {
         Some(Read::Found(known)) => version(known),
         // It may be the oldest thing that ever stood there, but not what people put there since.
-        Some(Read::Unknown(_)) => begun,
-        Some(Read::Absent) | None => 0,
+        // So it is where nobody looks any more.
+        Some(Read::Unknown(_)) | None => begun,
+        Some(Read::Absent) => 0,
     };
     let object = content(object);
     object.manager.as_deref() == Some(PEOPLE) && version(object) > known

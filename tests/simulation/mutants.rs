@@ -6,11 +6,14 @@ use std::sync::Arc;
 use external_ca_api::{AnchorState, AnchorStatus, CertificateState};
 use external_ca_core::domain::{compile, desired};
 use external_ca_core::model::facts::encode_loaded;
-use external_ca_core::model::{MaterialKind, Observed, Read, RolloutState};
+use external_ca_core::model::{
+    Controller, ListRef, MaterialKind, Observed, Pod, Read, RolloutState, Source,
+};
 use external_ca_core::plan::{IssueLeaf, Restart, Step, WirePlane, Wiring, WriteBundle};
 use external_ca_core::reason::{Problem, Reason};
 use external_ca_core::report::Decision;
 use external_ca_core::x509::{Certificate, encode_bundle};
+use jiff::SignedDuration;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use crate::pki::{CAS, ca, start};
@@ -22,7 +25,7 @@ pub enum Mutant {
     TrustLater,
     /// Guard 2: an old anchor is dropped as soon as there is a new one.
     DistrustEarly,
-    /// Guard 3: what cannot be read is taken for absent, and a rollout for complete.
+    /// Guard 3: what cannot be read is taken for absent, also a list's pods.
     UnknownIsFine,
     /// Guard 4: what others put into a trust place is dropped.
     OnlyOurs,
@@ -44,6 +47,16 @@ pub enum Mutant {
     OnlyPlanned,
     /// Anchors are dropped though the status could not be stored.
     NeedsNoMemory,
+    /// Guard 6: pods that are told to end count no more.
+    EndingIsGone,
+    /// Guard 6: a pod that was made within the second of a write has loaded it.
+    SameSecondProves,
+    /// Guard 6: pods are not listed live before a round that rests on them.
+    TrustsWatches,
+    /// Guard 6: pods that no workload has made do not count.
+    OnlyWorkloads,
+    /// Guard 6: a complete rollout has loaded what its template names.
+    RolloutProves,
     /// A request that is kept is not gone on with.
     AsksAnew,
     /// A certificate that comes late is stored, whatever has become of what was asked for and of who trusts it.
@@ -67,6 +80,15 @@ impl Mutant {
         Self::NeedsNoMemory,
     ];
 
+    /// Those whose idea of what pods have loaded is wrong.
+    pub const OF_PODS: [Self; 5] = [
+        Self::EndingIsGone,
+        Self::SameSecondProves,
+        Self::TrustsWatches,
+        Self::OnlyWorkloads,
+        Self::RolloutProves,
+    ];
+
     /// Those that an authority catches which answers later.
     pub const OF_TICKETS: [Self; 2] = [Self::AsksAnew, Self::StoresUnseen];
 
@@ -74,14 +96,15 @@ impl Mutant {
     pub fn blind(self, observed: &mut Observed) {
         match self {
             Self::UnknownIsFine => {
-                observed.unreadable.clear();
+                for unread in std::mem::take(&mut observed.unreadable) {
+                    if let Source::List(ListRef::Pods(_, namespace)) = unread.source {
+                        observed.pods.retain(|pod| pod.pod.namespace != namespace);
+                    }
+                }
                 for read in observed.material.values_mut() {
                     if matches!(read.as_ref(), Read::Unknown(_)) {
                         *read = Arc::new(Read::Absent);
                     }
-                }
-                for workload in &mut observed.workloads {
-                    Arc::make_mut(workload).rollout = RolloutState::Complete;
                 }
             }
             Self::StoredIsLoaded => {
@@ -97,6 +120,35 @@ impl Mutant {
                     workload.loaded = mounts
                         .filter_map(|mount| Some((mount.clone(), hashes.get(mount)?.clone())))
                         .collect();
+                }
+                for pod in &mut observed.pods {
+                    let pod = Arc::make_mut(pod);
+                    let mounts = pod.mounts.iter();
+                    pod.loaded = mounts
+                        .filter_map(|mount| Some((mount.clone(), hashes.get(mount)?.clone())))
+                        .collect();
+                }
+            }
+            Self::EndingIsGone => observed.pods.retain(|pod| !pod.is_terminating),
+            Self::SameSecondProves => {
+                for pod in &mut observed.pods {
+                    let pod = Arc::make_mut(pod);
+                    pod.created = pod
+                        .created
+                        .map(|created| created + SignedDuration::from_secs(1));
+                }
+            }
+            Self::OnlyWorkloads => observed.pods = made_by_workloads(observed),
+            Self::RolloutProves => {
+                for workload in &observed.workloads {
+                    if workload.rollout != RolloutState::Complete {
+                        continue;
+                    }
+                    let owner = Controller::Workload(workload.workload.clone());
+                    let pods = observed.pods.iter_mut();
+                    for pod in pods.filter(|pod| pod.controller == owner) {
+                        Arc::make_mut(pod).loaded = workload.loaded.clone();
+                    }
                 }
             }
             Self::Forgetful => {
@@ -216,10 +268,26 @@ impl Mutant {
             | Self::Unconditional
             | Self::TrustsIssuer
             | Self::NeedsNoMemory
+            | Self::EndingIsGone
+            | Self::SameSecondProves
+            | Self::TrustsWatches
+            | Self::OnlyWorkloads
+            | Self::RolloutProves
             | Self::AsksAnew
             | Self::StoresUnseen => {}
         }
     }
+}
+
+fn made_by_workloads(observed: &Observed) -> Vec<Arc<Pod>> {
+    let is_made = |pod: &&Arc<Pod>| match &pod.controller {
+        Controller::Workload(owner) => {
+            let mut workloads = observed.workloads.iter();
+            workloads.any(|workload| workload.workload == *owner)
+        }
+        Controller::Other(_) | Controller::Nothing => false,
+    };
+    observed.pods.iter().filter(is_made).cloned().collect()
 }
 
 fn announced(anchor: &Certificate) -> AnchorStatus {

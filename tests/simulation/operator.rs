@@ -79,6 +79,8 @@ pub struct Operator {
     /// Requests that wait at the authority.
     desk: Desk,
     pub clock: SignedDuration,
+    /// Its watch of pods does not bring every new one.
+    pub stalls: bool,
     turn: Option<Turn>,
 }
 
@@ -92,6 +94,8 @@ struct Turn {
     say_first: bool,
     /// The round in which something was left in doubt: what follows rests on who trusts what.
     doubt: Option<Round>,
+    /// The round before which pods were last listed live.
+    listed: Option<Round>,
     /// How far the request for the leaf has come that is issued now.
     asking: Option<Phase>,
     issued: Option<Issued>,
@@ -120,6 +124,7 @@ impl Operator {
             in_doubt: BTreeSet::new(),
             desk: Desk::default(),
             clock: SignedDuration::ZERO,
+            stalls: false,
             turn: None,
         }
     }
@@ -134,7 +139,9 @@ impl Operator {
             world.cluster.say(|| "operator: dies");
             return self.die(&world.cluster);
         }
-        let lives = if turn.say_first {
+        let lives = if turn.is_to_list() && !turn.say_first {
+            self.list_pods(world, &mut turn, weather)
+        } else if turn.say_first {
             turn.say_first = false;
             if self.say(world, &turn, weather.answer) {
                 self.said.clone_from(&self.status);
@@ -186,6 +193,27 @@ impl Operator {
         Ok(planned)
     }
 
+    /// Before a round that takes trust away, or rests on what verifiers have loaded, pods are listed live: watches are late. A
+    /// round whose plan has not seen one of them is not begun; false ends the turn.
+    fn list_pods(&mut self, world: &World, turn: &mut Turn, weather: &Weather) -> bool {
+        use Answer::{Broken, Lost, Refused, Withheld};
+        turn.listed = turn.steps.front().map(Step::round);
+        if world.mutant == Some(Mutant::TrustsWatches) {
+            return true;
+        }
+        // A stream of its own, as for the watch.
+        let fails = Rng::with_seed(weather.seed ^ 0x5eed_0015).u8(..100) < weather.unknown;
+        let answers = !matches!(weather.answer, Broken | Lost | Refused | Withheld);
+        // What these do not count, a live list shows them no more.
+        let blind = [Mutant::EndingIsGone, Mutant::OnlyWorkloads].map(Some);
+        let careless = blind.contains(&world.mutant) || world.mutant == Some(Mutant::UnknownIsFine);
+        answers
+            && !fails
+            && self
+                .view
+                .list_pods(&world.cluster, &turn.observed, careless)
+    }
+
     fn die(&mut self, cluster: &Cluster) -> Result<(), String> {
         *self = Self::start(cluster);
         Ok(())
@@ -200,6 +228,10 @@ impl Operator {
         let cluster = &world.cluster;
         self.view
             .watch(cluster, &mut || rng.u8(..100) < weather.late);
+        // A stream of its own: what was drawn before there were pods stays as it was.
+        let pods = &mut Rng::with_seed(weather.seed ^ 0x5eed_0014);
+        self.view
+            .watch_pods(cluster, self.stalls, &mut || pods.u8(..100) < weather.late);
         if self.version < self.view.issuance_version {
             // Somebody else has written it since: what was last said may be behind.
             (self.said, self.status) = (None, None);
@@ -231,7 +263,7 @@ impl Operator {
         if let Some(digest) = &mut world.digest {
             digest.add(&planned);
         }
-        rules::of_plan(&observed, &planned)?;
+        rules::of_plan(&observed, &planned, now)?;
         let say_first = planned.persist_status_first && !planned.steps.is_empty();
         let forgetful = self.unstorable && !say_first;
         let mut steps = match forgetful && world.mutant != Some(Mutant::NeedsNoMemory) {
@@ -257,6 +289,7 @@ impl Operator {
             planned,
             now,
             doubt: None,
+            listed: None,
             asking: None,
             issued: None,
         });
@@ -562,6 +595,19 @@ impl Operator {
 }
 
 impl Turn {
+    /// Whether the next round rests on which pods there are.
+    fn is_to_list(&self) -> bool {
+        let Some(round) = self.steps.front().map(Step::round) else {
+            return false;
+        };
+        let rests = |step: &Step| match step {
+            Step::IssueLeaf(leaf) => !leaf.trusted_by.is_empty(),
+            step => step.drops(),
+        };
+        let of_round = |step: &&Step| step.round() == round;
+        self.listed < Some(round) && self.steps.iter().filter(of_round).any(rests)
+    }
+
     fn next(&mut self) -> Option<Step> {
         let step = self.steps.pop_front()?;
         let follows = |doubt: Round| step.round() > doubt;
@@ -630,8 +676,9 @@ fn write(cluster: &mut Cluster, step: &Step, issued: Option<&Issued>, unconditio
             resource_version,
             material_hash,
         }) => {
-            let live = &cluster.deployments[workload].facts;
-            if !unconditional && live.resource_version != *resource_version {
+            let live = &cluster.deployments[workload];
+            let is_seen = live.facts.resource_version == *resource_version;
+            if live.is_gone || !unconditional && !is_seen {
                 return false;
             }
             let loaded = decode_loaded(&workload.object.namespace, material_hash);

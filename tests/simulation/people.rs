@@ -163,10 +163,7 @@ pub fn carry_out(cluster: &mut Cluster, deed: Deed) {
         }
         Deed::RolloutRestart(index) => {
             let workload = cluster.workload(index);
-            let now = cluster.now;
-            cluster.touch(&workload, |deployment| {
-                deployment.restart(|facts| facts.restarted = Some(now));
-            });
+            cluster.touch(&workload, |deployment| deployment.restart(|_| {}));
         }
         Deed::Scale(index, replicas) => {
             let workload = cluster.workload(index);

@@ -1,134 +1,104 @@
-//! Deployments and their pods, which read what they mount when they start and never again.
+//! Pods as they are: what the API server tells of one, and what its processes have read.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use external_ca_core::model::{MaterialRef, RolloutState, Workload};
-use fastrand::Rng;
+use external_ca_core::model::{Controller, Life, MaterialRef, ObjectRef, Pod, WorkloadRef};
 use jiff::Timestamp;
 
 use crate::cluster::Object;
 
-/// A running pod, with what it read when it started.
-pub struct Pod {
-    revision: u64,
-    ready: bool,
-    pub holds: BTreeMap<MaterialRef, Object>,
+/// What stands in some objects, as somebody has read them.
+pub type Contents = BTreeMap<MaterialRef, Object>;
+
+/// A pod, with what its volumes hold and what its process read when it started.
+pub struct Process {
+    /// What the API server tells of it.
+    pub facts: Arc<Pod>,
+    /// Which of its workload's templates it was made from.
+    pub revision: u64,
+    /// Its ordinal or node, where its workload is a StatefulSet or a DaemonSet.
+    pub slot: usize,
+    /// Whom it was left by.
+    pub orphan_of: Option<WorkloadRef>,
+    /// Its process ends by itself.
+    pub ends: bool,
+    /// Each is set up by itself. A container that starts anew reads them again.
+    pub volumes: Contents,
+    /// None before a container has started.
+    pub holds: Option<Contents>,
 }
 
-pub struct Deployment {
-    pub facts: Arc<Workload>,
-    /// Counts changes of the pod template.
-    revision: u64,
-    pub replicas: usize,
-    pub pods: Vec<Pod>,
-    /// Its new pods do not become ready.
-    pub stuck: bool,
-    /// How often what it mounts has changed, and how often the operator has restarted it.
-    pub changes: usize,
-    pub restarts: usize,
-}
-
-impl Deployment {
-    pub fn new(facts: Workload, replicas: usize) -> Self {
+impl Process {
+    /// One that was just made, from a template that mounts this and names that.
+    pub fn new(
+        name: ObjectRef,
+        version: u64,
+        now: Timestamp,
+        controller: Controller,
+        mounts: BTreeSet<MaterialRef>,
+        loaded: BTreeMap<MaterialRef, String>,
+    ) -> Self {
+        let facts = Pod {
+            pod: name,
+            uid: format!("pod-{version}"),
+            resource_version: version.to_string(),
+            created: Some(now),
+            controller,
+            node: Some("node".into()),
+            mounts,
+            optional: BTreeSet::new(),
+            loaded,
+            life: Life::Waiting(None),
+            is_terminating: false,
+        };
         Self {
             facts: Arc::new(facts),
             revision: 0,
-            replicas,
-            pods: Vec::new(),
-            stuck: false,
-            changes: 0,
-            restarts: 0,
+            slot: 0,
+            orphan_of: None,
+            ends: false,
+            volumes: Contents::new(),
+            holds: None,
         }
     }
 
-    /// One thing that its controller or a kubelet does: start a pod, find it ready, end one.
-    pub fn advance(
-        &mut self,
-        stored: &BTreeMap<MaterialRef, Object>,
-        now: Timestamp,
-        rng: &mut Rng,
-    ) -> Option<&'static str> {
-        let current = |pod: &&Pod| pod.revision == self.revision;
-        let what = if self.pods.iter().filter(current).count() < self.replicas
-            && self.pods.len() <= self.replicas
-        {
-            let pod = Pod {
-                revision: self.revision,
-                ready: false,
-                holds: self.read(stored)?,
-            };
-            self.pods.push(pod);
-            "a pod starts"
-        } else if let (Some(pod), false) = (self.pods.iter_mut().find(|pod| !pod.ready), self.stuck)
-        {
-            pod.ready = true;
-            "a pod is ready"
-        } else {
-            if self.pods.iter().any(|pod| !pod.ready) {
-                return None;
-            }
-            let surplus = self.pods.len() > self.replicas;
-            let ending: Vec<usize> = (0..self.pods.len())
-                .filter(|index| surplus || self.pods[*index].revision != self.revision)
-                .collect();
-            let old = |index: &usize| self.pods[*index].revision != self.revision;
-            let old: Vec<usize> = ending.iter().copied().filter(old).collect();
-            let ending = if old.is_empty() { ending } else { old };
-            match rng.choice(&ending) {
-                Some(index) => drop(self.pods.remove(*index)),
-                None if self.facts.rollout == RolloutState::Complete => return None,
-                None => {}
-            }
-            "pods are as wanted, or one more ends"
-        };
-        self.report(now);
-        Some(what)
+    pub fn is_of(&self, workload: &WorkloadRef) -> bool {
+        matches!(&self.facts.controller, Controller::Workload(owner) if owner == workload)
     }
 
-    fn read(
-        &self,
-        stored: &BTreeMap<MaterialRef, Object>,
-    ) -> Option<BTreeMap<MaterialRef, Object>> {
-        let read = |mount: &MaterialRef| Some((mount.clone(), Arc::clone(stored.get(mount)?)));
-        self.facts.mounts.iter().map(read).collect()
+    pub fn is_ready(&self) -> bool {
+        self.facts.life == Life::Running { ready: true }
     }
 
-    /// A pod's process ends and starts again with what is stored now.
-    pub fn crash(&mut self, stored: &BTreeMap<MaterialRef, Object>, rng: &mut Rng) {
-        if let (Some(holds), false) = (self.read(stored), self.pods.is_empty()) {
-            let index = rng.usize(0..self.pods.len());
-            self.pods[index].holds = holds;
-        }
+    /// What it has read of an object, and what it would read if it started anew in place.
+    pub fn held(&self, object: &MaterialRef) -> impl Iterator<Item = (&'static str, &Object)> {
+        let process = self.holds.iter().map(|holds| ("in", holds));
+        let volumes = [("in the volumes of", &self.volumes)];
+        let all = process.chain(volumes);
+        all.filter_map(|(place, holds)| Some((place, holds.get(object)?)))
     }
 
-    fn report(&mut self, now: Timestamp) {
-        let done = self.pods.len() == self.replicas
-            && self
-                .pods
-                .iter()
-                .all(|pod| pod.ready && pod.revision == self.revision);
+    pub fn is_available(&self) -> bool {
+        self.is_ready() && !self.facts.is_terminating
+    }
+
+    pub fn belong(&mut self, controller: Controller, version: u64) {
         let facts = Arc::make_mut(&mut self.facts);
-        facts.rollout = match done {
-            true => RolloutState::Complete,
-            false => RolloutState::Running("pods are on their way".into()),
-        };
-        if done {
-            facts.available_since.get_or_insert(now);
-        }
+        facts.controller = controller;
+        facts.resource_version = version.to_string();
     }
 
-    pub fn scale(&mut self, replicas: usize) {
-        self.replicas = replicas;
+    /// It is told to end.
+    pub fn terminate(&mut self, version: u64) {
         let facts = Arc::make_mut(&mut self.facts);
-        facts.rollout = RolloutState::Running("it was scaled".into());
+        facts.is_terminating = true;
+        facts.resource_version = version.to_string();
     }
 
-    /// Its pod template changes.
-    pub fn restart(&mut self, change: impl FnOnce(&mut Workload)) {
-        self.revision += 1;
+    pub fn live(&mut self, life: Life, version: u64) {
         let facts = Arc::make_mut(&mut self.facts);
-        change(facts);
-        facts.rollout = RolloutState::Running("its template changed".into());
+        facts.life = life;
+        facts.resource_version = version.to_string();
     }
 }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use external_ca_api::Phase;
+use external_ca_api::{ExternalCAIssuanceStatus, Phase};
 use external_ca_core::model::Leaf;
 use external_ca_core::x509::{Certificate, Usages, verify};
 use fastrand::Rng;
@@ -12,8 +12,11 @@ use crate::cluster::{
     AGENTS, agent_leaf, bundle, bundles, content, gateway_leaf, home_of, trust_secret,
 };
 use crate::operator::{Operator, World};
+use crate::others;
 use crate::people;
 use crate::pki::{CAS, ca, names, stranger};
+use crate::pods::Process;
+use crate::unwanted;
 
 /// So many turns it may take.
 const TURNS: usize = 250;
@@ -29,12 +32,12 @@ pub fn come_to_rest(
     cluster.say(|| "the faults end");
     // Whoever changes the spec also says by it that contested fields may be written again.
     people::put_right(cluster);
+    unwanted::put_right(cluster);
     people::spec(cluster).paused = false;
     cluster.away.clear();
-    for deployment in cluster.deployments.values_mut() {
-        deployment.stuck = false;
-    }
+    others::put_right(cluster);
     operator.clock = SignedDuration::ZERO;
+    operator.stalls = false;
     if let Some(authority) = &mut world.authority {
         authority.be_kind();
     }
@@ -42,9 +45,10 @@ pub fn come_to_rest(
     let mut quiet = 0;
     for _ in 0..TURNS {
         world.cluster.now += SignedDuration::from_secs(10);
-        world.cluster.run_pods(&mut rng, 1.0);
+        others::delete_old(&mut world.cluster);
+        (0..3).for_each(|_| world.cluster.run_pods(&mut rng, 1.0));
         let planned = operator.turn(world)?;
-        let ready = planned.steps.is_empty() && planned.status.phase == Some(Phase::Ready);
+        let ready = planned.steps.is_empty() && is_ready(&planned.status);
         if quiet > 0 && !ready {
             return Err(format!("at rest, and then {:?}", planned.steps.first()));
         }
@@ -58,6 +62,10 @@ pub fn come_to_rest(
         if quiet > QUIET {
             // Rollouts that people began may still be under way.
             (0..20).for_each(|_| world.cluster.run_pods(&mut rng, 1.0));
+            let ends = |pod: &Process| pod.facts.is_terminating;
+            while world.cluster.pods.iter().any(ends) {
+                world.cluster.run_pods(&mut rng, 1.0);
+            }
             let mut kept = world.authority.iter().flat_map(|one| &one.pending.kept);
             // What one leader has kept, another that leads may never have read.
             if let Some((target, _)) = kept.find(|_| !world.cluster.two_led) {
@@ -72,6 +80,17 @@ pub fn come_to_rest(
         .map(|one| format!("{} {}: {}", one.type_, one.reason, one.message))
         .collect();
     Err(format!("does not come to rest: {}", lines.join("\n")))
+}
+
+/// Ready, but for agents whose planes people have deleted.
+fn is_ready(status: &ExternalCAIssuanceStatus) -> bool {
+    let areas = status.conditions.iter().filter(|one| {
+        let is_good_when_true = one.type_ != "Reconciling" && one.type_ != "Stalled";
+        is_good_when_true && one.type_ != "Issuing" && one.status == "False"
+    });
+    status.phase == Some(Phase::Ready)
+        || status.phase == Some(Phase::Stalled)
+            && areas.clone().all(|one| one.reason == "PlaneNotFound")
 }
 
 fn is_as_wanted(world: &mut World, by_people: &BTreeSet<usize>) -> Result<(), String> {
@@ -165,7 +184,10 @@ fn is_as_wanted(world: &mut World, by_people: &BTreeSet<usize>) -> Result<(), St
         if !lives(&key.object.namespace) && key.object.namespace != crate::cluster::HOME {
             continue;
         }
-        for (object, held) in deployment.pods.iter().flat_map(|pod| &pod.holds) {
+        let own = cluster.pods.iter().filter(|pod| pod.is_of(key));
+        let held = |mount| own.clone().flat_map(move |pod| pod.held(mount));
+        let mounts = deployment.facts.mounts.iter();
+        for (object, (_, held)) in mounts.flat_map(|one| held(one).map(move |held| (one, held))) {
             let (held, stored) = (content(held), content(&cluster.material[object]));
             // Of a bundle that was deleted before any pod was available the operator may never have known, as long as no
             // other CA was ever handed out.

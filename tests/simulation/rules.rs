@@ -3,11 +3,14 @@
 use std::collections::BTreeSet;
 
 use external_ca_api::{Phase, RotationStrategy};
-use external_ca_core::model::{Leaf, Observed, Read, RolloutState};
+use external_ca_core::domain::compile;
+use external_ca_core::model::{Leaf, Observed, Read, RolloutState, WorkloadRef};
 use external_ca_core::plan::{IssueLeaf, Restart, Step, WirePlane, Wiring, WriteBundle};
 use external_ca_core::report::Decision;
-use external_ca_core::trust::evidence::consumers;
+use external_ca_core::trust::evidence::Consumers;
 use external_ca_core::x509::Certificate;
+
+use jiff::Timestamp;
 
 use crate::cluster::{Cluster, content, gateway_leaf, retiring, trust_secret};
 use crate::handshakes::{Handshakes, edited};
@@ -167,19 +170,23 @@ fn outlives_its_chain(leaf: &Leaf) -> bool {
     above.any(|above| above.not_after() < leaf.not_after())
 }
 
-pub fn of_plan(observed: &Observed, planned: &Decision) -> Result<(), String> {
-    let unknown = observed
-        .material
-        .values()
-        .any(|read| matches!(read.as_ref(), Read::Unknown(_)));
+pub fn of_plan(observed: &Observed, planned: &Decision, now: Timestamp) -> Result<(), String> {
+    let ignored = compile(&observed.issuance, observed).wanted.ignored;
+    let mut material = observed.material.iter();
+    let unknown = material
+        .any(|(key, read)| matches!(read.as_ref(), Read::Unknown(_)) && !ignored.contains(key));
     if unknown && planned.status.phase == Some(Phase::Ready) {
         return Err("Ready, though something cannot be read".into());
     }
-    one_side_at_a_time(observed, planned)
+    one_side_at_a_time(observed, planned, now)
 }
 
 /// Guard 7: one restart, and none while the other side is restarting.
-fn one_side_at_a_time(observed: &Observed, planned: &Decision) -> Result<(), String> {
+fn one_side_at_a_time(
+    observed: &Observed,
+    planned: &Decision,
+    now: Timestamp,
+) -> Result<(), String> {
     let restarts: Vec<_> = planned
         .steps
         .iter()
@@ -192,8 +199,15 @@ fn one_side_at_a_time(observed: &Observed, planned: &Decision) -> Result<(), Str
         return Err(format!("restarted at once: {restarts:?}"));
     }
     let leaf = gateway_leaf();
-    let all = consumers(&observed.workloads, &observed.material, Some(&leaf));
-    let mut moving = all.iter().filter(|consumer| {
+    let Observed {
+        workloads,
+        pods,
+        material,
+        ..
+    } = observed;
+    let ignored = compile(&observed.issuance, observed).wanted.ignored;
+    let all = Consumers::new(workloads, pods, material, &ignored, Some(&leaf)).workloads;
+    let busy = all.iter().filter(|consumer| {
         !consumer.workload.loaded.is_empty()
             && !consumer.blocked
             && consumer.workload.rollout != RolloutState::Complete
@@ -201,10 +215,11 @@ fn one_side_at_a_time(observed: &Observed, planned: &Decision) -> Result<(), Str
     let Some(restarted) = restarts.first() else {
         return Ok(());
     };
-    // One that is restarting already may be helped by the next restart.
-    let again = moving
+    // One that is restarting already, or is stuck in that, may be helped by the next restart.
+    let again = busy
         .clone()
         .any(|consumer| consumer.workload.workload == **restarted);
+    let mut moving = busy.filter(|consumer| !is_stuck(observed, &consumer.workload.workload, now));
     match moving.find(|consumer| !again && consumer.workload.workload != **restarted) {
         Some(busy) => Err(format!(
             "{restarted} restarted while {} restarts",
@@ -212,6 +227,15 @@ fn one_side_at_a_time(observed: &Observed, planned: &Decision) -> Result<(), Str
         )),
         None => Ok(()),
     }
+}
+
+/// Whoever has been restarting for longer than `rollout.timeout`, as the stored status says, holds up nobody.
+fn is_stuck(observed: &Observed, workload: &WorkloadRef, now: Timestamp) -> bool {
+    let timeout = observed.issuance.spec.rollout.timeout.0;
+    let told = observed.issuance.status.iter();
+    let mut told = told.flat_map(|status| &status.rollouts);
+    let name = workload.to_string();
+    told.any(|one| one.workload == name && one.since.0.duration_until(now) > timeout)
 }
 
 /// What was done leads to a plan that does not do it again.

@@ -8,12 +8,15 @@ use jiff::SignedDuration;
 use crate::authority::Authority;
 use crate::cluster::{AGENTS, Cluster};
 use crate::digest::Digest;
+use crate::kubelet;
 use crate::mutants::Mutant;
 use crate::operator::{Answer, Operator, Weather, World};
+use crate::others::{self, Kind, Kinds, Maker, Other};
 use crate::people::{self, Deed, Edit, Habits};
 use crate::pki::CAS;
 use crate::rest::come_to_rest;
 use crate::rules::Judge;
+use crate::unwanted::{self, Unwanted};
 
 /// How long things go wrong.
 const TROUBLE: usize = 60;
@@ -27,6 +30,8 @@ pub struct Story {
     pub by_hand: bool,
     /// What signs may take its time, and has moods.
     pub has_moods: bool,
+    /// Of what kinds the workloads are.
+    pub kinds: Kinds,
     pub events: Vec<Event>,
 }
 
@@ -50,8 +55,14 @@ pub enum Event {
     Relist(usize),
     /// A second plane wants the Secret of an agent, or no longer does.
     Rival(usize),
+    /// Others do something with workloads or pods.
+    Other(Other),
+    /// A leader's watch of pods does not bring every new one, or goes on.
+    Stall(usize),
     /// The spec says what cannot be planned, or is put right.
     Spoil(Spoilt),
+    /// Somebody is wanted no longer, or is again.
+    Unwanted(Unwanted),
     /// The API server does not store the status, or does again.
     Refuse,
     /// A leader starts anew, or stops.
@@ -98,7 +109,47 @@ impl Story {
                 _ => story.weave(rng, [Event::Refuse, replace, Event::Refuse]),
             }
         }
+        story.draw_others();
         story
+    }
+
+    /// What others do with workloads and pods, while CAs are replaced.
+    fn draw_others(&mut self) {
+        let rng = &mut Rng::with_seed(self.seed ^ 0x5eed_0017);
+        self.kinds = std::array::from_fn(|_| Kind::draw(rng));
+        for kind in 0..7 {
+            if rng.u8(..4) > 0 {
+                continue;
+            }
+            let replace = Event::Person(Deed::ReplaceCa(rng.usize(..CAS)));
+            let any = rng.usize(..24);
+            let other = |other| Event::Other(other);
+            match kind {
+                0 => self.weave(rng, [Other::Orphan(any); 2].map(other)),
+                1 => self.weave(rng, [Other::Pause(any); 2].map(other)),
+                2 => {
+                    let maker = match rng.u8(..3) {
+                        0 => Maker::Nothing,
+                        1 => Maker::Job,
+                        _ => Maker::Optional,
+                    };
+                    self.weave(rng, [other(Other::Pod(any, maker)), replace]);
+                }
+                3 => {
+                    let pods = [any, rng.usize(..24), rng.usize(..24)];
+                    self.weave(rng, pods.map(Other::DeletePod).map(other));
+                }
+                4 => {
+                    let lacks = other(Other::Lacks(any));
+                    self.weave(rng, [lacks, replace, lacks]);
+                }
+                5 => {
+                    let pod = other(Other::Pod(any, Maker::Nothing));
+                    self.weave(rng, [Event::Stall(0), pod, replace]);
+                }
+                _ => self.weave(rng, [other(Other::Replace(any)), replace]),
+            }
+        }
     }
 
     /// The same with an authority that has moods, and with more to wait for it.
@@ -114,6 +165,36 @@ impl Story {
                 true => story.weave(rng, [lost, replace]),
                 false => story.weave(rng, [lost]),
             }
+        }
+        story
+    }
+
+    /// The same with peers that nobody wants while a CA is replaced, made by hand before, so that each has what it needs.
+    pub fn with_unwanted(seed: u64) -> Self {
+        let mut story = Self::draw(seed);
+        story.by_hand = true;
+        let rng = &mut Rng::with_seed(seed ^ 0x5eed_0018);
+        if (seed / 4).is_multiple_of(2) {
+            let goes_on = |event: &Event| matches!(event, Event::Pass(..) | Event::Act(..));
+            story.events.retain(goes_on);
+        }
+        let what = Event::Unwanted(Unwanted::of(seed, rng.usize(..24)));
+        let replace = Event::Person(Deed::ReplaceCa(rng.usize(1..CAS)));
+        story.weave(rng, [what, replace]);
+        // Long enough for a rotation to come to its end meanwhile.
+        for _ in 0..TROUBLE {
+            let calm = |rng: &mut Rng| Weather {
+                seed: rng.u64(..1 << 32),
+                late: 0,
+                unknown: 0,
+                answer: Answer::Done,
+            };
+            story
+                .events
+                .push(Event::Pass(rng.u8(10..30), rng.u64(..1 << 32)));
+            story
+                .events
+                .extend((0..4).map(|_| Event::Act(0, calm(rng))));
         }
         story
     }
@@ -183,6 +264,7 @@ impl Story {
             seed,
             by_hand,
             has_moods: false,
+            kinds: Kinds::default(),
             events,
         }
     }
@@ -221,6 +303,7 @@ impl Story {
     }
 
     fn happens(&self, world: &mut World) -> Result<(), String> {
+        world.cluster.become_of(&self.kinds);
         if self.by_hand {
             world.cluster.by_hand(0);
         }
@@ -236,8 +319,7 @@ impl Story {
                 Event::Crash(index, seed) => {
                     let workload = cluster.workload(index);
                     cluster.say(|| format!("{workload}: a pod's process starts again"));
-                    let deployment = cluster.deployments.get_mut(&workload).unwrap();
-                    deployment.crash(&cluster.material, &mut Rng::with_seed(seed));
+                    kubelet::crash(cluster, &workload, seed);
                 }
                 Event::Stuck(index) => {
                     let workload = cluster.workload(index);
@@ -283,6 +365,17 @@ impl Story {
                     }
                 }
                 Event::Rival(index) => people::rival(cluster, index),
+                Event::Other(other) => others::carry_out(cluster, other),
+                Event::Stall(leader) => {
+                    if let Some(operator) = &mut leaders[leader] {
+                        operator.stalls = !operator.stalls;
+                        let stalls = operator.stalls;
+                        cluster.say(|| {
+                            format!("operator {leader}: its watch of pods stalls: {stalls}")
+                        });
+                    }
+                }
+                Event::Unwanted(what) => unwanted::carry_out(cluster, what),
                 Event::Spoil(what) => people::spoil(cluster, what),
                 Event::Refuse => {
                     cluster.refuses_status = !cluster.refuses_status;

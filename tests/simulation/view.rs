@@ -3,12 +3,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, OnceLock};
 
-use external_ca_api::{ExternalCAIssuance, ExternalCAIssuanceStatus};
+use external_ca_api::{ExternalCAIssuance, ExternalCAIssuanceStatus, PlaneKind};
 use external_ca_core::domain::{desired, trust_secret};
 use external_ca_core::model::{
     Authority, AuthorityState, Claims, ListRef, MaterialRef, ObjectRef, Observed, Plane, PlaneRef,
-    Read, Signing, Unread, Workload, WorkloadKind, WorkloadRef,
+    Pod, Read, Signing, Unread, Workload, WorkloadKind, WorkloadRef,
 };
+use external_ca_core::snapshot::{Scope, mounted};
 use external_ca_core::{Problem, Reason};
 use jiff::Timestamp;
 
@@ -22,8 +23,11 @@ pub struct View {
     material: BTreeMap<MaterialRef, Object>,
     planes: BTreeMap<PlaneRef, Arc<Plane>>,
     workloads: BTreeMap<WorkloadRef, Arc<Workload>>,
+    pods: BTreeMap<ObjectRef, Arc<Pod>>,
     /// Namespaces whose workloads cannot be listed.
     unreadable: BTreeSet<String>,
+    /// Plane kinds that exist, and are not served.
+    hidden: BTreeSet<PlaneKind>,
 }
 
 impl View {
@@ -36,9 +40,12 @@ impl View {
             material: BTreeMap::new(),
             planes: BTreeMap::new(),
             workloads: BTreeMap::new(),
+            pods: BTreeMap::new(),
             unreadable: BTreeSet::new(),
+            hidden: BTreeSet::new(),
         };
         view.watch(cluster, &mut || false);
+        view.watch_pods(cluster, false, &mut || false);
         view
     }
 
@@ -60,11 +67,10 @@ impl View {
             } else if self.unreadable.remove(namespace) {
                 // What it holds comes with the list that makes it readable again.
                 let there = |object: &ObjectRef| object.namespace == namespace;
-                let workloads = cluster.deployments.iter();
-                let workloads = workloads.filter(|(key, _)| there(&key.object));
-                self.workloads.extend(
-                    workloads.map(|(key, deployment)| (key.clone(), Arc::clone(&deployment.facts))),
-                );
+                self.workloads.retain(|key, _| !there(&key.object));
+                let workloads = workloads(cluster).filter(|(key, _)| there(&key.object));
+                self.workloads
+                    .extend(workloads.map(|(key, facts)| (key.clone(), Arc::clone(facts))));
                 let material = cluster
                     .material
                     .iter()
@@ -72,15 +78,20 @@ impl View {
                 self.material.retain(|key, _| !there(&key.object));
                 self.material
                     .extend(material.map(|(key, object)| (key.clone(), Arc::clone(object))));
+                self.list_pods_of(cluster, namespace);
             }
         }
         let reachable = |namespace: &str| !cluster.away.contains(namespace);
-        refresh(&mut self.planes, cluster.planes.iter(), |_| true, late);
-        let workloads = cluster.deployments.iter();
-        let workloads = workloads.map(|(key, deployment)| (key, &deployment.facts));
+        let found = |kind| !cluster.hidden.contains_key(kind);
+        self.hidden = cluster.hidden.keys().copied().collect();
+        let planes = cluster
+            .planes
+            .iter()
+            .filter(|(plane, _)| found(&plane.kind));
+        refresh(&mut self.planes, planes, |_| true, late);
         refresh(
             &mut self.workloads,
-            workloads,
+            workloads(cluster),
             |workload| reachable(&workload.object.namespace),
             late,
         );
@@ -95,6 +106,44 @@ impl View {
                 *seen = unknown();
             }
         }
+    }
+
+    /// The same of pods: each is late by itself, and so is its end. A watch that stalls brings only every other new one.
+    pub fn watch_pods(&mut self, cluster: &Cluster, stalls: bool, late: &mut impl FnMut() -> bool) {
+        let seen: BTreeSet<String> = self.pods.values().map(|pod| pod.uid.clone()).collect();
+        let is_even = |pod: &Pod| pod.uid.ends_with(['0', '2', '4', '6', '8']);
+        let is_hidden = |pod: &Pod| stalls && is_even(pod) && !seen.contains(&pod.uid);
+        let pods = cluster.pods.iter().map(|pod| (&pod.facts.pod, &pod.facts));
+        let pods = pods.filter(|(_, pod)| !is_hidden(pod));
+        let reachable = |pod: &ObjectRef| !cluster.away.contains(&pod.namespace);
+        refresh(&mut self.pods, pods, reachable, late);
+    }
+
+    fn list_pods_of(&mut self, cluster: &Cluster, namespace: &str) {
+        let pods = cluster.pods.iter().map(|pod| &pod.facts);
+        let pods = pods.filter(|pod| pod.pod.namespace == namespace);
+        self.pods.retain(|pod, _| pod.namespace != namespace);
+        self.pods
+            .extend(pods.map(|pod| (pod.pod.clone(), Arc::clone(pod))));
+    }
+
+    /// Lists pods live, for what is about to be done rests on them. Whether a plan that saw this has seen every living pod.
+    /// The careless one takes what cannot be listed for listed.
+    pub fn list_pods(&mut self, cluster: &Cluster, seen: &Observed, careless: bool) -> bool {
+        let mut known: BTreeSet<String> = seen.pods.iter().map(|pod| pod.uid.clone()).collect();
+        if careless {
+            known.extend(self.pods.values().map(|pod| pod.uid.clone()));
+        }
+        for namespace in served().iter() {
+            match cluster.away.contains(namespace) {
+                true if careless => continue,
+                true => return false,
+                false => {}
+            }
+            self.list_pods_of(cluster, namespace);
+        }
+        let mut pods = self.pods.values().filter(|pod| is_reader(pod, seen));
+        pods.all(|pod| known.contains(&pod.uid))
     }
 
     /// A read of one object, or what a write's answer says.
@@ -117,8 +166,10 @@ impl View {
     }
 
     pub fn see_workload(&mut self, cluster: &Cluster, workload: &WorkloadRef) {
-        let found = Arc::clone(&cluster.deployments[workload].facts);
-        self.workloads.insert(workload.clone(), found);
+        match workloads(cluster).find(|(key, _)| *key == workload) {
+            Some((_, found)) => self.workloads.insert(workload.clone(), Arc::clone(found)),
+            None => self.workloads.remove(workload),
+        };
     }
 
     /// The snapshot that a plan reads.
@@ -138,7 +189,12 @@ impl View {
         let material = std::iter::once(trust_secret(&issuance))
             .chain(wanted.trust_places.iter().cloned())
             .chain(leaves);
-        let material = material.map(|key| {
+        let mut material: Vec<MaterialRef> = material.collect();
+        // What is read besides has its place behind: what was drawn before it was there stays as it was.
+        let mut mounted = self.mounted(&issuance);
+        mounted.retain(|one| !material.contains(one));
+        material.extend(mounted);
+        let material = material.into_iter().map(|key| {
             let away = self.unreadable.contains(&key.object.namespace);
             let read = match self.material.get(&key) {
                 _ if fails() => unknown(),
@@ -148,10 +204,23 @@ impl View {
             };
             (key, read)
         });
-        let material = material.collect();
-        let mut unreadable: Vec<Unread> = self.unreadable.iter().map(unread).collect();
-        unreadable.extend(fails().then(|| unread("the list of Deployments")));
-        Observed {
+        let material: BTreeMap<_, _> = material.collect();
+        let lists = |namespace: &String| {
+            [
+                unread(namespace),
+                Unread::list(ListRef::pods(namespace), "away"),
+            ]
+        };
+        let mut unreadable: Vec<Unread> = self.unreadable.iter().flat_map(lists).collect();
+        let hidden = self.hidden.iter();
+        unreadable.extend(hidden.map(|kind| Unread::list(ListRef::HiddenKind(*kind), "hidden")));
+        if fails() {
+            // A list may fail though each object can be read: rights differ.
+            let (_, namespace) = AGENTS[usize::from(now.as_second() % 2 == 0)];
+            unreadable.push(unread("the list of Deployments"));
+            unreadable.push(Unread::list(ListRef::pods(namespace), "it failed"));
+        }
+        let mut observed = Observed {
             served: Arc::clone(served()),
             plane_namespaces: Arc::new(["default".to_owned()].into()),
             authority: Authority {
@@ -163,11 +232,25 @@ impl View {
             material,
             planes,
             workloads: self.workloads.values().cloned().collect(),
+            pods: Vec::new(),
             awaited: Vec::new(),
             unreadable,
             claims: Claims::default(),
             issuance,
-        }
+        };
+        let pods = self.pods.values().filter(|pod| is_reader(pod, &observed));
+        observed.pods = pods.cloned().collect();
+        observed
+    }
+
+    fn mounted(&self, issuance: &ExternalCAIssuance) -> BTreeSet<MaterialRef> {
+        let scope = Scope {
+            served: Arc::clone(served()),
+            ..Scope::default()
+        };
+        let workloads = self.workloads.values().map(AsRef::as_ref);
+        let pods = self.pods.values().map(AsRef::as_ref);
+        mounted(issuance, &scope, workloads, pods)
     }
 
     fn authority_state(&self, now: Timestamp) -> AuthorityState {
@@ -184,8 +267,21 @@ impl View {
     }
 }
 
+/// Those that exist.
+fn workloads(cluster: &Cluster) -> impl Iterator<Item = (&WorkloadRef, &Arc<Workload>)> + Clone {
+    let all = cluster.deployments.iter();
+    let all = all.filter(|(_, deployment)| !deployment.is_gone);
+    all.map(|(key, deployment)| (key, &deployment.facts))
+}
+
+/// Whether a pod lives and mounts any of the material that was looked at.
+fn is_reader(pod: &Pod, observed: &Observed) -> bool {
+    let mut mounts = pod.mounts.iter();
+    pod.is_alive() && mounts.any(|mount| observed.material.contains_key(mount))
+}
+
 fn unread(why: impl AsRef<str>) -> Unread {
-    let list = ListRef::workloads(WorkloadKind::Deployment, "anywhere");
+    let list = ListRef::workloads(WorkloadKind::Deployment, why.as_ref());
     Unread::list(list, why.as_ref())
 }
 

@@ -20,6 +20,11 @@ impl Duration {
     pub const fn from_mins(minutes: i64) -> Self {
         Self(SignedDuration::from_mins(minutes))
     }
+
+    /// A duration of whole seconds.
+    pub const fn from_secs(seconds: i64) -> Self {
+        Self(SignedDuration::from_secs(seconds))
+    }
 }
 
 impl FromStr for Duration {

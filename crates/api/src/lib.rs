@@ -21,6 +21,10 @@ pub const RENEW_ANNOTATION: &str = "pki.openchoreo.dev/renew";
 /// Annotation on an issuance, consumed once, with any value: replace the CA that the operator generated.
 pub const ROTATE_ANNOTATION: &str = "pki.openchoreo.dev/rotate";
 
+/// Annotation on an issuance, consumed at the end of a move to another CA, with any value: the agents of which nothing here
+/// shows what they have loaded have loaded what is new; the move goes on.
+pub const PROCEED_ANNOTATION: &str = "pki.openchoreo.dev/proceed";
+
 /// Annotation on an issuance: Secrets (`<namespace>/<name>`, comma separated, or `all`) that hold another identity
 /// and that the operator may nevertheless replace.
 pub const ADOPT_ANNOTATION: &str = "pki.openchoreo.dev/adopt";

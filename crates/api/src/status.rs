@@ -17,8 +17,8 @@ pub struct ExternalCAIssuanceStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub phase: Option<Phase>,
 
-    /// Ready, Reconciling, Stalled (kstatus), Issuing, IssuerReady, TrustDistributed, CertificatesReady, PlanesWired and
-    /// RolloutsComplete.
+    /// Ready, Reconciling, Stalled (kstatus), Issuing, IssuerReady, TrustDistributed, CertificatesReady, PlanesWired,
+    /// RolloutsComplete; and ConsumersRunning, which is no part of Ready.
     #[x_kube(merge_strategy = ListMerge::Map(vec!["type".into()]))]
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub conditions: Vec<Condition>,

@@ -16,16 +16,19 @@ pub enum Area {
     Planes,
     /// What workloads have loaded.
     Rollouts,
+    /// Whether what reads material runs: no part of being ready.
+    Consumers,
 }
 
 impl Area {
     /// Every area, in the order in which they are told.
-    pub const ALL: [Self; 5] = [
+    pub const ALL: [Self; 6] = [
         Self::Issuer,
         Self::Trust,
         Self::Certificates,
         Self::Planes,
         Self::Rollouts,
+        Self::Consumers,
     ];
 }
 

@@ -140,6 +140,8 @@ words! {
     Conflict,
     /// The object has another owner.
     NotOwned,
+    /// Something mounts a Secret that the issuance no longer asks for.
+    LeftBehind,
     /// Another field manager keeps putting back what the operator wrote.
     FieldConflict,
     /// The object cannot be read.
@@ -158,10 +160,14 @@ words! {
     ClientCAMismatch,
     /// The plane's clientCA refers to a Secret that the operator does not manage.
     ForeignClientCA,
+    /// A connected peer of which nothing shows what it has loaded: a person must say that a move to another CA may go on.
+    AgentsUnproven,
     /// A workload does not finish its rollout.
     RolloutStuck,
     /// A workload holds old material, and `rollout.strategy` is None.
     RestartNeeded,
+    /// A pod that reads material has not started, for want of something else.
+    NotRunning,
 }
 
 /// Something that keeps the issuance from being ready.

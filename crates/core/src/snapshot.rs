@@ -1,5 +1,9 @@
 //! What was seen of a cluster, and the snapshot of one issuance from it.
 
+mod mounted;
+mod pods;
+mod scope;
+
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
@@ -9,11 +13,15 @@ use jiff::Timestamp;
 use crate::domain::{ca_secret, desired, identity, namespace, trust_secret};
 use crate::model::{
     Authority, AuthorityState, Claims, GeneratedCa, Leaf, ListRef, Material, MaterialKind,
-    MaterialRef, ObjectRef, Observed, Plane, PlaneRef, Read, Signing, Source, Unread, Workload,
-    WorkloadKind, WorkloadRef, may_write,
+    MaterialRef, ObjectRef, Observed, Plane, PlaneRef, Pod, Read, Signing, Source, Unread,
+    Workload, WorkloadRef,
 };
 use crate::reason::{Problem, Reason};
 use crate::x509::{CaChain, CaError, Certificate};
+
+pub use mounted::mounted;
+pub use pods::{ListedPods, namespaces_of_readers, rests_on_pods, unseen};
+pub use scope::{Scope, WrittenNames};
 
 /// What an authority is called that signs with the key of a CA Secret.
 const CA_SECRET: &str = "caSecret";
@@ -29,30 +37,18 @@ pub struct Seen {
     pub planes: BTreeMap<PlaneRef, Arc<Plane>>,
     /// Workloads of the served namespaces.
     pub workloads: BTreeMap<WorkloadRef, Arc<Workload>>,
+    /// Pods of the served namespaces that read Secrets or ConfigMaps.
+    pub pods: BTreeMap<ObjectRef, Arc<Pod>>,
     /// Lists whose first read is still to come.
     pub awaited: BTreeSet<ListRef>,
     /// Lists that could not be read, and why.
     pub unreadable: BTreeMap<ListRef, String>,
     /// Workloads that do not parse, and why.
     pub broken_workloads: BTreeMap<WorkloadRef, String>,
+    /// Pods that do not parse, and why.
+    pub broken_pods: BTreeMap<ObjectRef, String>,
     /// Planes that do not parse, and why.
     pub broken_planes: BTreeMap<PlaneRef, String>,
-}
-
-/// Where the operator is told to work.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct Scope {
-    /// Namespaces that are served.
-    pub served: Arc<BTreeSet<String>>,
-    /// Further namespaces whose planes may be wired.
-    pub plane_namespaces: Arc<BTreeSet<String>>,
-}
-
-impl Scope {
-    /// Whether a plane's resource may be written.
-    pub fn holds(&self, plane: &PlaneRef) -> bool {
-        may_write(&self.served, &self.plane_namespaces, plane)
-    }
 }
 
 /// What must be read before an issuance can be planned.
@@ -70,8 +66,13 @@ pub struct Needs {
 }
 
 impl Needs {
-    /// What an issuance needs, over the planes that exist.
-    pub fn of(issuance: &ExternalCAIssuance, planes: Vec<Arc<Plane>>, scope: &Scope) -> Self {
+    /// What an issuance needs, over the planes that exist, and over what is mounted by names that the operator writes.
+    pub fn of(
+        issuance: &ExternalCAIssuance,
+        planes: Vec<Arc<Plane>>,
+        mounted: &BTreeSet<MaterialRef>,
+        scope: &Scope,
+    ) -> Self {
         let wanted = desired(issuance, &planes);
         let home = namespace(issuance);
         let is_served = scope.served.contains(home);
@@ -84,6 +85,7 @@ impl Needs {
         let material = std::iter::once(trust_secret(issuance))
             .chain(wanted.trust_places.iter().cloned())
             .chain(wanted.all().map(|leaf| leaf.material()))
+            .chain(mounted.iter().cloned())
             .filter(|material| scope.served.contains(&material.object.namespace));
         let mut seen = BTreeSet::new();
         let material = material.filter(|one| seen.insert(one.clone())).collect();
@@ -91,7 +93,8 @@ impl Needs {
         let lists = places
             .map(|place| &place.object.namespace)
             .chain(wanted.all().map(|leaf| &leaf.target.namespace))
-            .flat_map(|namespace| WorkloadKind::ALL.map(|kind| ListRef::workloads(kind, namespace)))
+            .chain(mounted.iter().map(|one| &one.object.namespace))
+            .flat_map(|namespace| ListRef::of_consumers(namespace))
             .collect();
         Self {
             authority: is_served.then(|| ca_secret(issuance)),
@@ -124,6 +127,13 @@ impl Needs {
 }
 
 impl Seen {
+    /// What is mounted by names that the operator writes, or that the issuance had before.
+    pub fn mounted(&self, issuance: &ExternalCAIssuance, scope: &Scope) -> BTreeSet<MaterialRef> {
+        let workloads = self.workloads.values().map(AsRef::as_ref);
+        let pods = self.pods.values().map(AsRef::as_ref);
+        mounted(issuance, scope, workloads, pods)
+    }
+
     /// What could not be read of what an issuance needs.
     fn unread(&self, needs: &Needs, scope: &Scope) -> Vec<Unread> {
         let lists = self.unreadable.iter();
@@ -141,13 +151,30 @@ impl Seen {
             source: Source::Workload(workload.clone()),
             why: format!("{workload}: {why}"),
         });
+        let pods = self
+            .broken_pods
+            .iter()
+            .filter(|(pod, _)| needs.needs(&ListRef::Pods(pod.cluster, pod.namespace.clone())));
+        let pods = pods.map(|(pod, why)| Unread {
+            source: Source::Pod(pod.clone()),
+            why: format!("Pod {pod}: {why}"),
+        });
         let planes = self.broken_planes.iter();
         let planes = planes.filter(|(plane, _)| scope.holds(plane));
         let planes = planes.map(|(plane, why)| Unread {
             source: Source::Plane(plane.clone()),
             why: format!("{plane}: {why}"),
         });
-        lists.chain(workloads).chain(planes).collect()
+        lists.chain(workloads).chain(pods).chain(planes).collect()
+    }
+
+    /// The living pods that read what an issuance needs.
+    fn pods_of(&self, needs: &Needs) -> Vec<Arc<Pod>> {
+        let material: BTreeSet<&MaterialRef> = needs.material.iter().collect();
+        let reads = |pod: &Pod| pod.mounts.iter().any(|mount| material.contains(mount));
+        let pods = self.pods.values();
+        let pods = pods.filter(|pod| pod.is_alive() && reads(pod));
+        pods.cloned().collect()
     }
 
     /// The snapshot of an issuance, once all that it needs was seen. `others` are all issuances, `authority` is the state of
@@ -198,6 +225,7 @@ impl Seen {
                 .collect(),
             planes: needs.planes.clone(),
             workloads: self.workloads.values().cloned().collect(),
+            pods: self.pods_of(needs),
             awaited: self.awaited.iter().cloned().collect(),
             unreadable: self.unread(needs, scope),
             claims: claims(issuance, others, &needs.planes, scope),

@@ -18,7 +18,7 @@ pub struct Cli {
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Run the operator.
-    Run(RunArgs),
+    Run(Box<RunArgs>),
     /// Print the CustomResourceDefinition as YAML.
     Crd,
 }
@@ -38,6 +38,25 @@ pub struct RunArgs {
     /// Further namespaces whose plane resources may be wired.
     #[arg(long, env = "EXTERNAL_CA_PLANE_NAMESPACES", value_delimiter = ',')]
     pub plane_namespaces: Vec<String>,
+
+    /// Names of the Secrets that leaf certificates are written to: where something mounts one, its certificate counts, also
+    /// while no issuance asks for it.
+    #[arg(
+        long,
+        env = "EXTERNAL_CA_LEAF_SECRETS",
+        value_delimiter = ',',
+        default_value = "cluster-gateway-tls,cluster-agent-tls"
+    )]
+    pub leaf_secrets: Vec<String>,
+
+    /// Names of the ConfigMaps and Secrets that the CA bundle is written to, likewise.
+    #[arg(
+        long,
+        env = "EXTERNAL_CA_TRUST_NAMES",
+        value_delimiter = ',',
+        default_value = "cluster-gateway-ca"
+    )]
+    pub trust_names: Vec<String>,
 
     /// Address of /metrics, /healthz and /readyz.
     #[arg(long, env = "EXTERNAL_CA_HTTP_ADDRESS", default_value = "0.0.0.0:8080")]

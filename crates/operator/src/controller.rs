@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use external_ca_api::{ExternalCAIssuance, MANAGER};
 use external_ca_core::model::lenient::Lenient;
-use external_ca_core::snapshot::Scope;
+use external_ca_core::snapshot::{Scope, WrittenNames};
 use futures::{StreamExt, TryStreamExt, future};
 use kube::runtime::controller::{self, Config};
 use kube::runtime::events::{Recorder, Reporter};
@@ -116,6 +116,10 @@ fn context(
         scope: Scope {
             served: Arc::new(args.namespaces.iter().cloned().collect()),
             plane_namespaces: Arc::new(args.plane_namespaces.iter().cloned().collect()),
+            names: Arc::new(WrittenNames {
+                leaves: args.leaf_secrets.iter().cloned().collect(),
+                bundles: args.trust_names.iter().cloned().collect(),
+            }),
         },
         metrics,
         recorder: Recorder::new(client.clone(), reporter),

@@ -23,6 +23,9 @@ pub enum Error {
     /// The object changed between read and write: read it again.
     #[error("the object changed meanwhile")]
     Changed,
+    /// What a step rests on cannot be told.
+    #[error("{0}")]
+    PodsUnread(#[from] PodsUnread),
     /// An object does not parse.
     #[error("{0}")]
     Undecodable(#[from] Undecodable),
@@ -51,6 +54,16 @@ pub enum Error {
     /// No randomness, or a task that was cancelled.
     #[error("{0}")]
     Internal(&'static str),
+}
+
+/// The pods of a namespace could not be listed just before a step that rests on them.
+#[derive(Clone, Debug, thiserror::Error)]
+#[error("the pods of the namespace {namespace} cannot be listed: {why}; nothing was written")]
+pub struct PodsUnread {
+    /// Where.
+    pub namespace: String,
+    /// What the API server said.
+    pub why: String,
 }
 
 impl From<kube::Error> for Error {
@@ -114,6 +127,7 @@ impl Error {
             Self::Api(_)
             | Self::Timeout
             | Self::Changed
+            | Self::PodsUnread(_)
             | Self::Undecodable(_)
             | Self::Key(_)
             | Self::PendingFull { .. }

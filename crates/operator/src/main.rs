@@ -65,7 +65,7 @@ fn main() -> ExitCode {
                 .build()
             {
                 Ok(runtime) => {
-                    let result = runtime.block_on(run(args));
+                    let result = runtime.block_on(run(*args));
                     runtime.shutdown_timeout(Duration::from_secs(1));
                     result
                 }

@@ -27,7 +27,8 @@ pub fn observe(
     now: Timestamp,
 ) -> Option<Sight> {
     let (cluster, scope) = (&context.cluster, &context.scope);
-    let needs = Needs::of(issuance, cluster.planes()?, scope);
+    let (planes, mounted) = (cluster.planes()?, cluster.mounted(issuance, scope));
+    let needs = Needs::of(issuance, planes, &mounted, scope);
     cluster.want(&identity(issuance), &needs);
     let sight = cluster.seen(&needs, |seen, pem| {
         let issuers = &context.issuers;

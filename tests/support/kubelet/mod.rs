@@ -4,7 +4,7 @@
 //! files, and runs OpenChoreo's gateway and agents (`tests/peers`) with those files; other pods merely become ready. A pod
 //! whose Secret, ConfigMap or key is missing waits, and starts when it is there. A Service becomes a listener that forwards
 //! to ready gateway pods, so that agents dial and verify the names that they would in a cluster. When a pod is deleted its
-//! process ends, and then the pod goes.
+//! process ends, at once or slowly, and then the pod goes.
 //!
 //! A process that ends by itself is started again with the same files. [`Kubelet::restart`] restarts a container with what is
 //! stored then, which may happen to any pod at any time.
@@ -15,6 +15,7 @@ mod forward;
 mod pod;
 mod role;
 mod stats;
+mod status;
 mod volumes;
 
 pub use role::Role;
@@ -60,6 +61,9 @@ pub struct KubeletOptions {
     pub agent_args: Vec<String>,
     /// Namespaces held from the start.
     pub hold: BTreeMap<String, Hold>,
+    /// How long the processes of a namespace's pods go on once they are told to end: with the connections that they have,
+    /// and out of every Service.
+    pub end_takes: BTreeMap<String, Duration>,
     /// Whether pods run OpenChoreo's programs. Without, a pod is ready when it has read its files: for hundreds of them.
     pub processes: bool,
 }
@@ -75,6 +79,7 @@ impl Default for KubeletOptions {
             gateway_args: Vec::new(),
             agent_args: Vec::new(),
             hold: BTreeMap::new(),
+            end_takes: BTreeMap::new(),
             processes: true,
         }
     }
@@ -375,6 +380,15 @@ impl Shared {
     fn service_address(&self, namespace: &str, name: &str) -> SocketAddr {
         let this = self.this.upgrade().expect("it is borrowed");
         self.forwarders.address(&this, namespace, name)
+    }
+
+    fn holds(&self, namespace: &str, stage: Hold) -> bool {
+        self.holds.borrow().get(namespace) == Some(&stage)
+    }
+
+    fn end_takes(&self, namespace: &str) -> Duration {
+        let takes = self.options.end_takes.get(namespace);
+        takes.copied().unwrap_or_default()
     }
 
     fn is_mine(&self, pod: &Pod) -> bool {

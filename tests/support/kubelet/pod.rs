@@ -2,17 +2,17 @@
 
 use super::role::{Role, arguments, role, service_of, split_url, value};
 use super::stats::{AgentStats, GatewayStats};
+use super::status::{Containers, status};
 use super::{Hold, Shared, volumes};
 use crate::http;
 use crate::process::{Process, Program};
 use k8s_openapi::api::core::v1::{Container, Pod};
-use k8s_openapi::jiff::Timestamp;
 use kube::api::{Api, DeleteParams, Patch, PatchParams, PostParams, Preconditions};
 use kube::{Client, ResourceExt};
 use serde_json::{Value, json};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 use tokio::sync::{Notify, watch};
 use tokio::time::sleep;
@@ -30,6 +30,7 @@ pub(super) struct PodState {
     port: Mutex<Option<u16>>,
     health_port: Mutex<Option<u16>>,
     process: Mutex<Option<Arc<Process>>>,
+    containers: Mutex<Containers>,
     // How many times the container has been started, and its volumes been mounted.
     starts: AtomicU32,
     mounts: AtomicU32,
@@ -53,6 +54,7 @@ impl PodState {
             port: Mutex::default(),
             health_port: Mutex::default(),
             process: Mutex::default(),
+            containers: Mutex::default(),
             starts: AtomicU32::new(0),
             mounts: AtomicU32::new(0),
             restarts_asked: AtomicU64::new(0),
@@ -97,6 +99,10 @@ impl PodState {
 
     pub(super) fn process(&self) -> Option<Arc<Process>> {
         self.process.lock().unwrap().clone()
+    }
+
+    fn containers(&self) -> MutexGuard<'_, Containers> {
+        self.containers.lock().unwrap()
     }
 
     pub(super) fn log(&self) -> String {
@@ -166,6 +172,11 @@ impl PodState {
         loop {
             let asked = self.restarts_asked.load(Ordering::SeqCst);
             self.start(shared);
+            self.containers().start();
+            if self.role() == Role::Gateway || shared.holds(&self.namespace, Hold::Ready) {
+                // It runs for a while before it is ready.
+                self.persist(|| self.report(shared)).await;
+            }
             if self.becomes_ready().await {
                 self.pass(shared, Hold::Ready).await;
                 self.set_ready(shared, true).await;
@@ -179,6 +190,7 @@ impl PodState {
             };
             tokio::select! {
                 () = crashed => {
+                    self.containers().fall(exit_code(process.as_deref()));
                     // As it was: a kubelet would have brought the files up to date by and by, or not.
                     self.set_ready(shared, false).await;
                     crashes += 1;
@@ -189,6 +201,7 @@ impl PodState {
                         self.gateway_stats().await;
                         process.terminate(Duration::from_secs(2)).await;
                     }
+                    self.containers().fall(0);
                     self.set_ready(shared, false).await;
                     self.mount(shared).await;
                 }
@@ -231,7 +244,10 @@ impl PodState {
         let mut holds = shared.holds.subscribe();
         let held = |holds: &super::Holds| holds.get(&self.namespace) == Some(&stage);
         if held(&holds.borrow_and_update()) {
-            let _ = self.report(shared, Some("held by the test")).await;
+            if stage == Hold::Start {
+                self.containers().wait_for("held by the test");
+            }
+            let _ = self.report(shared).await;
         }
         let _ = holds.wait_for(|holds| !held(holds)).await;
     }
@@ -248,7 +264,8 @@ impl PodState {
                 Ok(()) => break,
                 Err(missing) => {
                     if missing != said {
-                        let _ = self.report(shared, Some(&missing)).await;
+                        self.containers().wait_for(&missing);
+                        let _ = self.report(shared).await;
                         said = missing;
                     }
                     sleep(Duration::from_millis(100)).await;
@@ -350,55 +367,14 @@ impl PodState {
 
     async fn set_ready(&self, shared: &Shared, ready: bool) {
         self.ready.store(ready, Ordering::SeqCst);
-        self.persist(|| self.report(shared, None)).await;
+        self.persist(|| self.report(shared)).await;
     }
 
-    /// Writes the pod's status: waiting for a reason, or running.
-    async fn report(&self, shared: &Shared, waiting: Option<&str>) -> kube::Result<()> {
-        let pod = self.object();
-        let now = Timestamp::now().to_string();
+    /// Writes the pod's status.
+    async fn report(&self, shared: &Shared) -> kube::Result<()> {
+        let containers = self.containers().clone();
         let (ready, starts) = (self.is_ready(), self.starts());
-        let condition = |kind: &str, holds: bool| {
-            let status = if holds { "True" } else { "False" };
-            json!({"type": kind, "status": status, "lastTransitionTime": now})
-        };
-        let state = match waiting {
-            Some(reason) => json!({"waiting": {"reason": "ContainerCreating", "message": reason}}),
-            None if ready => json!({"running": {"startedAt": now}}),
-            None => {
-                json!({"waiting": {"reason": "CrashLoopBackOff", "message": "the process ended"}})
-            }
-        };
-        let containers = pod.spec.iter().flat_map(|spec| &spec.containers);
-        let containers: Vec<Value> = containers
-            .map(|container| {
-                json!({
-                    "name": container.name,
-                    "image": container.image.clone().unwrap_or_default(),
-                    "imageID": container.image.clone().unwrap_or_default(),
-                    "containerID": format!("test://{}/{starts}", self.uid),
-                    "ready": ready,
-                    "started": ready,
-                    "restartCount": starts.saturating_sub(1),
-                    "state": state,
-                })
-            })
-            .collect();
-        let status = json!({
-            "phase": if waiting.is_some() && starts == 0 { "Pending" } else { "Running" },
-            "podIP": "127.0.0.1",
-            "podIPs": [{"ip": "127.0.0.1"}],
-            "hostIP": "127.0.0.1",
-            "startTime": pod.status.as_ref().and_then(|status| status.start_time.clone()).map_or(json!(now), |t| json!(t)),
-            "conditions": [
-                condition("PodScheduled", true),
-                condition("PodReadyToStartContainers", waiting.is_none()),
-                condition("Initialized", true),
-                condition("ContainersReady", ready),
-                condition("Ready", ready),
-            ],
-            "containerStatuses": containers,
-        });
+        let status = status(&self.object(), &containers, ready, starts);
         let patch = Patch::Merge(json!({ "status": status }));
         self.api(&shared.client)
             .patch_status(&self.name, &PatchParams::default(), &patch)
@@ -406,15 +382,28 @@ impl PodState {
             .map(drop)
     }
 
+    /// Ends the containers, and then the pod. The API server shows it until then.
     async fn stop(&self, shared: &Shared) {
         // No new connections first, as endpoints do it.
         self.ready.store(false, Ordering::SeqCst);
+        if self.starts() > 0 {
+            let mut latest = self.latest.subscribe();
+            tokio::select! {
+                () = sleep(shared.end_takes(&self.namespace)) => {}
+                // Deleted by force.
+                _ = latest.wait_for(Option::is_none) => {}
+            }
+        }
         if let Some(process) = self.process() {
             if self.role() == Role::Gateway {
                 self.gateway_stats().await;
             }
             process.terminate(Duration::from_secs(2)).await;
             *self.process.lock().unwrap() = None;
+        }
+        if self.starts() > 0 {
+            self.containers().end(0);
+            self.persist(|| self.report(shared)).await;
         }
         let preconditions = Preconditions {
             uid: Some(self.uid.clone()),
@@ -448,4 +437,10 @@ impl PodState {
     fn api(&self, client: &Client) -> Api<Pod> {
         Api::namespaced(client.clone(), &self.namespace)
     }
+}
+
+fn exit_code(process: Option<&Process>) -> i32 {
+    let status = process.and_then(Process::exit_status);
+    // Killed by a signal.
+    status.map_or(0, |status| status.code().unwrap_or(137))
 }

@@ -9,7 +9,7 @@ use external_ca_tests::openssl::Ca;
 use external_ca_tests::wait::{PATIENCE, wait_for};
 use external_ca_tests::{ControlPlane, Kubelet, KubeletOptions, Result};
 use k8s_openapi::api::apps::v1::Deployment;
-use k8s_openapi::api::core::v1::{Pod, Secret};
+use k8s_openapi::api::core::v1::{ContainerState, Pod, Secret};
 use kube::api::{Api, DynamicObject, ListParams};
 use kube::{Client, ResourceExt};
 use std::time::Duration;
@@ -170,6 +170,17 @@ async fn pods_wait_for_their_mounts_run_and_go() -> Result<()> {
         async || match gateways() {
             pods if pods.len() == 2 && pods.iter().all(|pod| pod.starts > 0) => Ok(()),
             pods => Err(format!("{pods:?}")),
+        },
+    )
+    .await;
+    let stuck = gateways().into_iter().find(|pod| pod.name != before.name);
+    let stuck = stuck.unwrap().name;
+    wait_for(
+        "it to run without being ready",
+        PATIENCE,
+        async || match shown(&client, CONTROL_PLANE, &stuck).await {
+            Some((state, _)) if state.running.is_some() => Ok(()),
+            other => Err(format!("{other:?}")),
         },
     )
     .await;
@@ -434,5 +445,68 @@ async fn an_agent_in_another_cluster_reaches_the_gateway() -> Result<()> {
     let stats = there.connected(1).await;
     assert_eq!(stats.failed_by_certificate, 0, "{stats:#?}");
     assert_eq!(here.stats().attempts, 0);
+    Ok(())
+}
+
+/// What the API server shows of the containers of a pod: the state of the first one, and whether it was told to end.
+async fn shown(client: &Client, namespace: &str, name: &str) -> Option<(ContainerState, bool)> {
+    let pods: Api<Pod> = Api::namespaced(client.clone(), namespace);
+    let pod = pods.get_opt(name).await.ok()??;
+    let is_told = pod.metadata.deletion_timestamp.is_some();
+    let mut statuses = pod.status?.container_statuses?.into_iter();
+    Some((statuses.next()?.state?, is_told))
+}
+
+#[tokio::test]
+async fn a_pod_that_ends_slowly_keeps_its_connections_and_gets_no_new_ones() -> Result<()> {
+    let cluster = ControlPlane::start().await?;
+    let client = cluster.admin().await;
+    guide(
+        &client,
+        Release::V0_17,
+        CrdSource::available(Release::V0_17)[0],
+    )
+    .await?;
+    let options = KubeletOptions {
+        end_takes: [(CONTROL_PLANE.to_owned(), Duration::from_secs(3))].into(),
+        ..KubeletOptions::default()
+    };
+    let kubelet = Kubelet::start(&cluster, options).await?;
+    kubelet.connected(3).await;
+    let gateways = || {
+        let mut pods = kubelet.pods(CONTROL_PLANE);
+        pods.retain(|pod| pod.role == Role::Gateway);
+        pods
+    };
+    let old = gateways().remove(0);
+    let connects = kubelet.stats().connects;
+    let pods: Api<Pod> = Api::namespaced(client.clone(), CONTROL_PLANE);
+    pods.delete(&old.name, &Default::default()).await?;
+    wait_for("a new gateway beside the old one", PATIENCE, async || {
+        let all = gateways();
+        match all.iter().filter(|pod| pod.ready).count() {
+            1 if all.len() == 2 => Ok(()),
+            _ => Err(format!("{all:?}")),
+        }
+    })
+    .await;
+    let (state, is_told) = shown(&client, CONTROL_PLANE, &old.name).await.unwrap();
+    assert!(is_told && state.running.is_some(), "{state:?}");
+    let stats = kubelet.stats();
+    assert_eq!(stats.connected_agents(), 3, "they stay where they are");
+    assert_eq!(stats.connects, connects);
+
+    let ended = wait_for("its end", PATIENCE, async || {
+        let shown = shown(&client, CONTROL_PLANE, &old.name).await;
+        match shown.and_then(|(state, _)| state.terminated) {
+            Some(ended) => Ok(Some(ended)),
+            None if gateways().len() == 1 => Ok(None),
+            None => Err("it runs".to_owned()),
+        }
+    })
+    .await;
+    assert!(ended.is_none_or(|ended| ended.exit_code == 0));
+    kubelet.connected(3).await;
+    assert_eq!(kubelet.stop().await.failed_by_certificate, 0);
     Ok(())
 }

@@ -21,6 +21,11 @@ pub struct Rollout {
     /// After this long a rollout that has not completed is reported as stuck. The operator goes on waiting for it.
     pub timeout: Duration,
 
+    /// How long a kubelet may hand out what a Secret or ConfigMap held before: a workload is restarted so long after the
+    /// write that it is to load, at the earliest. The default suits kubelet's default configMapAndSecretChangeDetectionStrategy
+    /// (Watch); set `90s` where kubelets run with Cache, `0s` where they run with Get.
+    pub kubelet_cache: Duration,
+
     /// When workloads may be restarted, and certificates that they hold be replaced. Empty: at any time. A certificate
     /// that is closer to its end than half of `renewBefore` waits for no window; nor does what no workload runs with yet, nor
     /// anything where `rotation.strategy` is Immediate.
@@ -58,6 +63,7 @@ impl Default for Rollout {
             strategy: RolloutStrategy::Restart,
             max_concurrent: 1,
             timeout: Duration::from_mins(10),
+            kubelet_cache: Duration::from_secs(5),
             windows: Vec::new(),
         }
     }
@@ -82,7 +88,8 @@ pub struct Rotation {
     pub strategy: RotationStrategy,
 
     /// How long a peer that is connected, but that no workload of a served namespace runs, is given to load what has
-    /// changed: nothing else tells when it did. All others are waited for by what can be seen.
+    /// changed: nothing here tells when it did. After that the annotation `pki.openchoreo.dev/proceed` on the issuance says
+    /// that it has. All others are waited for by what can be seen.
     pub overlap: Duration,
 }
 

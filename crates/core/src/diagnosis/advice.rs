@@ -75,6 +75,11 @@ const ADVICE: &[(Reason, &str, &str)] = &[
         "delete it, name another, or allow it by the annotation pki.openchoreo.dev/adopt",
     ),
     (
+        Reason::LeftBehind,
+        "whoever mounts it still presents its certificate, and the issuance no longer asks for it, so nothing renews it",
+        "let the workload mount what the spec names, or let the spec name what it mounts",
+    ),
+    (
         Reason::FieldConflict,
         "two managers put one field back and forth; the operator has left it alone",
         "let the other manager leave the field to external-ca-operator",
@@ -105,6 +110,11 @@ const ADVICE: &[(Reason, &str, &str)] = &[
         "let it refer to the trust Secret, or remove the reference",
     ),
     (
+        Reason::AgentsUnproven,
+        "the agent runs where no pod of it is seen; who cannot be seen is not cut off without a person's word",
+        "restart the agent with what is stored now, then annotate the issuance with pki.openchoreo.dev/proceed=now",
+    ),
+    (
         Reason::RolloutStuck,
         "pods of the new template do not become available; others wait for it",
         "look at its pods (kubectl describe)",
@@ -113,6 +123,11 @@ const ADVICE: &[(Reason, &str, &str)] = &[
         Reason::RestartNeeded,
         "pods read their files at start and never again",
         "kubectl rollout restart it, or set rollout.strategy: Restart",
+    ),
+    (
+        Reason::NotRunning,
+        "a pod starts when all that it mounts exists and its images are there; what this issuance makes is",
+        "kubectl describe the pod, and make what it waits for",
     ),
     (
         Reason::WriteFailed,

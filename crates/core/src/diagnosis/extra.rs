@@ -44,8 +44,6 @@ pub struct WorkloadDetail {
     pub is_gateway: bool,
     /// Hosts in its arguments (`--server-url`, `--cluster-gateway-url`).
     pub dials: BTreeSet<String>,
-    /// When the oldest container of its pods started; none where that is not known.
-    pub oldest_start: Option<Timestamp>,
 }
 
 /// One reference from a pod template to a Secret or ConfigMap.

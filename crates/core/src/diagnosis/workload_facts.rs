@@ -2,8 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use jiff::Timestamp;
-use k8s_openapi::api::core::v1::{EnvVar, KeyToPath, Pod, PodTemplateSpec, Volume};
+use k8s_openapi::api::core::v1::{EnvVar, KeyToPath, PodTemplateSpec, Volume};
 use serde_json::Value;
 
 use super::extra::{CertManagerCertificate, Mount, WorkloadDetail};
@@ -11,12 +10,7 @@ use crate::model::facts::flag;
 use crate::model::{MaterialKind, MaterialRef, ObjectRef};
 
 /// More of a workload, from its pod template; `paused` is its `spec.paused`.
-pub fn detail(
-    namespace: &str,
-    template: &PodTemplateSpec,
-    paused: bool,
-    pods: &[Pod],
-) -> WorkloadDetail {
+pub fn detail(namespace: &str, template: &PodTemplateSpec, paused: bool) -> WorkloadDetail {
     let spec = template.spec.clone().unwrap_or_default();
     let words: Vec<&str> = spec
         .containers
@@ -33,7 +27,6 @@ pub fn detail(
         paused,
         is_gateway: flag(&words, "--server-cert").is_some(),
         dials: dials.collect(),
-        oldest_start: pods.iter().filter_map(started).min(),
     }
 }
 
@@ -42,18 +35,6 @@ fn labels(template: &PodTemplateSpec) -> BTreeMap<String, String> {
     metadata
         .and_then(|metadata| metadata.labels.clone())
         .unwrap_or_default()
-}
-
-/// When the oldest of its containers started: a container that was started again has read its files again.
-fn started(pod: &Pod) -> Option<Timestamp> {
-    let status = pod.status.as_ref()?;
-    let running = |container: &k8s_openapi::api::core::v1::ContainerStatus| {
-        let state = container.state.as_ref()?.running.as_ref()?;
-        state.started_at.as_ref().map(|time| time.0)
-    };
-    let containers = status.container_statuses.iter().flatten();
-    let start = containers.filter_map(running).min();
-    start.or_else(|| status.start_time.as_ref().map(|time| time.0))
 }
 
 /// The host of a URL, without its port.

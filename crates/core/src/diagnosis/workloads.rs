@@ -3,14 +3,12 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use jiff::Timestamp;
-
 use super::case::Case;
 use super::extra::{Mount, WorkloadDetail};
 use super::finding::{Finding, FindingWord};
 use crate::model::{MaterialKind, MaterialRef, ObjectRef, Read, RolloutState, Workload};
 use crate::reason::Reason;
-use crate::trust::evidence::{Load, load};
+use crate::trust::evidence::{Load, load, pods_of};
 
 pub(super) fn check(case: &mut Case<'_>) {
     let material: BTreeSet<MaterialRef> = case.observed.material.keys().cloned().collect();
@@ -27,7 +25,7 @@ pub(super) fn check(case: &mut Case<'_>) {
         wrong_names(case, &workload, is_agent, is_gateway);
         if can_start {
             rollout(case, &workload, &detail);
-            old_material(case, &workload, &detail);
+            old_material(case, &workload);
         }
     }
     misplaced_agents(case);
@@ -198,25 +196,23 @@ fn rollout(case: &mut Case<'_>, workload: &Workload, detail: &WorkloadDetail) {
 }
 
 /// Pods read their files at start and never again.
-fn old_material(case: &mut Case<'_>, workload: &Arc<Workload>, detail: &WorkloadDetail) {
+fn old_material(case: &mut Case<'_>, workload: &Arc<Workload>) {
     let mut stale: Vec<String> = Vec::new();
+    let pods = pods_of(&case.observed.pods, &workload.workload);
     for material in &workload.mounts {
         let Some(stored) = case.observed.material.get(material) else {
             continue;
         };
-        let (load, changed) = (
-            load(workload, material, stored),
-            stored.found().and_then(|stored| stored.changed),
-        );
-        let is_old = match load {
+        let changed = stored.found().and_then(|stored| stored.changed);
+        let is_first = stored.found().is_some_and(|found| found.is_first_content());
+        let is_old = match load(workload, &pods, material, stored) {
             Load::Current | Load::Pending | Load::Unknown => false,
             // The operator is about to restart it.
             Load::Stale => !case.operator_works(),
-            Load::Unproven => started_before(detail, changed),
+            // Pods have most likely waited for it.
+            Load::Unproven => !is_first,
         };
-        // Newer pods have read it, whoever started them.
-        let restarted = detail.oldest_start.is_some() && !started_before(detail, changed);
-        if is_old && !restarted {
+        if is_old {
             let since = changed.map_or_else(String::new, |changed| format!(" (changed {changed})"));
             stale.push(format!("{material}{since}"));
         }
@@ -238,8 +234,4 @@ fn old_material(case: &mut Case<'_>, workload: &Arc<Workload>, detail: &Workload
             reference.object.namespace, reference.object.name
         )),
     );
-}
-
-fn started_before(detail: &WorkloadDetail, changed: Option<Timestamp>) -> bool {
-    matches!((detail.oldest_start, changed), (Some(start), Some(changed)) if start < changed)
 }

@@ -4,8 +4,8 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use external_ca_api::{
-    ADOPT_ANNOTATION, ExternalCAIssuance, Issuer as IssuerSpec, RENEW_ANNOTATION,
-    ROTATE_ANNOTATION, RolloutStrategy, RotationPolicy, RotationStrategy,
+    ADOPT_ANNOTATION, ExternalCAIssuance, Issuer as IssuerSpec, PROCEED_ANNOTATION,
+    RENEW_ANNOTATION, ROTATE_ANNOTATION, RolloutStrategy, RotationPolicy, RotationStrategy,
 };
 use kube::core::{Selector, SelectorExt};
 
@@ -68,8 +68,9 @@ pub fn compile<'a>(issuance: &'a ExternalCAIssuance, observed: &Observed) -> Tru
                 .map(|text| Names::parse(text))
                 .unwrap_or_default(),
             rotate: request(issuance, ROTATE_ANNOTATION),
+            proceed: annotation(PROCEED_ANNOTATION).is_some(),
         },
-        paused: spec.paused,
+        halted: halted(issuance),
         defect: selector_defect(issuance),
     };
     domain
@@ -78,6 +79,8 @@ pub fn compile<'a>(issuance: &'a ExternalCAIssuance, observed: &Observed) -> Tru
     domain
         .wanted
         .settle_home_bundle(observed, &home_bundle(issuance));
+    let (owner, earlier) = (&domain.owner.identity, domain.owner.earlier);
+    domain.wanted.settle_left_behind(observed, owner, earlier);
     domain
 }
 
@@ -113,6 +116,7 @@ fn rollout(spec: &external_ca_api::Rollout) -> Rollout<'_> {
         restarts: spec.strategy == RolloutStrategy::Restart,
         max_concurrent: spec.max_concurrent as usize,
         timeout: spec.timeout.0,
+        kubelet_cache: spec.kubelet_cache.0,
         windows,
     }
 }
@@ -232,4 +236,13 @@ fn is_dns_name(name: &str, max: usize) -> bool {
                 .all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-')
     };
     name.len() <= max && (max > 63 || !name.contains('.')) && name.split('.').all(label)
+}
+
+/// Why nothing is to be written.
+fn halted(issuance: &ExternalCAIssuance) -> Option<&'static str> {
+    if issuance.metadata.deletion_timestamp.is_some() {
+        return Some("it is being deleted: nothing is written or renewed");
+    }
+    let paused = issuance.spec.paused;
+    paused.then_some("spec.paused is true: nothing is written or renewed")
 }

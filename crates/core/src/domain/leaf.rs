@@ -50,6 +50,10 @@ pub struct Desired {
     pub leaves: BTreeMap<ObjectRef, DesiredLeaf>,
     /// Leaves that cannot be planned: only what is stored of them counts.
     pub blocked: Vec<DesiredLeaf>,
+    /// Leaves that nobody wants any longer, and something mounts: only what is stored of them counts.
+    pub left_behind: Vec<DesiredLeaf>,
+    /// What was read, and is of no account: nobody who talks reads it.
+    pub ignored: BTreeSet<MaterialRef>,
     /// Leaves that want the same Secret, until `settle.rs` says which of them has it.
     pub contested: BTreeMap<ObjectRef, Vec<DesiredLeaf>>,
     /// ConfigMaps and Secrets that hold the bundle.
@@ -65,6 +69,12 @@ impl Desired {
     pub fn all(&self) -> impl Iterator<Item = &DesiredLeaf> {
         let contested = self.contested.values().flatten();
         self.leaves.values().chain(&self.blocked).chain(contested)
+    }
+
+    /// Every leaf that may be presented, once it is settled who has which Secret.
+    pub fn presented(&self) -> impl Iterator<Item = &DesiredLeaf> {
+        let planned = self.leaves.values().chain(&self.blocked);
+        planned.chain(&self.left_behind)
     }
 
     /// Why a Secret's leaf cannot be planned.

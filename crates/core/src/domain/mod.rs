@@ -4,6 +4,7 @@ mod asked;
 pub mod fitness;
 mod issuance;
 mod leaf;
+mod left_behind;
 mod names;
 mod presets;
 mod renewal;

@@ -35,8 +35,8 @@ pub struct TrustDomain<'a> {
     pub rollout: Rollout<'a>,
     /// What people asked for.
     pub requests: Requests,
-    /// Whether nothing is to be written.
-    pub paused: bool,
+    /// Why nothing is to be written.
+    pub halted: Option<&'static str>,
     /// Why it is not known which planes are meant: then nothing is planned.
     pub defect: Option<Problem>,
 }
@@ -123,6 +123,8 @@ pub struct Rollout<'a> {
     pub max_concurrent: usize,
     /// When a rollout counts as stuck.
     pub timeout: SignedDuration,
+    /// How long kubelets may hand out what was replaced.
+    pub kubelet_cache: SignedDuration,
     /// When it may; at any time where there is none.
     pub windows: Vec<Window<'a>>,
 }
@@ -149,6 +151,8 @@ pub struct Requests {
     pub adopt: Names,
     /// To make the next CA.
     pub rotate: Option<String>,
+    /// To go on, for the peers that nothing shows have loaded what is new.
+    pub proceed: bool,
 }
 
 /// Secrets that a request names: by name, by `<namespace>/<name>`, or all.

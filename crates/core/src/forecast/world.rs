@@ -12,8 +12,9 @@ use jiff::{SignedDuration, Timestamp};
 use crate::domain::{generated_ca_profile, identity};
 use crate::model::facts::{decode_loaded, hash};
 use crate::model::{
-    Authority, AuthorityState, GeneratedCa, Leaf, Material, MaterialKind, MaterialRef, ObjectRef,
-    Observed, PlaneRef, Read, RolloutState, Signing, Workload, WorkloadRef,
+    Authority, AuthorityState, Controller, GeneratedCa, Leaf, Life, Material, MaterialKind,
+    MaterialRef, ObjectRef, Observed, PlaneRef, Pod, Read, RolloutState, Signing, Workload,
+    WorkloadRef,
 };
 use crate::plan::{Step, Wiring};
 use crate::report::Decision;
@@ -111,7 +112,20 @@ impl World {
                 }
             }
         }
+        let cache = self.observed.issuance.spec.rollout.kubelet_cache.0;
+        let next = self.now.saturating_add(cache);
+        self.now = next.unwrap_or(self.now);
+        self.report_agents();
         Ok(())
+    }
+
+    /// Agents that are connected go on being reported so.
+    fn report_agents(&mut self) {
+        for plane in &mut self.observed.planes {
+            if plane.agent_connected == Some(true) && plane.agent_heartbeat.is_some() {
+                Arc::make_mut(plane).agent_heartbeat = Some(self.now);
+            }
+        }
     }
 
     fn generate_ca(&mut self, marks: &Marks) -> Result<(), MintError> {
@@ -240,14 +254,12 @@ impl World {
 
     fn restart(&mut self, workload: &WorkloadRef, material_hash: &str) {
         let version = self.version();
-        let now = self.now;
         let workloads = self.observed.workloads.iter_mut();
         for shared in workloads.filter(|known| known.workload == *workload) {
             let found = Arc::make_mut(shared);
             found.resource_version.clone_from(&version);
             found.loaded = decode_loaded(&workload.object.namespace, material_hash);
             found.rollout = RolloutState::Running("its template changed".to_owned());
-            found.rollout_since = Some(now);
         }
     }
 
@@ -280,11 +292,23 @@ impl World {
         let now = self.now;
         for workload in &mut self.observed.workloads {
             if running.contains(&workload.workload) {
-                let workload = Arc::make_mut(workload);
-                workload.rollout = RolloutState::Complete;
-                workload.available_since.get_or_insert(now);
+                Arc::make_mut(workload).rollout = RolloutState::Complete;
+                renew(&mut self.observed.pods, workload, now);
             }
         }
+        self.observed.pods.retain(|pod| !pod.is_terminating);
         Some(running)
+    }
+}
+
+/// New pods stand in the place of a workload's old ones.
+fn renew(pods: &mut [Arc<Pod>], workload: &Workload, now: Timestamp) {
+    let made = Controller::Workload(workload.workload.clone());
+    for pod in pods.iter_mut().filter(|pod| pod.controller == made) {
+        let pod = Arc::make_mut(pod);
+        pod.created = Some(now);
+        pod.mounts.clone_from(&workload.mounts);
+        pod.loaded.clone_from(&workload.loaded);
+        pod.life = Life::Running { ready: true };
     }
 }

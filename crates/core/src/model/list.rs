@@ -4,7 +4,7 @@ use std::fmt;
 
 use external_ca_api::PlaneKind;
 
-use super::refs::{Cluster, PlaneRef, WorkloadKind, WorkloadRef};
+use super::refs::{Cluster, ObjectRef, PlaneRef, WorkloadKind, WorkloadRef};
 
 /// A list, or a question that is answered like one.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -17,6 +17,8 @@ pub enum ListRef {
     Planes(PlaneKind, String),
     /// The workloads of a kind in a namespace.
     Workloads(Cluster, WorkloadKind, String),
+    /// The pods of a namespace.
+    Pods(Cluster, String),
 }
 
 impl ListRef {
@@ -25,11 +27,22 @@ impl ListRef {
         Self::Workloads(Cluster::Local, kind, namespace.into())
     }
 
+    /// The pods of a namespace of the operator's own cluster.
+    pub fn pods(namespace: impl Into<String>) -> Self {
+        Self::Pods(Cluster::Local, namespace.into())
+    }
+
+    /// What tells who reads the material of a namespace of the operator's own cluster.
+    pub fn of_consumers(namespace: &str) -> impl Iterator<Item = Self> {
+        let workloads = WorkloadKind::ALL.map(|kind| Self::workloads(kind, namespace));
+        workloads.into_iter().chain([Self::pods(namespace)])
+    }
+
     /// Whether it tells of planes: every trust domain with planes needs it.
     pub fn is_of_planes(&self) -> bool {
         match self {
             Self::PlaneKinds | Self::HiddenKind(_) | Self::Planes(..) => true,
-            Self::Workloads(..) => false,
+            Self::Workloads(..) | Self::Pods(..) => false,
         }
     }
 }
@@ -42,6 +55,9 @@ impl fmt::Display for ListRef {
             Self::Planes(kind, version) => write!(f, "the {kind:?}s ({version})"),
             Self::Workloads(cluster, kind, namespace) => {
                 write!(f, "the {kind:?}s of the namespace {cluster}{namespace}")
+            }
+            Self::Pods(cluster, namespace) => {
+                write!(f, "the Pods of the namespace {cluster}{namespace}")
             }
         }
     }
@@ -56,6 +72,8 @@ pub enum Source {
     Plane(PlaneRef),
     /// A workload that does not parse.
     Workload(WorkloadRef),
+    /// A pod that does not parse.
+    Pod(ObjectRef),
 }
 
 /// A list or an object that could not be read: what it holds is not known.
@@ -81,7 +99,7 @@ impl Unread {
         match &self.source {
             Source::List(list) => list.is_of_planes(),
             Source::Plane(_) => true,
-            Source::Workload(_) => false,
+            Source::Workload(_) | Source::Pod(_) => false,
         }
     }
 }

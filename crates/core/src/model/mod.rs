@@ -7,10 +7,12 @@ pub mod lenient;
 mod list;
 mod observed;
 mod pending;
+mod pod;
 mod refs;
 
 pub use authority::{Authority, AuthorityState, GeneratedCa, Signing};
 pub use list::{ListRef, Source, Unread};
 pub use observed::*;
 pub use pending::PendingLeaf;
+pub use pod::{Controller, Life, Pod};
 pub use refs::*;

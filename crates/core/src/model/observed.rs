@@ -9,6 +9,7 @@ use jiff::Timestamp;
 use super::authority::Authority;
 use super::list::{ListRef, Unread};
 use super::pending::PendingLeaf;
+use super::pod::Pod;
 use super::refs::{MaterialRef, ObjectRef, PlaneRef, WorkloadRef};
 use crate::x509::Certificate;
 
@@ -124,6 +125,8 @@ pub struct Plane {
     pub agent_connected: Option<bool>,
     /// `status.agentConnection.lastDisconnectedTime`.
     pub agent_disconnected: Option<Timestamp>,
+    /// `status.agentConnection.lastHeartbeatTime`: how old the report is.
+    pub agent_heartbeat: Option<Timestamp>,
 }
 
 /// How far a workload's rollout has come.
@@ -142,15 +145,9 @@ pub struct Workload {
     pub workload: WorkloadRef,
     /// For a conditional write.
     pub resource_version: String,
-    /// When it was made.
-    pub created: Option<Timestamp>,
-    /// Since when it is available, where its kind says so.
-    pub available_since: Option<Timestamp>,
-    /// When `kubectl rollout restart` last restarted it.
-    pub restarted: Option<Timestamp>,
     /// What its pod template mounts or takes into its environment.
     pub mounts: BTreeSet<MaterialRef>,
-    /// What its pod template says was loaded: hash by object.
+    /// What its pod template names: versions by object.
     pub loaded: BTreeMap<MaterialRef, String>,
     /// How far its rollout has come.
     pub rollout: RolloutState,
@@ -192,6 +189,8 @@ pub struct Observed {
     pub planes: Vec<Arc<Plane>>,
     /// Every workload of the served namespaces.
     pub workloads: Vec<Arc<Workload>>,
+    /// Every living pod of the served namespaces that reads any of the material.
+    pub pods: Vec<Arc<Pod>>,
     /// Lists whose first read is still to come; nothing that is wanted needs them.
     pub awaited: Vec<ListRef>,
     /// Lists and objects that could not be read.

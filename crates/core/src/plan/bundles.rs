@@ -72,7 +72,10 @@ impl<'a> Draft<'a> {
             guards.view.lost_anchors()
         };
         let replaces = match found {
-            None => lost,
+            None => lost.or_else(|| {
+                let had_one = guards.holders.has_started_pods(target);
+                had_one.then(|| "unknown".to_owned())
+            }),
             Some(found) if found.is_first_content() => {
                 shorts(found.anchors.iter().map(Certificate::fingerprint))
             }

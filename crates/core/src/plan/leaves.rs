@@ -300,7 +300,7 @@ impl<'a> Draft<'a> {
         }
         serves_until
             .and_then(|end| self.gate.holds_back(end, self.reserve, self.now))
-            .filter(|_| !guards.holders.of(&context.leaf.material()).is_empty())
+            .filter(|_| guards.holders.has_pods(&context.leaf.material()))
             .map_or(When::Now, When::Window)
     }
 
@@ -353,10 +353,12 @@ impl<'a> Draft<'a> {
             Read::Absent => lost
                 .and_then(|lost| lost.serial.clone())
                 .or_else(|| guards.view.lost_anchors())
-                .or_else(|| self.was_cut().then(|| "unknown".to_owned())),
+                .or_else(|| {
+                    let had_one = guards.holders.has_started_pods(&context.leaf.material());
+                    (had_one || self.was_cut()).then(|| "unknown".to_owned())
+                }),
             Read::Found(stored) if stored.is_first_content() => match &stored.leaf {
-                Leaf::Empty => None,
-                Leaf::Invalid(_) => Some("unknown".to_owned()),
+                Leaf::Empty | Leaf::Invalid(_) => Some("unknown".to_owned()),
                 Leaf::Present { chain, .. } => chain.first().map(Certificate::serial_hex),
             },
             _ => None,
@@ -386,7 +388,7 @@ impl<'a> Draft<'a> {
         entries.find(|old| old.target == target)
     }
 
-    fn certificate_status(
+    pub(super) fn certificate_status(
         &self,
         guards: &Guards<'_>,
         leaf: &DesiredLeaf,

@@ -40,7 +40,8 @@ pub fn reserve(
 ) -> SignedDuration {
     let batches = workloads.div_ceil(rollout.max_concurrent.max(1)) + 1;
     let batches = i32::try_from(batches).unwrap_or(i32::MAX);
-    let rollouts = rollout.timeout.checked_mul(batches);
+    let one = rollout.timeout.saturating_add(rollout.kubelet_cache);
+    let rollouts = one.checked_mul(batches);
     rollouts
         .unwrap_or(SignedDuration::MAX)
         .max(renew_before / 2)

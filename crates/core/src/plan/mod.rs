@@ -2,10 +2,13 @@
 
 mod anchors;
 mod bundles;
+mod consumers;
 mod draft;
 mod issuer;
 mod leaves;
+mod left_behind;
 pub mod maintenance;
+mod peers;
 mod pending;
 mod planes;
 mod repairs;
@@ -30,7 +33,7 @@ use crate::domain::TrustDomain;
 use crate::finding::{Area, Finding};
 use crate::model::{AuthorityState, Observed};
 use crate::reason::{Problem, Reason};
-use crate::trust::evidence::consumers;
+use crate::trust::evidence::Consumers;
 use crate::trust::{Blocker, Guards, Memory, View};
 use crate::x509::CaChain;
 
@@ -113,28 +116,27 @@ impl Draft<'_> {
     fn with_authority(&mut self, view: View<'_>, ca: &CaChain) {
         let Observed {
             workloads,
+            pods,
             material,
             ..
         } = self.observed;
-        let consumers = consumers(workloads, material, self.domain.gateway.as_ref());
+        let gateway = self.domain.gateway.as_ref();
+        let ignored = &self.domain.wanted.ignored;
+        let consumers = Consumers::new(workloads, pods, material, ignored, gateway);
         let guards = Guards::new(view, &consumers);
         self.immediate = guards.immediate;
-        for peer in &guards.unproven {
-            for end in [peer.presents_until, peer.trusts_until] {
-                if end > self.now {
-                    self.wake(end);
-                }
-            }
-        }
-        self.maintenance(consumers.len());
+        self.maintenance(consumers.workloads.len());
         self.issuer_status(ca);
         self.bundles(&guards);
         self.planes(&guards);
         self.leaves(&guards);
         self.anchors(&guards);
         self.agents_without_plane();
-        self.rollouts(&consumers, &guards);
-        self.progress(&consumers);
+        self.rollouts(&consumers.workloads, &guards);
+        self.peers(&guards);
+        self.consumers(&consumers);
+        self.progress(&consumers.workloads);
+        self.left_behind(&guards);
         let retiring = &guards.view.retiring;
         if self.domain.rotation.immediate && !guards.immediate && !retiring.is_empty() {
             // It is announced first, and done in the next turn.
@@ -146,7 +148,7 @@ impl Draft<'_> {
 
     fn finish(mut self) -> Plan {
         self.remember_contests();
-        if self.domain.paused {
+        if self.domain.halted.is_some() {
             self.steps.clear();
         }
         let known = |status| Memory::of(status, self.now).known;

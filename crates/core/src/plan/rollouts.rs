@@ -38,7 +38,7 @@ struct Progress {
     state: String,
 }
 
-impl Draft<'_> {
+impl<'a> Draft<'a> {
     pub(super) fn rollouts(&mut self, consumers: &[Consumer<'_>], guards: &Guards<'_>) {
         let prove = self.to_be_proven(guards);
         let stale = consumers.iter().filter(|one| one.is_stale(&prove));
@@ -57,7 +57,8 @@ impl Draft<'_> {
             .collect();
         let is_rotating = !guards.view.retiring.is_empty();
         for consumer in consumers {
-            if !consumer.is_stale(&held.prove) && !consumer.is_busy() {
+            let is_restarted = consumer.is_stale(&held.prove) && consumer.cannot_start().is_none();
+            if !is_restarted && !consumer.is_busy() {
                 continue;
             }
             let workload = &consumer.workload.workload;
@@ -102,7 +103,17 @@ impl Draft<'_> {
             }),
             _ => None,
         });
-        let about_to_change = written.chain(std::mem::take(&mut self.coming)).collect();
+        let mut about_to_change: BTreeSet<MaterialRef> =
+            written.chain(std::mem::take(&mut self.coming)).collect();
+        let wanted = consumers.iter().filter(|consumer| held.is_due(consumer));
+        let objects: BTreeSet<&MaterialRef> =
+            wanted.flat_map(|one| one.loads.keys().copied()).collect();
+        for object in objects {
+            if let Some(until) = self.fresh_until(object) {
+                about_to_change.insert(object.clone());
+                self.wake(until);
+            }
+        }
         let rollout = &self.domain.rollout;
         if !rollout.restarts {
             return;
@@ -112,6 +123,7 @@ impl Draft<'_> {
             about_to_change,
             max_concurrent: rollout.max_concurrent,
             timeout: rollout.timeout,
+            running_since: self.running_since(),
             now: self.now,
         };
         for consumer in restarts.due(|consumer| held.is_due(consumer)) {
@@ -121,6 +133,30 @@ impl Draft<'_> {
                 material_hash: encode_loaded(&stamp(consumer, &self.observed.material)),
             }));
         }
+    }
+
+    /// Until when kubelets may still hand out what stood in an object before.
+    fn fresh_until(&self, object: &MaterialRef) -> Option<Timestamp> {
+        let changed = self.observed.material.get(object)?.found()?.changed?;
+        // A clock that is behind must not make it wait for long.
+        let age = changed.duration_until(self.now);
+        let cache = self.domain.rollout.kubelet_cache;
+        (!age.is_negative() && age < cache)
+            .then(|| changed.saturating_add(cache).unwrap_or(self.now))
+    }
+
+    /// Since when each rollout has been running, as the earlier report says.
+    fn running_since(&self) -> BTreeMap<&'a str, Timestamp> {
+        let earlier = self
+            .previous()
+            .into_iter()
+            .flat_map(|status| &status.rollouts);
+        let runs =
+            |old: &&RolloutStatus| matches!(old.phase, RolloutPhase::Running | RolloutPhase::Stuck);
+        earlier
+            .filter(runs)
+            .map(|old| (old.workload.as_str(), old.since.0))
+            .collect()
     }
 
     fn rollout_progress(&self, consumer: &Consumer<'_>, held: &Held<'_>) -> Progress {

@@ -20,34 +20,43 @@ const JOINED: usize = 3;
 pub(super) struct Outlook<'a> {
     /// What needs a person, area by area.
     problems: Vec<&'a Finding>,
+    /// What keeps others from running: the domain is ready all the same.
+    of_consumers: Vec<&'a Finding>,
     /// What is waited for, most important first.
     waits: Vec<&'a Finding>,
     /// What a person should know: the latest first, and what waits for a window last.
     warnings: Vec<&'a Finding>,
-    is_paused: bool,
+    halted: Option<&'static str>,
     has_steps: bool,
     is_issuing: bool,
 }
 
 impl<'a> Outlook<'a> {
-    pub(super) fn new(findings: &'a [Finding], steps: &[Step], is_paused: bool) -> Self {
+    pub(super) fn new(
+        findings: &'a [Finding],
+        steps: &[Step],
+        halted: Option<&'static str>,
+    ) -> Self {
         let of = |severity| {
             let all = findings.iter();
             all.filter(move |finding| finding.severity == severity)
         };
-        let mut problems: Vec<_> = of(Severity::Problem).collect();
+        let is_of_consumers = |finding: &&Finding| finding.area == Area::Consumers;
+        let (of_consumers, mut problems): (Vec<_>, Vec<_>) =
+            of(Severity::Problem).partition(is_of_consumers);
         problems.sort_by_key(|finding| finding.area);
         let is_first = |finding: &&Finding| finding.priority == Priority::First;
         let waits = of(Severity::Waiting).filter(is_first).rev();
         let others = of(Severity::Waiting).filter(|finding| !is_first(finding));
         Self {
             problems,
+            of_consumers,
             waits: waits.chain(others).collect(),
             warnings: of(Severity::Warning)
                 .rev()
                 .chain(of(Severity::Deferred))
                 .collect(),
-            is_paused,
+            halted,
             has_steps: !steps.is_empty(),
             is_issuing: findings.iter().any(waits_for_authority)
                 || steps
@@ -69,13 +78,10 @@ impl<'a> Outlook<'a> {
 
     fn ready(&self) -> Stated {
         let first = self.problems.first().or(self.waits.first());
+        if let Some(why) = self.halted {
+            return Stated::new("Ready", false, Reason::Paused, why);
+        }
         match first {
-            _ if self.is_paused => Stated::new(
-                "Ready",
-                false,
-                Reason::Paused,
-                "spec.paused is true: nothing is written or renewed",
-            ),
             Some(finding) => Stated::of("Ready", false, finding),
             None => Stated::new(
                 "Ready",
@@ -89,7 +95,11 @@ impl<'a> Outlook<'a> {
     /// kstatus calls it in progress while Reconciling is True: what only waits for a person is not.
     fn reconciling(&self) -> Stated {
         let moves = self.problems.is_empty() || self.has_steps;
-        match self.waits.first().filter(|_| !self.is_paused && moves) {
+        match self
+            .waits
+            .first()
+            .filter(|_| self.halted.is_none() && moves)
+        {
             Some(finding) => Stated::of("Reconciling", true, finding),
             None => Stated::new("Reconciling", false, Reason::Idle, "nothing is under way"),
         }
@@ -114,7 +124,8 @@ impl<'a> Outlook<'a> {
     fn area(&self, area: Area) -> Stated {
         let here = |finding: &&&Finding| finding.area == area;
         let (kind, good) = condition_of(area);
-        let problems: Vec<&Finding> = self.problems.iter().filter(here).copied().collect();
+        let problems = self.problems.iter().chain(&self.of_consumers);
+        let problems: Vec<&Finding> = problems.filter(here).copied().collect();
         if let Some(first) = problems.first() {
             let message = joined(&problems);
             return Stated::new(kind, false, first.problem.reason, message);
@@ -139,7 +150,7 @@ impl<'a> Outlook<'a> {
     pub(super) fn phase(&self, status: &ExternalCAIssuanceStatus) -> Phase {
         let is_rotating = status.retiring().next().is_some();
         match self.waits.first() {
-            _ if self.is_paused => Phase::Paused,
+            _ if self.halted.is_some() => Phase::Paused,
             _ if !self.problems.is_empty() => Phase::Stalled,
             None => Phase::Ready,
             Some(_) if is_rotating => Phase::Rotating,
@@ -159,6 +170,10 @@ fn condition_of(area: Area) -> (&'static str, &'static str) {
         Area::Rollouts => (
             "RolloutsComplete",
             "every workload has loaded what is stored",
+        ),
+        Area::Consumers => (
+            "ConsumersRunning",
+            "whatever reads certificates or bundles runs, or is about to",
         ),
     }
 }

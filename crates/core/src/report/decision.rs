@@ -69,7 +69,7 @@ pub fn without_memory(observed: &Observed, now: Timestamp) -> Vec<Step> {
 fn report(domain: &TrustDomain<'_>, plan: Plan, now: Timestamp) -> Decision {
     let earlier = domain.owner.earlier;
     let conditions_before = earlier.map_or(&[][..], |status| &status.conditions);
-    let outlook = Outlook::new(&plan.findings, &plan.steps, domain.paused);
+    let outlook = Outlook::new(&plan.findings, &plan.steps, domain.halted);
     let is_told =
         |finding: &Finding| matches!(finding.severity, Severity::Problem | Severity::Warning);
     let conditions = outlook.conditions();

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use crate::model::{MaterialKind, MaterialRef, Observed, Read};
 use crate::plan::{GenerateCa, IssueLeaf, Restart, Step, WirePlane, Wiring, WriteBundle};
-use crate::trust::evidence::{Load, load};
+use crate::trust::evidence::{Load, load, pods_of};
 use crate::x509::{Certificate, parse_bundle};
 
 /// Why, from the snapshot that led to the step. `real`: the certificate that is meant by one of the snapshot's.
@@ -55,9 +55,13 @@ pub fn explain(
             let Some(found) = found.next() else {
                 return String::new();
             };
+            let pods = pods_of(&observed.pods, workload);
             let changed = observed.material.iter().filter(|(object, stored)| {
                 found.mounts.contains(*object)
-                    && matches!(load(found, object, stored), Load::Stale | Load::Unproven)
+                    && matches!(
+                        load(found, &pods, object, stored),
+                        Load::Stale | Load::Unproven
+                    )
             });
             let names: Vec<String> = changed.map(|(object, _)| short(object)).collect();
             format!("its pods may hold an older {}", names.join(", "))

@@ -3,8 +3,11 @@
 use std::collections::BTreeSet;
 use std::fmt;
 
+use external_ca_api::PROCEED_ANNOTATION;
+
 use crate::finding::{Area, Finding};
-use crate::trust::{Blocker, Peer};
+use crate::model::{Controller, Pod};
+use crate::trust::Blocker;
 
 /// So many names stand in a message, or in a status entry.
 const NAMED: usize = 5;
@@ -17,19 +20,18 @@ impl fmt::Display for Blocker {
             Self::Unread(unread) => write!(f, "{unread}"),
             Self::AnchorUnread(origin) => write!(f, "{origin}"),
             Self::Workload(workload) => write!(f, "{workload}"),
+            Self::Pod(pod) => write_pod(f, pod),
             Self::Leaf(target) => write!(f, "Secret {target}"),
             Self::Place(place) => write!(f, "{place}"),
             Self::Agent(plane) => write!(f, "the agent of {plane}"),
-            Self::Peer { peer, until } => {
-                let (whose, plane) = match peer {
-                    Peer::GatewayOf(plane) => ("gateway", plane),
-                    Peer::AgentOf(plane) => ("agent", plane),
-                };
-                write!(
-                    f,
-                    "the {whose} of {plane}, which no served workload runs (waits until {until}: rotation.overlap)"
-                )
-            }
+            Self::Peer { peer, until } => write!(
+                f,
+                "{peer}, which no served workload runs (waits until {until}: rotation.overlap)"
+            ),
+            Self::Unconfirmed(peer) => write!(
+                f,
+                "{peer}, which no served workload runs (waits for the annotation {PROCEED_ANNOTATION})"
+            ),
             Self::CallUnderWay { until } => {
                 write!(f, "writes that may be under way (until {until:.0})")
             }
@@ -43,6 +45,26 @@ impl fmt::Display for Blocker {
                 write!(f, "until {until}: no maintenance window opens before")
             }
         }
+    }
+}
+
+/// A pod that holds something up, and what a person can do about it.
+fn write_pod(f: &mut fmt::Formatter<'_>, pod: &Pod) -> fmt::Result {
+    write!(f, "Pod {}", pod.pod)?;
+    match &pod.controller {
+        Controller::Workload(owner) => write!(f, " of {owner}")?,
+        Controller::Other(owner) => write!(f, " of {owner}")?,
+        Controller::Nothing => {}
+    }
+    if let Some(node) = &pod.node {
+        write!(f, " on node {node}")?;
+    }
+    match pod.is_terminating {
+        true => write!(
+            f,
+            ", which is still ending (delete it by force only where its node is known to be gone)"
+        ),
+        false => write!(f, ", which no restart renews: delete it, or let it end"),
     }
 }
 

@@ -6,7 +6,7 @@
 use jiff::{SignedDuration, Timestamp};
 
 use super::blocker::Blocker;
-use super::evidence::{Consumer, Holders};
+use super::evidence::{Consumers, Holders};
 use super::overlap::{Unproven, unproven};
 use super::place::Place;
 use super::view::View;
@@ -21,7 +21,7 @@ const UNDER_WAY: SignedDuration = SignedDuration::from_secs(30);
 pub struct Guards<'a> {
     /// What stands where.
     pub view: View<'a>,
-    /// Which workloads mount what, and may not have loaded what is stored.
+    /// Who mounts what, and may not hold what is stored.
     pub holders: Holders<'a>,
     /// Peers of which nothing tells what they have loaded.
     pub unproven: Vec<Unproven>,
@@ -31,10 +31,10 @@ pub struct Guards<'a> {
 
 impl<'a> Guards<'a> {
     /// Over a view and the consumers of its material.
-    pub fn new(view: View<'a>, consumers: &[Consumer<'a>]) -> Self {
+    pub fn new(view: View<'a>, consumers: &Consumers<'a>) -> Self {
         let holders = Holders::new(consumers);
         Self {
-            unproven: unproven(view.observed, view.domain, &holders, view.now),
+            unproven: unproven(&view, &holders),
             immediate: view.domain.rotation.immediate && view.is_announced(),
             holders,
             view,
@@ -51,18 +51,17 @@ impl<'a> Guards<'a> {
             .filter(|other| *other != anchor)
             .cloned()
             .collect();
-        let unread = view.observed.unreadable.iter();
-        let mut blockers: Vec<Blocker> = unread.cloned().map(Blocker::Unread).collect();
+        let mut blockers: Vec<Blocker> = view.unread().map(Blocker::Unread).collect();
         let anchors = view.unread_anchors.iter().cloned();
         blockers.extend(anchors.map(Blocker::AnchorUnread));
         for leaf in view.leaves(place) {
             match view.chain(leaf) {
                 _ if view.is_void(leaf) => {}
-                Some(chain) if view.holds(chain, &rest, leaf.profile.usages) => {
-                    let workloads = self.holders.not_current(&leaf.material()).iter();
-                    blockers.extend(workloads.map(|one| Blocker::Workload((*one).clone())));
+                Some(chain) if self.does_without(anchor, &rest, leaf, chain) => {
+                    let holders = self.holders.not_current(&leaf.material());
+                    blockers.extend(holders.iter().cloned());
                     let peers = self.unproven.iter();
-                    let peers = peers.filter(|peer| peer.target == leaf.target);
+                    let peers = peers.filter(|peer| peer.target.as_ref() == Some(&leaf.target));
                     blockers.extend(self.overlapping(peers, |peer| peer.presents_until));
                     blockers.extend(self.under_way(leaf, anchor));
                 }
@@ -73,8 +72,21 @@ impl<'a> Guards<'a> {
         blockers
     }
 
+    /// Whether what is stored of a leaf verifies without an anchor; also where nobody renews it, and it never needed that one.
+    fn does_without(
+        &self,
+        anchor: &Certificate,
+        rest: &[Certificate],
+        leaf: &DesiredLeaf,
+        chain: &[Certificate],
+    ) -> bool {
+        let (view, usages) = (&self.view, leaf.profile.usages);
+        let needs = || view.holds(chain, std::slice::from_ref(anchor), usages);
+        view.holds(chain, rest, usages) || leaf.blocked && !needs()
+    }
+
     /// Guard 6: an agent that was connected when its certificate or its bundle last changed, and is not now, has not shown
-    /// yet that it still can connect.
+    /// yet that it still can connect. Nor does a report that is older than the change show it.
     fn lost_agents(&self, place: &Place) -> impl Iterator<Item = Blocker> {
         let planes: Vec<&Plane> = match place {
             Place::ClientCa(plane) => self.view.plane(plane).into_iter().collect(),
@@ -83,12 +95,15 @@ impl<'a> Guards<'a> {
                 planes.map(AsRef::as_ref).collect()
             }
         };
-        let gone = planes
-            .into_iter()
-            .filter(|plane| plane.agent_connected == Some(false));
-        let lost = gone.filter(|plane| {
-            let since = self.view.began(plane);
-            since.is_some() && plane.agent_disconnected >= since
+        let lost = planes.into_iter().filter(|plane| {
+            let Some((first, last)) = self.view.changes(plane) else {
+                return false;
+            };
+            match plane.agent_connected {
+                Some(true) => plane.agent_heartbeat.is_some_and(|beat| beat < last),
+                Some(false) => plane.agent_disconnected >= Some(first),
+                None => false,
+            }
         });
         lost.map(|plane| Blocker::Agent(plane.plane.clone()))
     }
@@ -116,17 +131,13 @@ impl<'a> Guards<'a> {
         (!changed && until > view.now).then_some(Blocker::CallUnderWay { until })
     }
 
-    /// Guards 1 and 2 for peers that nothing shows: they are waited for until the overlap has passed.
+    /// Guards 1 and 2 for peers that nothing shows: they are waited for until the overlap has passed, and then for a word.
     fn overlapping<'b>(
         &self,
         peers: impl Iterator<Item = &'b Unproven>,
         until: impl Fn(&Unproven) -> Timestamp,
     ) -> impl Iterator<Item = Blocker> {
-        peers.filter_map(move |one| {
-            let until = until(one);
-            let peer = one.peer.clone();
-            (until > self.view.now).then_some(Blocker::Peer { peer, until })
-        })
+        peers.filter_map(move |one| one.blocker(until(one), self.view.now))
     }
 
     /// The anchors that a place must hold: the authority's, those wanted beforehand, all that stands there and may not leave
@@ -178,6 +189,12 @@ impl<'a> Guards<'a> {
             needed.extend(view.retiring.iter().filter(in_use).cloned());
         }
         needed
+    }
+
+    /// Whether nothing is left to do of a move to another CA.
+    pub fn has_moved(&self) -> bool {
+        let mut leaves = self.view.domain.wanted.leaves.values();
+        self.view.retiring.is_empty() && leaves.all(|leaf| self.view.is_signed(leaf))
     }
 
     /// Guard 8: whether an anchor leaves without waiting.
@@ -259,15 +276,19 @@ impl<'a> Guards<'a> {
             // The gateway reads a clientCA at each connection, also where that refers to the trust Secret.
             if let (Place::Material(material), Role::Gateway | Role::Further) = (&place, leaf.role)
             {
-                let workloads = self.holders.not_current(material).iter();
-                loads.extend(workloads.map(|one| Blocker::Workload((*one).clone())));
+                loads.extend(self.holders.not_current(material).iter().cloned());
             }
         }
+        // A plane that is not known may have an agent of the same planeID.
+        if !is_new || view.is_rotating() {
+            let is_agent = leaf.role == Role::Agent;
+            let unread = view.unread();
+            let unread = unread.filter(|unread| !is_agent || unread.is_of_planes());
+            loads.extend(unread.map(Blocker::Unread));
+        }
         if (!is_new || view.is_rotating()) && leaf.role != Role::Agent {
-            let unread = view.observed.unreadable.iter();
-            loads.extend(unread.cloned().map(Blocker::Unread));
             let verifiers = self.unproven.iter();
-            let verifiers = verifiers.filter(|peer| peer.target != leaf.target);
+            let verifiers = verifiers.filter(|peer| peer.target.as_ref() != Some(&leaf.target));
             loads.extend(self.overlapping(verifiers, |peer| peer.trusts_until));
         }
         places.extend(loads);
@@ -287,7 +308,7 @@ impl<'a> Guards<'a> {
     }
 
     /// Whether nothing else ever stood in a place that is read at start: what is trusted beforehand now may have been all
-    /// that was trusted before. Who was available before the object was made may have read one that was deleted.
+    /// that was trusted before. A pod that is older than the object may have read one that was deleted.
     fn is_first(&self, place: &Place) -> bool {
         let Place::Material(material) = place else {
             return true;
@@ -296,11 +317,6 @@ impl<'a> Guards<'a> {
         let Some(found) = stored.and_then(|stored| stored.found()) else {
             return false;
         };
-        let mut readers = self.holders.of(material).iter();
-        found.is_first_content()
-            && readers.all(|reader| {
-                let since = reader.available_since;
-                since.is_none() || since >= found.created
-            })
+        found.is_first_content() && self.holders.not_current(material).is_empty()
     }
 }

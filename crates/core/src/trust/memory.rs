@@ -2,10 +2,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use external_ca_api::{AnchorStatus, ExternalCAIssuanceStatus};
+use external_ca_api::{AnchorState, AnchorStatus, ExternalCAIssuanceStatus};
 use jiff::Timestamp;
 
-use crate::x509::Fingerprint;
+use crate::x509::{Certificate, Fingerprint};
 
 /// The anchors of earlier turns.
 #[derive(Debug, Default)]
@@ -18,6 +18,8 @@ pub struct Memory {
     pub announced: BTreeSet<Fingerprint>,
     /// Since when they are, where that is known.
     pub retiring_since: BTreeMap<Fingerprint, Timestamp>,
+    /// Since when others are handed out, likewise.
+    active_since: BTreeMap<Fingerprint, Timestamp>,
 }
 
 impl Memory {
@@ -33,12 +35,20 @@ impl Memory {
                 since(anchor, now)?,
             ))
         };
+        let active = status.anchors().iter();
+        let active = active.filter(|anchor| anchor.state == AnchorState::Active);
         Self {
             known: fingerprints(status.anchors().iter().map(|anchor| &anchor.fingerprint)),
             former: fingerprints(former),
             announced: fingerprints(status.retiring().map(|anchor| &anchor.fingerprint)),
             retiring_since: status.retiring().filter_map(since).collect(),
+            active_since: active.filter_map(since).collect(),
         }
+    }
+
+    /// Since when an anchor is that of the authority.
+    pub fn active_since(&self, anchor: &Certificate) -> Option<Timestamp> {
+        self.active_since.get(&anchor.fingerprint()).copied()
     }
 }
 

@@ -8,11 +8,11 @@ mod overlap;
 mod place;
 mod view;
 
-pub use blocker::Blocker;
+pub use blocker::{Blocker, Peer};
 pub use guards::Guards;
 pub use memory::Memory;
 pub(crate) use memory::since;
-pub use overlap::Peer;
+pub use overlap::Unproven;
 pub use place::Place;
 pub use view::View;
 pub(crate) use view::shorts;

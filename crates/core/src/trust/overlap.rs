@@ -1,54 +1,74 @@
-//! Peers that are connected, though nothing tells what they have loaded: the only ones that are waited for by the clock.
+//! Peers that are connected, though nothing here shows what they have loaded: the only ones that are waited for by the clock.
 
 use std::collections::BTreeSet;
 
 use jiff::{SignedDuration, Timestamp};
 
-use super::evidence::Holders;
-use crate::domain::{DesiredLeaf, Role, TrustDomain};
+use super::blocker::{Blocker, Peer};
+use super::evidence::{Holders, pods_of};
+use super::view::View;
+use crate::domain::{DesiredLeaf, Role, plane_type};
 use crate::model::{MaterialRef, ObjectRef, Observed, Plane, PlaneRef};
 
-/// A peer that presents a leaf which no workload of a served namespace mounts.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Peer {
-    /// The gateway that a plane's agent is connected to.
-    GatewayOf(PlaneRef),
-    /// A plane's agent.
-    AgentOf(PlaneRef),
-}
-
-/// What such a peer may still hold.
+/// What a peer may still hold of which no pod is seen.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Unproven {
     /// Which one.
     pub peer: Peer,
-    /// The leaf's Secret.
-    pub target: ObjectRef,
+    /// The Secret of its leaf, where this domain issues one for it.
+    pub target: Option<ObjectRef>,
     /// Until when it may still present what the Secret held before.
     pub presents_until: Timestamp,
-    /// Until when it may still trust what the bundles of its namespace held before.
+    /// Until when it may still trust what it was told to trust before.
     pub trusts_until: Timestamp,
+    /// Whether it is this operator's to keep connected: then a person says when it has loaded what is new. Any other is cut
+    /// off if it has not by then.
+    pub is_ours: bool,
 }
 
-/// Those peers: OpenChoreo reports that an agent is or has just been connected, and no workload is seen that runs it, or
-/// the gateway that it is connected to.
-pub fn unproven(
-    observed: &Observed,
-    domain: &TrustDomain<'_>,
-    holders: &Holders<'_>,
-    now: Timestamp,
-) -> Vec<Unproven> {
-    let overlap = domain.rotation.overlap;
-    let talks = |plane: &Plane| match plane.agent_connected {
+impl Unproven {
+    /// Why what rests on it must wait, if it must.
+    pub fn blocker(&self, until: Timestamp, now: Timestamp) -> Option<Blocker> {
+        let peer = self.peer.clone();
+        if until > now {
+            Some(Blocker::Peer { peer, until })
+        } else {
+            self.is_ours.then_some(Blocker::Unconfirmed(peer))
+        }
+    }
+}
+
+/// Those peers: OpenChoreo reports that an agent is or has just been connected, and no pod is seen that runs it, or the
+/// gateway that it is connected to. None where a person says that all have loaded what is stored.
+pub fn unproven(view: &View<'_>, holders: &Holders<'_>) -> Vec<Unproven> {
+    if view.domain.requests.proceed {
+        return Vec::new();
+    }
+    let mut found = wanted(view, holders);
+    found.extend(unwanted(view));
+    found
+}
+
+/// Whether its agent is connected, or was within the overlap.
+fn talks(plane: &Plane, overlap: SignedDuration, now: Timestamp) -> bool {
+    match plane.agent_connected {
         Some(true) => true,
         Some(false) => plane
             .agent_disconnected
             .is_some_and(|since| since.duration_until(now) < overlap),
         None => false,
-    };
-    let wanted = &domain.wanted;
-    let planes = wanted.planes.iter().filter(|plane| talks(plane));
-    let talking: BTreeSet<&PlaneRef> = planes.map(|plane| &plane.plane).collect();
+    }
+}
+
+/// Those whose leaf this domain issues.
+fn wanted(view: &View<'_>, holders: &Holders<'_>) -> Vec<Unproven> {
+    let (observed, wanted) = (view.observed, &view.domain.wanted);
+    let overlap = view.domain.rotation.overlap;
+    let planes = wanted.planes.iter();
+    let talking: BTreeSet<&PlaneRef> = planes
+        .filter(|plane| talks(plane, overlap, view.now))
+        .map(|plane| &plane.plane)
+        .collect();
     let Some(any) = talking.first() else {
         return Vec::new();
     };
@@ -62,19 +82,54 @@ pub fn unproven(
         Role::Further => None,
     };
     let leaves = wanted.leaves.values().chain(&wanted.blocked);
-    leaves
-        .filter(|leaf| holders.of(&leaf.material()).is_empty())
+    let unseen = leaves.filter(|leaf| !holders.has_pods(&leaf.material()));
+    unseen
         .filter_map(|leaf| {
             let bundles = wanted.trust_places.iter();
             let bundles = bundles.filter(|bundle| bundle.object.namespace == leaf.target.namespace);
+            let peer = peer(leaf)?;
             Some(Unproven {
-                peer: peer(leaf)?,
-                target: leaf.target.clone(),
+                target: Some(leaf.target.clone()),
                 presents_until: until(observed, [&leaf.material()], overlap),
                 trusts_until: until(observed, bundles, overlap),
+                is_ours: observed.may_write(peer.plane()),
+                peer,
             })
         })
         .collect()
+}
+
+/// The agents of planes that this domain does not wire: they verify the gateway all the same, by a bundle that others bring.
+fn unwanted(view: &View<'_>) -> Vec<Unproven> {
+    let observed = view.observed;
+    let overlap = view.domain.rotation.overlap;
+    let since = view.memory.active_since(view.ca.anchor());
+    let trusts_until = since.unwrap_or(view.now).saturating_add(overlap);
+    let trusts_until = trusts_until.unwrap_or(Timestamp::MAX);
+    let planes = observed.planes.iter();
+    let planes = planes.filter(|plane| view.plane(&plane.plane).is_none());
+    planes
+        .filter(|plane| talks(plane, overlap, view.now) && !has_pods(observed, plane))
+        .map(|plane| Unproven {
+            peer: Peer::AgentOf(plane.plane.clone()),
+            target: None,
+            presents_until: Timestamp::MIN,
+            trusts_until,
+            is_ours: observed.may_write(&plane.plane),
+        })
+        .collect()
+}
+
+/// Whether pods of its agent are seen.
+fn has_pods(observed: &Observed, plane: &Plane) -> bool {
+    let mut workloads = observed.workloads.iter();
+    workloads.any(|workload| {
+        let agent = workload.agent.as_ref();
+        let is_its = agent.is_some_and(|(kind, id)| {
+            kind == plane_type(plane.plane.kind) && *id == plane.plane_id
+        });
+        is_its && !pods_of(&observed.pods, &workload.workload).is_empty()
+    })
 }
 
 /// The overlap after the last change of these objects.

@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use super::memory::Memory;
 use super::place::Place;
 use crate::domain::{ClientCa, Desired, DesiredLeaf, Role, TrustDomain};
-use crate::model::{Leaf, MaterialRef, Observed, Plane, PlaneRef, Read};
+use crate::model::{Leaf, MaterialRef, Observed, Plane, PlaneRef, Read, Unread};
 use crate::x509::{CaChain, Certificate, Fingerprint, Usages, verify};
 
 /// The trust of one domain, over one snapshot.
@@ -38,7 +38,7 @@ struct Verified<'a>(BTreeMap<&'a PlaneRef, Vec<&'a DesiredLeaf>>);
 impl<'a> Verified<'a> {
     fn new(wanted: &'a Desired) -> Self {
         let mut found: BTreeMap<_, Vec<_>> = BTreeMap::new();
-        for leaf in wanted.leaves.values().chain(&wanted.blocked) {
+        for leaf in wanted.presented() {
             match leaf.role {
                 Role::Gateway => {}
                 Role::Agent => {
@@ -143,6 +143,13 @@ impl<'a> View<'a> {
             })
     }
 
+    /// The same of a plane that is not wanted.
+    fn is_left_to_trust_secret(&self, plane: &PlaneRef) -> bool {
+        let mut planes = self.observed.planes.iter();
+        let found = planes.find(|found| found.plane == *plane);
+        found.is_some_and(|plane| self.refers_to_trust_secret(plane))
+    }
+
     /// Every trust place.
     pub fn places(&self) -> impl Iterator<Item = Place> {
         let wanted = &self.domain.wanted;
@@ -158,9 +165,12 @@ impl<'a> View<'a> {
             (Place::Material(_), Role::Gateway) => true,
             (Place::Material(material), Role::Agent) => {
                 let by_reference = self.domain.client_ca == ClientCa::Reference;
-                let mut planes = leaf.planes.iter().filter_map(|plane| self.plane(plane));
+                let refers = |plane: &PlaneRef| match self.plane(plane) {
+                    Some(plane) => by_reference || self.refers_to_trust_secret(plane),
+                    None => self.is_left_to_trust_secret(plane),
+                };
                 self.domain.trust_secret.as_ref() == Some(material)
-                    && planes.any(|plane| by_reference || self.refers_to_trust_secret(plane))
+                    && leaf.planes.iter().any(refers)
             }
             (Place::ClientCa(plane), Role::Agent) => leaf.planes.contains(plane),
             (Place::ClientCa(_), Role::Gateway) => false,
@@ -172,8 +182,7 @@ impl<'a> View<'a> {
         match place {
             Place::ClientCa(plane) => self.verified_by(plane).to_vec(),
             Place::Material(_) => {
-                let wanted = &self.domain.wanted;
-                let leaves = wanted.leaves.values().chain(&wanted.blocked);
+                let leaves = self.domain.wanted.presented();
                 leaves.filter(|leaf| self.verifies(place, leaf)).collect()
             }
         }
@@ -287,6 +296,15 @@ impl<'a> View<'a> {
         })
     }
 
+    /// What could not be read, or has not been yet: peers may be found there.
+    pub(super) fn unread(&self) -> impl Iterator<Item = Unread> {
+        let unreadable = self.observed.unreadable.iter().cloned();
+        let awaited = self.observed.awaited.iter();
+        let awaited =
+            awaited.map(|list| Unread::list(list.clone(), format!("{list} (being read)")));
+        unreadable.chain(awaited)
+    }
+
     /// An anchor of a plane that verifies none of our leaves, and that this domain has never handed out.
     pub fn foreign<'b>(&self, plane: &'b Plane) -> Option<&'b Certificate> {
         let ours = |anchor: &Certificate| self.is_wanted(anchor) || self.retiring.contains(anchor);
@@ -323,8 +341,8 @@ impl<'a> View<'a> {
         shorts(all.copied().filter(|other| *other != ours))
     }
 
-    /// Since when a plane's agent has had something to load.
-    pub(super) fn began(&self, plane: &Plane) -> Option<Timestamp> {
+    /// When what a plane's agent loads was changed: first and last.
+    pub(super) fn changes(&self, plane: &Plane) -> Option<(Timestamp, Timestamp)> {
         let mut leaves = self.verified_by(&plane.plane).iter();
         let leaf = leaves.find(|leaf| leaf.planes.contains(&plane.plane))?;
         let namespace = &leaf.target.namespace;
@@ -332,7 +350,9 @@ impl<'a> View<'a> {
         let bundles = bundles.filter(|bundle| bundle.object.namespace == *namespace);
         let changed =
             |material: MaterialRef| self.observed.material.get(&material)?.found()?.changed;
-        bundles.chain([leaf.material()]).filter_map(changed).min()
+        let times = bundles.chain([leaf.material()]).filter_map(changed);
+        let times: Vec<Timestamp> = times.collect();
+        Some((times.iter().min().copied()?, times.iter().max().copied()?))
     }
 }
 

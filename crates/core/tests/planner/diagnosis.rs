@@ -1,6 +1,6 @@
 //! The doctor: a healthy snapshot yields nothing, each breakage exactly its finding.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use external_ca_core::diagnosis::{
@@ -30,6 +30,13 @@ struct Patient {
 }
 
 impl Patient {
+    /// Every pod is younger than all that it mounts.
+    fn renew_pods(&mut self) {
+        for pod in &mut self.scene.pods {
+            pod.created = Some(self.scene.now + SignedDuration::from_secs(1));
+        }
+    }
+
     fn healthy() -> Self {
         let mut scene = Scene::new(json!({})).with_workloads();
         let agent = &mut scene.workloads[2];
@@ -216,6 +223,7 @@ fn a_leaf_that_names_its_ca_otherwise_is_told_from_a_strangers() {
     patient.scene.hand_made(&right);
     let profile = patient.scene.profile(&agent());
     patient.scene.put_leaf(&agent(), &wrong, &profile, false);
+    patient.renew_pods();
     patient.one("IssuerNameDiffers", CLIENT);
 }
 
@@ -225,6 +233,7 @@ fn a_bundle_that_lacks_the_ca_is_to_blame_itself() {
     patient
         .scene
         .put_bundle(&config_map_ref(DATA), &[ca(1).anchor().clone()], None);
+    patient.renew_pods();
     patient.extra.operator = None;
     let word = patient.words();
     assert_eq!(
@@ -378,18 +387,13 @@ fn what_pods_hold() {
     // Made by hand, then written again after the pods had started.
     let mut patient = Patient::healthy();
     patient.scene.hand_made(&ca(0));
+    patient.renew_pods();
     patient.scene.now += days(1);
-    for workload in &mut patient.scene.workloads {
-        (workload.created, workload.restarted) = (Some(start()), None);
-        workload.loaded = BTreeMap::new();
-    }
     let changed = patient.scene.now;
     patient.material(&agent()).changed = Some(changed);
     patient.scene.now += days(1);
-    assert_eq!(patient.words(), [], "nothing tells");
-    patient.detail(2).oldest_start = Some(changed - SignedDuration::from_secs(1));
     patient.one("RestartNeeded", AGENT);
-    patient.detail(2).oldest_start = Some(changed);
+    patient.renew_pods();
     assert_eq!(patient.words(), []);
 
     let mut patient = Patient::healthy();

@@ -47,6 +47,8 @@ fn played(scene: &mut Scene) -> Vec<Rounds> {
             quiet += 1;
         } else {
             turns.push(rounds(planned.steps.iter()));
+            // A restart waits for kubelets.
+            scene.now += scene.kubelet_cache();
             quiet = 0;
         }
     }

@@ -10,12 +10,14 @@
 mod adopt;
 mod conditions;
 mod conflicts;
+mod consumers;
 mod contests;
 mod diagnosis;
 mod forecast;
 mod immediate;
 mod issuer;
 mod leaves;
+mod left_behind;
 mod ownership;
 mod peers;
 mod pending;

@@ -1,5 +1,6 @@
 //! What belongs to others, and what others put back.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use external_ca_api::{ExternalCAIssuance, Phase};
@@ -274,7 +275,7 @@ fn a_ca_secret_is_claimed_by_its_issuance_whatever_their_ages() {
     let wants = json!([{"name": "mine", "usages": ["ClientAuth"], "target": target}]);
     let spec = |name: &str| json!({"issuer": {"caSecret": {"name": name}}, "certificates": wants});
     let refused = |issuance: &Arc<ExternalCAIssuance>, other: Arc<ExternalCAIssuance>| {
-        let needs = Needs::of(issuance, Vec::new(), &scope);
+        let needs = Needs::of(issuance, Vec::new(), &BTreeSet::new(), &scope);
         let mut seen = Seen::default();
         for need in needs.objects() {
             seen.material.insert(need, Arc::new(Read::Absent));

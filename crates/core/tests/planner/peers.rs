@@ -1,6 +1,8 @@
 //! Whom a move to another CA waits for, seen or unseen.
 
-use external_ca_api::{CertificateState, Phase};
+use std::collections::BTreeMap;
+
+use external_ca_api::{CertificateState, PROCEED_ANNOTATION, Phase};
 use serde_json::json;
 
 use super::pieces::{
@@ -30,6 +32,21 @@ fn an_agent_that_has_not_come_back_holds_the_old_ca() {
     scene.settle();
     assert_eq!(scene.anchors(&config_map_ref(DATA)), [1]);
 
+    // A report that is older than the change proves nothing.
+    scene.issuer = Issuer::Ready(ca(0));
+    scene.planes[0].agent_heartbeat = Some(scene.now);
+    let held = scene.settle();
+    assert_eq!(scene.anchors(&config_map_ref(DATA)), [0, 1]);
+    let (_, _, message) = condition(&held, "TrustDistributed");
+    assert!(
+        message.contains("the agent of DataPlane default/eu"),
+        "{message}"
+    );
+    scene.planes[0].agent_heartbeat = Some(scene.now);
+    scene.settle();
+    assert_eq!(scene.anchors(&config_map_ref(DATA)), [0]);
+    scene.planes[0].agent_heartbeat = None;
+
     // One that had been away before is not waited for.
     scene.planes[0].agent_connected = Some(false);
     scene.issuer = Issuer::Ready(ca(2));
@@ -58,9 +75,22 @@ fn a_peer_that_no_workload_runs_is_given_the_overlap_time() {
     );
     assert!(message.contains("rotation.overlap"), "{message}");
 
+    // Its own certificate is a day old, too. Nothing shows that it was loaded.
     scene.now += days(1);
-    // Its own certificate is a day old, too.
+    let held = scene.settle();
+    assert_eq!(held.status.phase, Some(Phase::Stalled));
+    let (_, reason, message) = condition(&held, "RolloutsComplete");
+    assert_eq!(reason, "AgentsUnproven");
+    assert!(message.contains("pki.openchoreo.dev/proceed"), "{message}");
+    assert_eq!((scene.signer(&gateway()), scene.signer(&agent())), (0, 1));
+
+    let word = (PROCEED_ANNOTATION.to_owned(), "now".to_owned());
+    scene.issuance.metadata.annotations = Some(BTreeMap::from([word]));
     assert_eq!(scene.settle().status.phase, Some(Phase::Ready));
+    assert_eq!(
+        scene.issuance.metadata.annotations, None,
+        "one word for one move"
+    );
     assert_eq!(scene.signer(&gateway()), 1);
     assert_eq!(scene.anchors(&config_map_ref(DATA)), [1]);
 }
@@ -97,8 +127,7 @@ fn an_agent_that_nobody_ever_saw_is_not_waited_for() {
 fn before_the_first_certificate() -> Scene {
     let mut scene =
         Scene::new(json!({"trust": {"additionalAnchors": [{"pem": ca(0).anchor().to_pem()}]}}));
-    let mut reader = workload(DATA, "reader", &[config_map_ref(DATA)]);
-    reader.created = Some(scene.now);
+    let reader = workload(DATA, "reader", &[config_map_ref(DATA)]);
     scene.put_bundle(
         &config_map_ref(DATA),
         &[ca(0).anchor().clone()],

@@ -1,12 +1,12 @@
 //! What scenes are made of: CAs, references, and objects as they are at first.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, OnceLock};
 
 use external_ca_api::PlaneKind;
 use external_ca_core::model::{
-    AuthorityState, GeneratedCa, Leaf, Material, MaterialKind, MaterialRef, ObjectRef, Plane,
-    PlaneRef, RolloutState, Signing, Workload, WorkloadKind, WorkloadRef,
+    AuthorityState, Controller, GeneratedCa, Leaf, Life, Material, MaterialKind, MaterialRef,
+    ObjectRef, Plane, PlaneRef, Pod, RolloutState, Signing, Workload, WorkloadKind, WorkloadRef,
 };
 use external_ca_core::x509::{
     CaChain, CaProfile, CertificateAuthority, KeyAlgorithm, PrivateKey, generate, self_signed_ca,
@@ -196,6 +196,7 @@ pub fn plane(name: &str, plane_id: &str) -> Plane {
         changed: None,
         agent_connected: None,
         agent_disconnected: None,
+        agent_heartbeat: None,
     }
 }
 
@@ -207,14 +208,31 @@ pub fn workload(namespace: &str, name: &str, mounts: &[MaterialRef]) -> Workload
             object: ObjectRef::new(namespace, name),
         },
         resource_version: "1".into(),
-        created: Some(start()),
-        available_since: None,
-        restarted: None,
         mounts: mounts.iter().cloned().collect(),
         loaded: BTreeMap::new(),
         rollout: RolloutState::Running("0 pods available, 1 wanted".into()),
         rollout_since: None,
         agent: None,
+    }
+}
+
+/// A workload's pod that is as old as all else, and waits for what it mounts.
+pub fn pod_of(workload: &Workload) -> Pod {
+    let ObjectRef {
+        namespace, name, ..
+    } = &workload.workload.object;
+    Pod {
+        pod: ObjectRef::new(namespace, format!("{name}-1")),
+        uid: format!("{namespace}/{name}-1"),
+        resource_version: "1".into(),
+        created: Some(start()),
+        controller: Controller::Workload(workload.workload.clone()),
+        node: Some("node-1".into()),
+        mounts: workload.mounts.clone(),
+        optional: BTreeSet::new(),
+        loaded: workload.loaded.clone(),
+        life: Life::Waiting(None),
+        is_terminating: false,
     }
 }
 

@@ -3,12 +3,13 @@
 use std::collections::BTreeMap;
 
 use external_ca_core::model::RolloutState;
+use external_ca_core::model::facts::config_map;
 use external_ca_core::plan::Step;
 use jiff::SignedDuration;
 use serde_json::json;
 
 use super::pieces::{
-    DATA, HOME, agent, ca, config_map_ref, days, gateway, plane, secret_ref, start, workload,
+    DATA, HOME, agent, ca, config_map_ref, days, gateway, plane, secret_ref, workload,
 };
 use super::scene::{Scene, condition};
 
@@ -68,7 +69,9 @@ fn a_restart_by_hand_is_seen() {
     scene.now += SignedDuration::from_mins(1);
     for workload in &mut scene.workloads {
         workload.loaded.insert(agent(), "old".into());
-        workload.restarted = Some(scene.now);
+    }
+    for pod in &mut scene.pods {
+        pod.created = Some(scene.now);
     }
     let planned = scene.turn();
     assert_eq!(condition(&planned, "RolloutsComplete").0, "True");
@@ -78,13 +81,11 @@ fn a_restart_by_hand_is_seen() {
 fn nobody_is_restarted_for_trust_while_its_certificate_is_still_to_come() {
     let mut scene = Scene::new(json!({})).with_workloads();
     // They are there, and older than all material; the bundles were written before the operator died.
-    scene.workloads.iter_mut().for_each(|workload| {
-        workload.rollout = RolloutState::Complete;
-        workload.available_since = Some(start());
-    });
+    scene.run_old_pods();
     let bundle = [ca(0).anchor().clone()];
     for place in [config_map_ref(DATA), secret_ref(HOME, "cluster-gateway-ca")] {
         scene.put_bundle(&place, &bundle, Some("external-ca-operator"));
+        scene.material.get_mut(&place).unwrap().replaces = true;
     }
     scene.settle();
     let once = BTreeMap::from(
@@ -100,14 +101,15 @@ fn nobody_is_restarted_for_trust_while_its_certificate_is_still_to_come() {
 
 /// Times are whole seconds: what is written over within one is not its object's first content.
 fn settle_within_a_second(scene: &mut Scene) {
-    scene.workloads.iter_mut().for_each(|workload| {
-        workload.rollout = RolloutState::Complete;
-        workload.available_since = Some(scene.now);
-    });
+    scene.run_old_pods();
     let made = scene.now;
-    for _ in 0..4 {
+    for _ in 0..6 {
         let planned = scene.plan();
-        assert!(!planned.steps.is_empty());
+        if planned.steps.is_empty() {
+            assert!(planned.next_check <= scene.now + scene.kubelet_cache());
+            scene.now = planned.next_check;
+            continue;
+        }
         if planned
             .steps
             .iter()
@@ -140,4 +142,46 @@ fn a_bundle_replaced_within_the_second_of_its_making_restarts_who_has_loaded_it(
     scene.put_bundle(&bundle, &[ca(1).anchor().clone()], None);
     settle_within_a_second(&mut scene);
     assert_eq!(scene.restarts.get("cluster-agent-dataplane"), Some(&1));
+}
+
+/// What is done to an object besides its content restarts nobody.
+#[test]
+fn content_changes_when_whoever_owns_it_has_written() {
+    let entry = |manager: &str, operation: &str, hour: u8, fields: serde_json::Value| {
+        json!({"manager": manager, "operation": operation, "fieldsType": "FieldsV1", "fieldsV1": fields,
+            "time": format!("2026-01-02T{hour:02}:00:00Z")})
+    };
+    let (content, label) = (
+        json!({"f:data": {"f:ca.crt": {}}}),
+        json!({"f:metadata": {"f:labels": {"f:x": {}}}}),
+    );
+    let both = json!({"f:data": {"f:ca.crt": {}}, "f:metadata": {"f:labels": {"f:x": {}}}});
+    let ours = entry("external-ca-operator", "Apply", 3, content.clone());
+    let labelled = entry("kubectl-label", "Update", 5, label);
+    let cases = [
+        (vec![ours.clone(), labelled.clone()], Some(3)),
+        (
+            vec![ours, entry("argocd", "Apply", 6, both.clone())],
+            Some(3),
+        ),
+        (vec![entry("helm", "Update", 2, both), labelled], Some(2)),
+        (
+            vec![
+                entry("helm", "Update", 2, content.clone()),
+                entry("edit", "Update", 7, content),
+            ],
+            Some(7),
+        ),
+        (Vec::new(), None),
+    ];
+    for (fields, hour) in cases {
+        let object = json!({
+            "metadata": {"name": "cluster-gateway-ca", "namespace": DATA, "creationTimestamp": "2026-01-01T00:00:00Z",
+                "managedFields": fields},
+            "data": {"ca.crt": ca(0).anchor().to_pem()},
+        });
+        let found = config_map(&serde_json::from_value(object).unwrap());
+        let expected = hour.map(|hour| format!("2026-01-02T{hour:02}:00:00Z").parse().unwrap());
+        assert_eq!(found.changed, expected);
+    }
 }

@@ -8,13 +8,14 @@ use external_ca_api::{
 };
 use external_ca_core::model::facts::hash;
 use external_ca_core::model::{
-    Authority, Claims, GeneratedCa, Leaf, Material, MaterialRef, ObjectRef, Observed, PendingLeaf,
-    Plane, Read, RolloutState, Workload,
+    Authority, Claims, Controller, GeneratedCa, Leaf, Life, Material, MaterialRef, ObjectRef,
+    Observed, PendingLeaf, Plane, Pod, Read, RolloutState, Workload,
 };
 use external_ca_core::plan::{
     GenerateCa, IssueLeaf, Restart, Step, WirePlane, Wiring, WriteBundle,
 };
 use external_ca_core::report::{Decision, decide};
+use external_ca_core::snapshot::{Scope, mounted};
 use external_ca_core::x509::{
     Certificate, CertificateAuthority, LeafProfile, encode_bundle, request, sign_request,
 };
@@ -23,7 +24,7 @@ use serde_json::json;
 
 use super::pieces::{
     DATA, HOME, Issuer, agent, blank, ca, config_map_ref, days, gateway, generated, leaf_key,
-    plane, secret_ref, start, workload,
+    plane, pod_of, secret_ref, start, workload,
 };
 
 /// A little world: steps are carried out on it as the shell would, rollouts finish when they are told to.
@@ -38,6 +39,8 @@ pub struct Scene {
     pub claims: Claims,
     pub planes: Vec<Plane>,
     pub workloads: Vec<Workload>,
+    /// Pods; a workload without any here has one that waits to start.
+    pub pods: Vec<Pod>,
     pub now: Timestamp,
     pub serial: u8,
     pub restarts: BTreeMap<String, usize>,
@@ -68,10 +71,16 @@ impl Scene {
             claims: Claims::default(),
             planes: vec![plane("eu", "eu-1")],
             workloads: Vec::new(),
+            pods: Vec::new(),
             now: start() + days(1),
             serial: 0,
             restarts: BTreeMap::new(),
         }
+    }
+
+    /// How long a restart waits for kubelets.
+    pub fn kubelet_cache(&self) -> SignedDuration {
+        self.issuance.spec.rollout.kubelet_cache.0
     }
 
     pub fn with_workloads(mut self) -> Self {
@@ -94,15 +103,24 @@ impl Scene {
     pub fn observed(&self) -> Observed {
         let planes: Vec<Arc<Plane>> = self.planes.iter().cloned().map(Arc::new).collect();
         let wanted = external_ca_core::domain::desired(&self.issuance, &planes);
+        let scope = Scope {
+            served: Arc::new([HOME, DATA].map(String::from).into()),
+            plane_namespaces: Arc::new(["default"].map(String::from).into()),
+            ..Scope::default()
+        };
+        let pods = self.all_pods();
+        let readers = pods.iter().map(AsRef::as_ref);
+        let mounted = mounted(&self.issuance, &scope, self.workloads.iter(), readers);
         let needs = wanted
             .trust_places
             .iter()
             .cloned()
-            .chain(wanted.all().map(|leaf| leaf.material()));
+            .chain(wanted.all().map(|leaf| leaf.material()))
+            .chain(mounted);
         Observed {
             issuance: Arc::new(self.issuance.clone()),
-            served: Arc::new([HOME, DATA].map(String::from).into()),
-            plane_namespaces: Arc::new(["default"].map(String::from).into()),
+            served: scope.served,
+            plane_namespaces: scope.plane_namespaces,
             authority: Authority {
                 state: self.issuer.state(),
                 generated: self.generated.clone(),
@@ -123,6 +141,7 @@ impl Scene {
                 .collect(),
             planes,
             workloads: self.workloads.iter().cloned().map(Arc::new).collect(),
+            pods,
             awaited: Vec::new(),
             unreadable: Vec::new(),
             claims: self.claims.clone(),
@@ -241,6 +260,13 @@ impl Scene {
         for _ in 0..40 {
             let planned = self.turn();
             self.finish_rollouts();
+            let soon = planned.next_check.duration_since(self.now) <= SignedDuration::from_secs(5);
+            if planned.steps.is_empty() && soon {
+                self.now = planned
+                    .next_check
+                    .max(self.now + SignedDuration::from_secs(1));
+                continue;
+            }
             if planned.steps.is_empty()
                 && self.plan().steps.is_empty()
                 && self.plan().status.phase == planned.status.phase
@@ -252,6 +278,11 @@ impl Scene {
     }
 
     pub fn finish_rollouts(&mut self) {
+        self.finish_rollouts_of(|_| true);
+    }
+
+    /// The rollouts of some workloads are complete.
+    pub fn finish_rollouts_of(&mut self, which: impl Fn(&Workload) -> bool) {
         // Pods wait for what they mount.
         let startable = |workload: &&mut Workload| {
             workload
@@ -260,9 +291,46 @@ impl Scene {
                 .all(|mount| self.material.contains_key(mount))
         };
         for workload in self.workloads.iter_mut().filter(startable) {
+            if !which(workload) || workload.rollout == RolloutState::Complete {
+                continue;
+            }
             workload.rollout = RolloutState::Complete;
-            workload.available_since.get_or_insert(self.now);
+            let made = Controller::Workload(workload.workload.clone());
+            let mut old = self.pods.iter().filter(|pod| pod.controller == made);
+            let is_restart =
+                old.any(|pod| pod.life != Life::Waiting(None)) || !workload.loaded.is_empty();
+            let mut pod = pod_of(workload);
+            pod.life = Life::Running { ready: true };
+            if is_restart {
+                pod.created = Some(self.now);
+            }
+            self.pods.retain(|pod| pod.controller != made);
+            self.pods.push(pod);
         }
+    }
+
+    /// Every workload runs, with pods that are older than all else.
+    pub fn run_old_pods(&mut self) {
+        for workload in &mut self.workloads {
+            workload.rollout = RolloutState::Complete;
+            let mut pod = pod_of(workload);
+            pod.life = Life::Running { ready: true };
+            self.pods.push(pod);
+        }
+    }
+
+    /// The pods that there are.
+    pub fn all_pods(&self) -> Vec<Arc<Pod>> {
+        let waiting = self.workloads.iter().map(pod_of).filter(|pod| {
+            let mut pods = self.pods.iter();
+            !pods.any(|known| known.controller == pod.controller)
+        });
+        self.pods
+            .iter()
+            .cloned()
+            .chain(waiting)
+            .map(Arc::new)
+            .collect()
     }
 
     /// Since when an object is there, or will be.

@@ -5,7 +5,7 @@ use external_ca_core::plan::Step;
 use serde_json::json;
 
 use super::pieces::ca;
-use super::scene::Scene;
+use super::scene::{Scene, condition};
 
 #[test]
 fn a_first_issuance_settles_without_a_restart() {
@@ -46,4 +46,16 @@ fn the_hand_made_end_state_is_adopted_untouched() {
         "{:#?}",
         planned.status.conditions
     );
+}
+
+#[test]
+fn an_issuance_that_is_being_deleted_writes_nothing() {
+    let mut scene = Scene::new(json!({}));
+    let deleted = serde_json::from_value(json!("2026-01-02T00:00:00Z")).unwrap();
+    scene.issuance.metadata.deletion_timestamp = Some(deleted);
+    let planned = scene.plan();
+    assert_eq!(planned.steps, []);
+    let (status, reason, message) = condition(&planned, "Ready");
+    assert_eq!((status.as_str(), reason.as_str()), ("False", "Paused"));
+    assert!(message.contains("being deleted"), "{message}");
 }

@@ -13,10 +13,9 @@ use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::NamespaceResourceScope;
 use k8s_openapi::api::apps::v1::{DaemonSet, Deployment, StatefulSet};
 use k8s_openapi::api::coordination::v1::Lease;
-use k8s_openapi::api::core::v1::{ConfigMap, Pod, PodTemplateSpec, Secret, Service};
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
+use k8s_openapi::api::core::v1::{ConfigMap, Secret, Service};
 use kube::api::{DynamicObject, ListParams};
-use kube::core::{ApiResource, GroupVersionKind, Selector};
+use kube::core::{ApiResource, GroupVersionKind};
 use kube::{Api, Client, Resource, ResourceExt};
 use serde::de::DeserializeOwned;
 
@@ -217,42 +216,21 @@ impl Reader<'_> {
     async fn detail(&mut self, workload: &WorkloadRef) -> Option<WorkloadDetail> {
         use external_ca_core::model::WorkloadKind;
         let object = &workload.object;
-        let (template, selector, paused) = match workload.kind {
+        let (template, paused) = match workload.kind {
             WorkloadKind::Deployment => {
                 let spec = self.one::<Deployment>(object).await?.spec?;
-                (spec.template, spec.selector, spec.paused == Some(true))
+                (spec.template, spec.paused == Some(true))
             }
             WorkloadKind::StatefulSet => {
                 let spec = self.one::<StatefulSet>(object).await?.spec?;
-                (spec.template, spec.selector, false)
+                (spec.template, false)
             }
             WorkloadKind::DaemonSet => {
                 let spec = self.one::<DaemonSet>(object).await?.spec?;
-                (spec.template, spec.selector, false)
+                (spec.template, false)
             }
         };
-        Some(self.with_pods(object, &template, selector, paused).await)
-    }
-
-    async fn with_pods(
-        &mut self,
-        object: &ObjectRef,
-        template: &PodTemplateSpec,
-        selector: LabelSelector,
-        paused: bool,
-    ) -> WorkloadDetail {
-        let api: Api<Pod> = Api::namespaced(self.client.clone(), &object.namespace);
-        let params = Selector::try_from(selector)
-            .map(|selector| ListParams::default().labels_from(&selector))
-            .unwrap_or_default();
-        let pods = match api.list(&params).await {
-            Ok(pods) => pods.items,
-            Err(_) => {
-                self.denied("list", "pods", Some(&object.namespace), None);
-                Vec::new()
-            }
-        };
-        detail(&object.namespace, template, paused, &pods)
+        Some(detail(&object.namespace, &template, paused))
     }
 
     /// The keys of all that these workloads mount.

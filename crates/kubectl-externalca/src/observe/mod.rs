@@ -2,7 +2,9 @@
 //! decisions leave it open.
 
 mod extra;
+mod parallel;
 mod planes;
+mod pods;
 mod scope;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -19,7 +21,6 @@ use external_ca_core::model::{
 };
 use external_ca_core::snapshot::{Needs, Scope, Seen, authority_of_secret};
 use external_ca_core::x509::{CaChain, CaError, CaPem};
-use futures::{StreamExt, stream};
 use jiff::Timestamp;
 use k8s_openapi::NamespaceResourceScope;
 use k8s_openapi::api::apps::v1::{DaemonSet, Deployment, StatefulSet};
@@ -31,9 +32,6 @@ use serde::de::DeserializeOwned;
 use crate::error::api_message;
 
 pub use extra::extra;
-
-/// How many reads are under way at once.
-const READERS: usize = 16;
 
 /// What was read for one issuance.
 pub struct Gathered {
@@ -62,21 +60,15 @@ impl Gathered {
         planes::read(client, more_planes, &mut seen, &mut notes).await;
         let planes: Vec<Arc<Plane>> = seen.planes.values().cloned().collect();
         let scope = scope::read(client, namespace(issuance), &mut notes).await;
-        let is_known = scope.is_some();
         let scope = scope.unwrap_or_else(|| touched(issuance, &planes));
-        let needs = Needs::of(issuance, planes, &scope);
-        let authority = material(client, &needs, &mut seen, &mut notes).await;
-        let lists: BTreeSet<ListRef> = if is_known {
-            let namespaces = scope.served.iter();
-            namespaces
-                .flat_map(|namespace| {
-                    WorkloadKind::ALL.map(|kind| ListRef::workloads(kind, namespace))
-                })
-                .collect()
-        } else {
-            needs.lists.clone()
-        };
+        let namespaces = scope.served.iter();
+        let lists: BTreeSet<ListRef> = namespaces
+            .flat_map(|namespace| ListRef::of_consumers(namespace))
+            .collect();
+        pods::read(client, &lists, &mut seen).await;
         workloads(client, lists, &mut seen).await;
+        let needs = Needs::of(issuance, planes, &seen.mounted(issuance, &scope), &scope);
+        let authority = material(client, &needs, &mut seen, &mut notes).await;
         let issuances = issuances(client, issuance, &mut notes).await;
         notes.extend(seen.unreadable.values().cloned());
         Self {
@@ -150,6 +142,7 @@ fn touched(issuance: &ExternalCAIssuance, planes: &[Arc<Plane>]) -> Scope {
     Scope {
         served: Arc::new(places.chain(leaves).cloned().collect()),
         plane_namespaces: Arc::new(of_planes.collect()),
+        ..Scope::default()
     }
 }
 
@@ -162,13 +155,11 @@ async fn material(
 ) -> Read<CaPem> {
     let mut authority = Read::Absent;
     let objects: BTreeSet<MaterialRef> = needs.objects().collect();
-    let results = stream::iter(objects)
-        .map(|material| async move {
-            let read = read_material(client, &material).await;
-            (material, read)
-        })
-        .buffer_unordered(READERS);
-    let mut results: Vec<(MaterialRef, Result<Option<Object>, String>)> = results.collect().await;
+    let read = parallel::for_each(objects, |material: MaterialRef| async move {
+        let read = read_material(client, &material).await;
+        (material, read)
+    });
+    let mut results = read.await;
     results.sort_by(|(a, _), (b, _)| a.cmp(b));
     for (material, result) in results {
         let object = match result {
@@ -248,8 +239,9 @@ async fn workloads(client: &Client, lists: BTreeSet<ListRef>, seen: &mut Seen) {
         ListRef::Workloads(_, kind, namespace) => Some((kind, namespace)),
         _ => None,
     });
-    let results = stream::iter(lists)
-        .map(|(kind, namespace)| async move {
+    let results = parallel::for_each(
+        lists,
+        |(kind, namespace): (WorkloadKind, String)| async move {
             let found = match kind {
                 WorkloadKind::Deployment => {
                     list::<Deployment>(client, kind, &namespace, facts::deployment).await
@@ -262,9 +254,9 @@ async fn workloads(client: &Client, lists: BTreeSet<ListRef>, seen: &mut Seen) {
                 }
             };
             (ListRef::workloads(kind, namespace), found)
-        })
-        .buffer_unordered(READERS);
-    for (list, found) in results.collect::<Vec<_>>().await {
+        },
+    );
+    for (list, found) in results.await {
         match found {
             Ok(found) => {
                 for (workload, found) in found {

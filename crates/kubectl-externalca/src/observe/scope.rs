@@ -1,7 +1,9 @@
 //! Where the operator works, as its Deployment says.
 
+use std::sync::Arc;
+
 use external_ca_core::model::facts::flag;
-use external_ca_core::snapshot::Scope;
+use external_ca_core::snapshot::{Scope, WrittenNames};
 use k8s_openapi::api::apps::v1::Deployment;
 use kube::api::ListParams;
 use kube::{Api, Client};
@@ -46,9 +48,14 @@ fn scope(deployment: &Deployment) -> Option<Scope> {
         let value = flag(&words, name)?;
         Some(value.split(',').map(String::from).collect())
     };
+    let guide = WrittenNames::default();
     Some(Scope {
-        served: std::sync::Arc::new(list("--namespaces")?),
-        plane_namespaces: std::sync::Arc::new(list("--plane-namespaces").unwrap_or_default()),
+        served: Arc::new(list("--namespaces")?),
+        plane_namespaces: Arc::new(list("--plane-namespaces").unwrap_or_default()),
+        names: Arc::new(WrittenNames {
+            leaves: list("--leaf-secrets").unwrap_or(guide.leaves),
+            bundles: list("--trust-names").unwrap_or(guide.bundles),
+        }),
     })
 }
 

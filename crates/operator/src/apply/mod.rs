@@ -20,6 +20,7 @@ use std::time::{Duration, Instant};
 use external_ca_api::RENEW_ANNOTATION;
 use external_ca_core::model::{Observed, PlaneRef};
 use external_ca_core::plan::{Consume, Round, Step};
+use external_ca_core::snapshot::rests_on_pods;
 use external_ca_core::{Problem, Reason};
 use futures::StreamExt;
 use jiff::Timestamp;
@@ -100,14 +101,16 @@ pub async fn apply(
             return outcome;
         }
     }
-    basis.issue(round(Round::Certificates), &mut outcome).await;
+    if !basis.issue(round(Round::Certificates), &mut outcome).await {
+        return outcome;
+    }
     basis.finish(round(Round::Rest), &mut outcome).await;
     outcome
 }
 
 impl Basis<'_> {
     /// Writes bundles or planes; false where it is not known what stands there now.
-    async fn change_trust(self, writes: Vec<Step>, outcome: &mut Outcome) -> bool {
+    async fn change_trust(self, mut writes: Vec<Step>, outcome: &mut Outcome) -> bool {
         let cluster = &self.context.cluster;
         if writes.is_empty() {
             return true;
@@ -116,10 +119,10 @@ impl Basis<'_> {
             outcome.unfinished = true;
             return false;
         }
+        let mut is_known = self.hold_back(&mut writes, outcome).await;
         let results = futures::stream::iter(writes)
             .map(|step| async move { (self.carry_out(&step).await, step) })
             .buffer_unordered(WRITES);
-        let mut is_known = true;
         for (result, step) in results.collect::<Vec<_>>().await {
             is_known &= !result.as_ref().is_err_and(Error::leaves_doubt);
             self.take_in(result, step, outcome).await;
@@ -127,8 +130,31 @@ impl Basis<'_> {
         is_known
     }
 
-    /// Issues certificates for as long as a slice lasts.
-    async fn issue(self, leaves: Vec<Step>, outcome: &mut Outcome) {
+    /// Keeps those steps back that rest on pods, where one was overlooked or they cannot be listed; returns whether none was.
+    async fn hold_back(self, steps: &mut Vec<Step>, outcome: &mut Outcome) -> bool {
+        let rests_on_pods = |step: &mut Step| rests_on_pods(step, self.observed);
+        if !steps.iter_mut().any(rests_on_pods) {
+            return true;
+        }
+        let known = preconditions::knows_every_pod(&self.context.cluster, self.observed).await;
+        if matches!(known, Ok(true)) {
+            return true;
+        }
+        outcome.unfinished = true;
+        let held = steps.extract_if(.., rests_on_pods);
+        if let Err(unread) = known {
+            outcome
+                .failed
+                .extend(held.map(|step| (step, unread.clone().into())));
+        } else {
+            held.for_each(drop);
+        }
+        false
+    }
+
+    /// Issues certificates for as long as a slice lasts; false where some have to be planned anew.
+    async fn issue(self, mut leaves: Vec<Step>, outcome: &mut Outcome) -> bool {
+        let is_known = self.hold_back(&mut leaves, outcome).await;
         // A renewal that was asked for is granted as a whole, or asked for again.
         let asked = leaves.iter().any(
             |step| matches!(step, Step::IssueLeaf(leaf) if leaf.why.reason == Reason::RenewRequested),
@@ -148,6 +174,7 @@ impl Basis<'_> {
                 None => outcome.unfinished = true,
             }
         }
+        is_known
     }
 
     /// Restarts workloads, and takes off the annotations whose requests are granted.

@@ -4,12 +4,14 @@ use external_ca_core::domain::ca_secret;
 use external_ca_core::model::{
     Material, MaterialKind, MaterialRef, ObjectRef, Observed, Read, facts,
 };
+use external_ca_core::snapshot::{namespaces_of_readers, unseen};
 use external_ca_core::trust::Place;
 use external_ca_core::x509::Certificate;
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Secret;
 
 use crate::cluster::Cluster;
+use crate::error::PodsUnread;
 
 /// Whether the CA is still what the plan rests on. Where it was replaced meanwhile, another operator that leads may have
 /// dropped what this one would sign with, and sign with what this one would drop.
@@ -61,6 +63,22 @@ pub async fn are_as_seen(cluster: &Cluster, observed: &Observed, leaves: &[Mater
         }
     }
     true
+}
+
+/// Whether every pod that may read material of the issuance is one that the plan knows.
+pub async fn knows_every_pod(cluster: &Cluster, observed: &Observed) -> Result<bool, PodsUnread> {
+    for namespace in namespaces_of_readers(observed) {
+        let listed = cluster.read_pods(namespace).await;
+        let listed = listed.map_err(|error| PodsUnread {
+            namespace: namespace.to_owned(),
+            why: error.to_string(),
+        })?;
+        if let Some(pod) = unseen(observed, &listed) {
+            tracing::debug!(%pod, "it is newer than the plan");
+            return Ok(false);
+        }
+    }
+    Ok(true)
 }
 
 /// Whether a leaf's Secret is what was seen of it. Where annotations alone have changed, it is.

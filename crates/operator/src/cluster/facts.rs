@@ -6,10 +6,10 @@ use std::sync::Arc;
 
 use external_ca_api::PlaneKind;
 use external_ca_core::model::{
-    ListRef, Material, MaterialKind, MaterialRef, ObjectRef, Plane, PlaneRef, Read, Workload,
-    WorkloadRef,
+    Cluster, ListRef, Material, MaterialKind, MaterialRef, ObjectRef, Plane, PlaneRef, Pod, Read,
+    Workload, WorkloadRef,
 };
-use external_ca_core::snapshot::Seen;
+use external_ca_core::snapshot::{ListedPods, Seen};
 use external_ca_core::x509::CaPem;
 use kube::ResourceExt;
 
@@ -24,6 +24,8 @@ pub struct Facts {
     pub ca_secrets: HashMap<ObjectRef, Read<Arc<CaPem>>>,
     /// The newest version that was seen of each: nothing that comes late may bring back an older one.
     versions: HashMap<MaterialRef, u64>,
+    /// The newest version that the watch of a namespace's pods has told of.
+    pod_watches: HashMap<(Cluster, String), u64>,
     /// How the served version of a kind spells a Secret reference.
     pub reference_fields: HashMap<PlaneKind, &'static str>,
 }
@@ -32,7 +34,7 @@ pub struct Facts {
 impl Facts {
     /// A watch tells that an object was deleted: the version is that of the deletion.
     pub fn material_deleted(&mut self, key: &MaterialRef, version: Option<&str>) -> bool {
-        let deletion: Option<u64> = version.and_then(|version| version.parse().ok());
+        let deletion: Option<u64> = version.and_then(|version| version.parse::<u64>().ok());
         let known = self.versions.get(key).copied();
         if let Some(deletion) = deletion {
             if known.is_some_and(|known| deletion < known) {
@@ -260,6 +262,111 @@ impl Facts {
         let reference = workload.workload.clone();
         self.seen.workloads.insert(reference, Arc::new(workload));
         changed
+    }
+}
+
+/// Pods.
+impl Facts {
+    /// A watch has seen a pod.
+    pub fn pod_seen(&mut self, pod: Pod) -> bool {
+        self.watch_told(&pod.pod, Some(&pod.resource_version));
+        self.put_pod(pod)
+    }
+
+    /// A watch tells that the pod with this UID was deleted, in this version; without both, that there is none.
+    pub fn pod_gone(&mut self, pod: &ObjectRef, uid: Option<&str>, version: Option<&str>) -> bool {
+        self.watch_told(pod, version);
+        if let Some(known) = self.seen.pods.get(pod) {
+            // One of the same name may have been made since.
+            let is_another = uid.is_some_and(|uid| uid != known.uid);
+            let newer = version.is_some_and(|version| is_older(&known.resource_version, version));
+            if came_before(version, &known.resource_version) || is_another && !newer {
+                return false;
+            }
+        }
+        self.remove_pod(pod)
+    }
+
+    /// A pod does not parse: what it mounts is not known.
+    pub fn pod_broken(&mut self, pod: ObjectRef, version: Option<&str>, why: String) -> bool {
+        self.watch_told(&pod, version);
+        let known = self.seen.pods.get(&pod);
+        if known.is_some_and(|known| came_before(version, &known.resource_version)) {
+            return false;
+        }
+        self.put_broken_pod(pod, why)
+    }
+
+    /// Only these pods still exist.
+    pub fn keep_pods(&mut self, exists: impl Fn(&ObjectRef) -> bool) {
+        self.seen.pods.retain(|known, _| exists(known));
+        self.seen.broken_pods.retain(|known, _| exists(known));
+    }
+
+    /// The pods of a namespace were listed besides the watch. Where the watch has told of anything as new as the list, it
+    /// has told of all that the list shows, and of what was deleted since.
+    pub fn pods_listed(&mut self, list: &ListedPods) -> bool {
+        let (place, version) = (&list.namespace, list.version.parse::<u64>());
+        let told = self.pod_watches.get(place);
+        if version.is_ok_and(|version| told.is_some_and(|told| *told >= version)) {
+            return false;
+        }
+        let exists = |pod: &ObjectRef| {
+            let is_here = (pod.cluster, &pod.namespace) == (place.0, &place.1);
+            !is_here || list.pods.contains_key(pod) || list.broken.contains_key(pod)
+        };
+        let seen = &mut self.seen;
+        let before = (seen.pods.len(), seen.broken_pods.len());
+        seen.pods
+            .retain(|known, pod| exists(known) || !is_older(&pod.resource_version, &list.version));
+        seen.broken_pods.retain(|known, _| exists(known));
+        let mut changed = before != (seen.pods.len(), seen.broken_pods.len());
+        for pod in list.pods.values() {
+            changed |= self.put_pod(pod.clone());
+        }
+        for (pod, why) in &list.broken {
+            changed |= self.put_broken_pod(pod.clone(), why.clone());
+        }
+        changed
+    }
+
+    fn put_pod(&mut self, pod: Pod) -> bool {
+        let known = self.seen.pods.get(&pod.pod);
+        if known.is_some_and(|known| is_older(&pod.resource_version, &known.resource_version)) {
+            return false;
+        }
+        if !pod.is_kept() {
+            return self.remove_pod(&pod.pod);
+        }
+        let same = |known: &Arc<Pod>| {
+            Pod {
+                resource_version: pod.resource_version.clone(),
+                ..known.as_ref().clone()
+            } == pod
+        };
+        let changed = !known.is_some_and(same);
+        let reference = pod.pod.clone();
+        let was_broken = self.seen.broken_pods.remove(&reference).is_some();
+        self.seen.pods.insert(reference, Arc::new(pod));
+        changed | was_broken
+    }
+
+    fn put_broken_pod(&mut self, pod: ObjectRef, why: String) -> bool {
+        self.seen.pods.remove(&pod);
+        self.seen.broken_pods.insert(pod, why).is_none()
+    }
+
+    fn remove_pod(&mut self, pod: &ObjectRef) -> bool {
+        let was_broken = self.seen.broken_pods.remove(pod).is_some();
+        self.seen.pods.remove(pod).is_some() | was_broken
+    }
+
+    fn watch_told(&mut self, pod: &ObjectRef, version: Option<&str>) {
+        if let Some(version) = version.and_then(|version| version.parse::<u64>().ok()) {
+            let place = (pod.cluster, pod.namespace.clone());
+            let told = self.pod_watches.entry(place).or_default();
+            *told = version.max(*told);
+        }
     }
 }
 

@@ -7,6 +7,7 @@ mod lists;
 mod named;
 mod plane_kinds;
 mod planes;
+mod pods;
 mod read;
 mod reread;
 mod store;
@@ -15,12 +16,12 @@ mod watch;
 use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use external_ca_api::PlaneKind;
+use external_ca_api::{ExternalCAIssuance, PlaneKind};
 use external_ca_core::model::lenient::Lenient;
 use external_ca_core::model::{
     ListRef, Material, MaterialKind, MaterialRef, ObjectRef, Plane, PlaneRef, Read, Workload,
 };
-use external_ca_core::snapshot::{Needs, Seen};
+use external_ca_core::snapshot::{ListedPods, Needs, Scope, Seen};
 use external_ca_core::x509::CaPem;
 use k8s_openapi::NamespaceResourceScope;
 use kube::core::DynamicObject;
@@ -71,12 +72,13 @@ impl Cluster {
         (Arc::new(cluster), changes)
     }
 
-    /// Begins to read: plane kinds and planes, and the workloads of these namespaces.
+    /// Begins to read: plane kinds and planes, and the workloads and pods of these namespaces.
     pub fn start(&self, namespaces: &BTreeSet<String>) {
         let Reader { client, store } = &self.reader;
         let planes = Arc::clone(&self.planes);
         let discovery = Discovery::new(client.clone(), Arc::clone(store), planes);
         lists::watch_workloads(client, store, namespaces);
+        pods::watch_pods(client, store, namespaces);
         tokio::spawn(discovery.run());
         tokio::spawn(Arc::clone(&self.reread).run());
         tokio::spawn(reread::recover(self.reader.clone()));
@@ -106,6 +108,11 @@ impl Cluster {
         let facts = self.store.facts();
         let awaited = facts.seen.awaited.iter().any(ListRef::is_of_planes);
         (!awaited).then(|| facts.seen.planes.values().cloned().collect())
+    }
+
+    /// What is mounted by names that the operator writes, or that the issuance had before.
+    pub fn mounted(&self, issuance: &ExternalCAIssuance, scope: &Scope) -> BTreeSet<MaterialRef> {
+        self.store.facts().seen.mounted(issuance, scope)
     }
 
     /// A plane as it was last seen.
@@ -150,6 +157,13 @@ impl Cluster {
     /// Reads a plane; false where that fails.
     pub async fn read_plane(&self, plane: &PlaneRef) -> bool {
         self.planes.read(plane).await
+    }
+
+    /// The pods of a namespace as they are now: what was last seen of them may be behind.
+    pub async fn read_pods(&self, namespace: &str) -> Result<ListedPods, Error> {
+        let listed = pods::list_pods(&self.reader.client, namespace).await?;
+        self.store.update(|facts| facts.pods_listed(&listed));
+        Ok(listed)
     }
 
     /// A Secret or ConfigMap itself, by the API server's own answer.

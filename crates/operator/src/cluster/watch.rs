@@ -16,7 +16,7 @@ use super::store::Store;
 use crate::error::{describe, describe_watch};
 
 /// So many objects a page of a list has.
-const PAGE: u32 = 50;
+pub const PAGE: u32 = 50;
 
 /// Pages are small: one is held at once, whatever its objects weigh.
 pub fn small_pages() -> watcher::Config {

@@ -2,21 +2,10 @@
 
 use external_ca_api::{ExternalCAIssuance, MANAGER};
 use jiff::Timestamp;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ManagedFieldsEntry, ObjectMeta};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ManagedFieldsEntry;
 use serde_json::Value;
 
-/// Who last changed a field tree, and when.
-pub(super) fn last_change(
-    metadata: &ObjectMeta,
-    field: &str,
-) -> (Option<String>, Option<Timestamp>) {
-    last_manager(
-        metadata.managed_fields.as_deref().unwrap_or_default(),
-        |fields| fields.get(field).is_some(),
-    )
-}
-
-/// The same for every field tree that fits.
+/// Who last changed the field trees that fit, and when.
 pub(super) fn last_manager(
     entries: &[ManagedFieldsEntry],
     owns: impl Fn(&Value) -> bool,
@@ -56,12 +45,4 @@ pub fn request(issuance: &ExternalCAIssuance, annotation: &str) -> Option<String
         Some(time) => format!("{value} {time}"),
         None => value.clone(),
     })
-}
-
-/// When `kubectl rollout restart` was last run, by the API server's clock.
-pub(super) fn restarted(metadata: &ObjectMeta) -> Option<Timestamp> {
-    const FIELD: &str =
-        "/f:spec/f:template/f:metadata/f:annotations/f:kubectl.kubernetes.io~1restartedAt";
-    let entries = metadata.managed_fields.as_deref().unwrap_or_default();
-    last_manager(entries, |fields| fields.pointer(FIELD).is_some()).1
 }

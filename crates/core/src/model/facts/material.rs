@@ -2,14 +2,15 @@
 
 use aws_lc_rs::digest;
 use external_ca_api::{
-    HELD_UNTIL_ANNOTATION, ISSUANCE_ANNOTATION, RENEWAL_ANNOTATION, REPLACES_ANNOTATION,
+    HELD_UNTIL_ANNOTATION, ISSUANCE_ANNOTATION, MANAGER, RENEWAL_ANNOTATION, REPLACES_ANNOTATION,
 };
+use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{ConfigMap, Secret};
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ManagedFieldsEntry, ObjectMeta};
 
 use serde_json::Value;
 
-use super::managed::{last_change, last_manager};
+use super::managed::last_manager;
 use crate::model::{Leaf, Material};
 use crate::x509::{self, Certificate};
 
@@ -35,6 +36,10 @@ pub fn secret(secret: &Secret) -> Material {
         secret_type: secret.type_.clone().unwrap_or_default(),
         leaf: leaf(crt, key),
         has_key: !key.trim_ascii().is_empty(),
+        changed: changed(
+            &secret.metadata,
+            &[(TLS_CRT, crt), (TLS_KEY, key), (CA_CRT, ca)],
+        ),
         ..material(&secret.metadata, holds, ca, &[crt, ca])
     }
 }
@@ -59,7 +64,6 @@ pub fn config_map_certificates(config_map: &ConfigMap, key: &str) -> Vec<Certifi
 }
 
 fn material(metadata: &ObjectMeta, key: &str, ca: &[u8], parts: &[&[u8]]) -> Material {
-    let (_, changed) = last_change(metadata, "f:data");
     let entries = metadata.managed_fields.as_deref().unwrap_or_default();
     let field = format!("f:{key}");
     let owns = |fields: &Value| {
@@ -84,11 +88,38 @@ fn material(metadata: &ObjectMeta, key: &str, ca: &[u8], parts: &[&[u8]]) -> Mat
             .map(|owner| format!("{} {}", owner.kind, owner.name)),
         manager,
         created: metadata.creation_timestamp.as_ref().map(|time| time.0),
-        changed,
+        changed: changed(metadata, &[(CA_CRT, ca)]),
         leaf: Leaf::Empty,
         anchors: certificates(ca),
         has_key: false,
         hash: hash(parts),
+    }
+}
+
+/// When what stands under these keys was last changed. While this operator owns a key, nobody has changed its value since
+/// the operator's own write, whatever else they did to the object; else whoever owns it may have, at their last write.
+fn changed(metadata: &ObjectMeta, keys: &[(&str, &[u8])]) -> Option<Timestamp> {
+    let entries = metadata.managed_fields.as_deref().unwrap_or_default();
+    let of_key = |key: &str| {
+        let field = format!("/f:data/f:{key}");
+        let owns = |entry: &&ManagedFieldsEntry| {
+            let fields = entry.fields_v1.as_ref();
+            fields.is_some_and(|fields| fields.0.pointer(&field).is_some())
+        };
+        let owners = entries.iter().filter(owns);
+        let ours = |entry: &&ManagedFieldsEntry| {
+            entry.manager.as_deref() == Some(MANAGER) && entry.operation.as_deref() == Some("Apply")
+        };
+        let time = |entry: &ManagedFieldsEntry| Some(entry.time.as_ref()?.0);
+        let ours = owners.clone().find(ours).and_then(time);
+        ours.or_else(|| owners.filter_map(time).max())
+    };
+    let present = keys.iter().filter(|(_, value)| !value.is_empty());
+    // Of one that has no owner, nothing tells.
+    let times: Option<Vec<Timestamp>> = present.map(|(key, _)| of_key(key)).collect();
+    match times?.into_iter().max() {
+        Some(last) => Some(last),
+        None => metadata.creation_timestamp.as_ref().map(|time| time.0),
     }
 }
 

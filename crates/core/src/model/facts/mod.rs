@@ -6,6 +6,7 @@ mod managed;
 mod material;
 mod mounts;
 mod plane;
+mod pod;
 mod workload;
 
 pub use arguments::flag;
@@ -13,4 +14,5 @@ pub use loaded::{decode_loaded, encode_loaded};
 pub use managed::request;
 pub use material::{MAX_PEM, config_map, config_map_certificates, hash, secret};
 pub use plane::plane;
+pub use pod::{SlimPod, pod};
 pub use workload::{daemon_set, deployment, stateful_set};

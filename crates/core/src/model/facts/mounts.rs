@@ -1,82 +1,139 @@
-//! Which Secrets and ConfigMaps a pod template reads.
+//! Which Secrets and ConfigMaps a pod or its template reads.
 
 use std::collections::BTreeSet;
 
-use k8s_openapi::api::core::v1::{Container, PodTemplateSpec, Volume};
+use k8s_openapi::api::core::v1::{EnvFromSource, EnvVar, PodTemplateSpec, Volume};
 
 use crate::model::{MaterialKind, MaterialRef, ObjectRef};
 
-/// What it mounts or takes into its environment.
-pub(super) fn mounts(namespace: &str, template: &PodTemplateSpec) -> BTreeSet<MaterialRef> {
-    let Some(spec) = &template.spec else {
-        return BTreeSet::new();
-    };
-    let init_containers = spec.init_containers.iter().flatten();
-    let containers = spec.containers.iter().chain(init_containers);
-    let volumes = spec.volumes.iter().flatten().flat_map(of_volume);
-    let sources = volumes.chain(containers.flat_map(of_environment));
-    sources
-        .filter_map(|(kind, name)| Some((kind, name.filter(|name| !name.is_empty())?)))
-        .map(|(kind, name)| MaterialRef {
-            kind,
-            object: ObjectRef::new(namespace, name),
-        })
-        .collect()
+/// What is mounted or taken into the environment.
+#[derive(Debug, Default)]
+pub(super) struct Mounts {
+    /// Every object.
+    pub all: BTreeSet<MaterialRef>,
+    /// Those that a pod can start without.
+    pub optional: BTreeSet<MaterialRef>,
 }
 
-/// A kind, and the name of the object where this source has that kind.
-type Source<'a> = (MaterialKind, Option<&'a String>);
+/// What reads Secrets and ConfigMaps.
+pub(super) trait Reader {
+    /// Its volumes.
+    fn volumes(&self) -> impl Iterator<Item = &Volume>;
+    /// The environment of each of its containers.
+    fn environments(&self) -> impl Iterator<Item = (&[EnvVar], &[EnvFromSource])>;
+}
+
+impl Reader for PodTemplateSpec {
+    fn volumes(&self) -> impl Iterator<Item = &Volume> {
+        self.spec
+            .iter()
+            .flat_map(|spec| spec.volumes.iter().flatten())
+    }
+
+    fn environments(&self) -> impl Iterator<Item = (&[EnvVar], &[EnvFromSource])> {
+        let spec = self.spec.iter();
+        let containers = spec.flat_map(|spec| {
+            let init_containers = spec.init_containers.iter().flatten();
+            spec.containers.iter().chain(init_containers)
+        });
+        containers.map(|one| {
+            let (env, from) = (one.env.as_deref(), one.env_from.as_deref());
+            (env.unwrap_or_default(), from.unwrap_or_default())
+        })
+    }
+}
+
+impl Mounts {
+    /// What a reader in a namespace reads.
+    pub fn of(namespace: &str, reader: &impl Reader) -> Self {
+        let volumes = reader.volumes().flat_map(of_volume);
+        let environments = reader.environments();
+        let sources = volumes.chain(environments.flat_map(|(env, from)| of_environment(env, from)));
+        let (mut all, mut needed) = (BTreeSet::new(), BTreeSet::new());
+        for Source {
+            kind,
+            name,
+            optional,
+        } in sources
+        {
+            if name.is_empty() {
+                continue;
+            }
+            let object = ObjectRef::new(namespace, name);
+            let material = MaterialRef { kind, object };
+            if !optional.unwrap_or(false) {
+                needed.insert(material.clone());
+            }
+            all.insert(material);
+        }
+        let optional = all.difference(&needed).cloned().collect();
+        Self { all, optional }
+    }
+}
+
+struct Source<'a> {
+    kind: MaterialKind,
+    name: &'a str,
+    optional: Option<bool>,
+}
+
+fn secret(name: &str, optional: Option<bool>) -> Source<'_> {
+    Source {
+        kind: MaterialKind::Secret,
+        name,
+        optional,
+    }
+}
+
+fn config_map(name: &str, optional: Option<bool>) -> Source<'_> {
+    Source {
+        kind: MaterialKind::ConfigMap,
+        name,
+        optional,
+    }
+}
 
 fn of_volume(volume: &Volume) -> Vec<Source<'_>> {
-    let secret = volume.secret.as_ref();
-    let config_map = volume.config_map.as_ref();
-    let mut sources = vec![
-        (
-            MaterialKind::Secret,
-            secret.and_then(|source| source.secret_name.as_ref()),
-        ),
-        (
-            MaterialKind::ConfigMap,
-            config_map.map(|source| &source.name),
-        ),
-    ];
+    let mut sources = Vec::new();
+    if let Some(source) = &volume.secret {
+        let name = source.secret_name.as_deref();
+        sources.push(secret(name.unwrap_or_default(), source.optional));
+    }
+    if let Some(source) = &volume.config_map {
+        sources.push(config_map(&source.name, source.optional));
+    }
     let projected = volume.projected.iter();
     for source in projected.flat_map(|projected| projected.sources.iter().flatten()) {
-        let (secret, config_map) = (source.secret.as_ref(), source.config_map.as_ref());
-        sources.extend([
-            (MaterialKind::Secret, secret.map(|source| &source.name)),
-            (
-                MaterialKind::ConfigMap,
-                config_map.map(|source| &source.name),
-            ),
-        ]);
+        if let Some(source) = &source.secret {
+            sources.push(secret(&source.name, source.optional));
+        }
+        if let Some(source) = &source.config_map {
+            sources.push(config_map(&source.name, source.optional));
+        }
     }
     sources
 }
 
-fn of_environment(container: &Container) -> Vec<Source<'_>> {
+fn of_environment<'a>(env: &'a [EnvVar], from: &'a [EnvFromSource]) -> Vec<Source<'a>> {
     let mut sources = Vec::new();
-    for source in container.env_from.iter().flatten() {
-        let (secret, config_map) = (source.secret_ref.as_ref(), source.config_map_ref.as_ref());
-        sources.extend([
-            (MaterialKind::Secret, secret.map(|source| &source.name)),
-            (
-                MaterialKind::ConfigMap,
-                config_map.map(|source| &source.name),
-            ),
-        ]);
+    for source in from {
+        if let Some(source) = &source.secret_ref {
+            sources.push(secret(&source.name, source.optional));
+        }
+        if let Some(source) = &source.config_map_ref {
+            sources.push(config_map(&source.name, source.optional));
+        }
     }
-    let variables = container.env.iter().flatten();
-    for source in variables.filter_map(|variable| variable.value_from.as_ref()) {
-        let secret = source.secret_key_ref.as_ref();
-        let config_map = source.config_map_key_ref.as_ref();
-        sources.extend([
-            (MaterialKind::Secret, secret.map(|source| &source.name)),
-            (
-                MaterialKind::ConfigMap,
-                config_map.map(|source| &source.name),
-            ),
-        ]);
+    for source in env
+        .iter()
+        .filter_map(|variable| variable.value_from.as_ref())
+    {
+        if let Some(source) = &source.secret_key_ref {
+            sources.push(secret(&source.name, source.optional));
+        }
+        if let Some(source) = &source.config_map_key_ref {
+            sources.push(config_map(&source.name, source.optional));
+        }
     }
     sources
 }

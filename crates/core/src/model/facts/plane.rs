@@ -1,6 +1,7 @@
 //! The facts of plane resources.
 
 use external_ca_api::PlaneKind;
+use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use serde_json::Value;
 
@@ -69,9 +70,12 @@ pub fn plane(
         agent_connected: object
             .pointer("/status/agentConnection/connected")
             .and_then(Value::as_bool),
-        agent_disconnected: object
-            .pointer("/status/agentConnection/lastDisconnectedTime")
-            .and_then(Value::as_str)
-            .and_then(|time| time.parse().ok()),
+        agent_disconnected: connection_time(object, "lastDisconnectedTime"),
+        agent_heartbeat: connection_time(object, "lastHeartbeatTime"),
     })
+}
+
+fn connection_time(object: &Value, field: &str) -> Option<Timestamp> {
+    let connection = object.pointer("/status/agentConnection")?;
+    connection.get(field)?.as_str()?.parse().ok()
 }

@@ -3,15 +3,13 @@
 use std::collections::BTreeMap;
 
 use external_ca_api::MATERIAL_HASH_ANNOTATION;
-use jiff::Timestamp;
 use k8s_openapi::api::apps::v1::{DaemonSet, Deployment, StatefulSet};
 use k8s_openapi::api::core::v1::PodTemplateSpec;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
 use super::arguments::agent;
 use super::loaded::decode_loaded;
-use super::managed::restarted;
-use super::mounts::mounts;
+use super::mounts::Mounts;
 use crate::model::{ObjectRef, RolloutState, Workload, WorkloadKind, WorkloadRef};
 
 /// The facts of a Deployment.
@@ -42,17 +40,7 @@ pub fn deployment(object: &Deployment) -> Option<Workload> {
         (state, _) => state,
     };
     let conditions = status.conditions.unwrap_or_default();
-    let since = |kind: &str, value: &str, time: fn(&DeploymentTimes) -> Option<Timestamp>| {
-        conditions
-            .iter()
-            .find(|condition| condition.type_ == kind && condition.status == value)
-            .and_then(|condition| {
-                time(&(
-                    stamp(&condition.last_transition_time),
-                    stamp(&condition.last_update_time),
-                ))
-            })
-    };
+    let progressing = conditions.iter().find(|one| one.type_ == "Progressing");
     workload(
         WorkloadKind::Deployment,
         &object.metadata,
@@ -60,17 +48,9 @@ pub fn deployment(object: &Deployment) -> Option<Workload> {
         state,
     )
     .map(|workload| Workload {
-        available_since: since("Available", "True", |times| times.0),
-        rollout_since: since("Progressing", "True", |times| times.1)
-            .or_else(|| since("Progressing", "False", |times| times.1)),
+        rollout_since: progressing.and_then(|one| Some(one.last_update_time.as_ref()?.0)),
         ..workload
     })
-}
-
-type DeploymentTimes = (Option<Timestamp>, Option<Timestamp>);
-
-fn stamp(time: &Option<Time>) -> Option<Timestamp> {
-    time.as_ref().map(|time| time.0)
 }
 
 /// The facts of a StatefulSet.
@@ -166,7 +146,7 @@ fn workload(
     rollout: RolloutState,
 ) -> Option<Workload> {
     let object = ObjectRef::new(metadata.namespace.clone()?, metadata.name.clone()?);
-    let mounts = mounts(&object.namespace, template);
+    let mounts = Mounts::of(&object.namespace, template).all;
     let annotation = template
         .metadata
         .as_ref()
@@ -176,9 +156,6 @@ fn workload(
         .map_or_else(BTreeMap::new, |text| decode_loaded(&object.namespace, text));
     Some(Workload {
         resource_version: metadata.resource_version.clone().unwrap_or_default(),
-        created: stamp(&metadata.creation_timestamp),
-        available_since: None,
-        restarted: restarted(metadata),
         mounts,
         loaded,
         rollout,

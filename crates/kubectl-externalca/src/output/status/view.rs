@@ -232,6 +232,7 @@ impl View {
             "CertificatesReady",
             "PlanesWired",
             "RolloutsComplete",
+            "ConsumersRunning",
         ];
         let found = kinds.iter().filter_map(|kind| condition(status, kind));
         let stalled = condition(status, "Stalled").is_some_and(|found| found.status == "True");

@@ -2,7 +2,10 @@
 
 use external_ca_api::PlaneKind;
 use external_ca_core::model::facts;
-use external_ca_core::model::{MaterialKind, MaterialRef, ObjectRef, Plane, Read, Workload};
+use external_ca_core::model::{
+    Cluster, MaterialKind, MaterialRef, ObjectRef, Plane, Pod, Read, Workload,
+};
+use external_ca_core::snapshot::ListedPods;
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::ConfigMap;
 use serde_json::{Value, json};
@@ -38,6 +41,34 @@ fn plane(resource_version: &str, spec: Value) -> Plane {
         None,
     )
     .unwrap()
+}
+
+/// A pod of the agent's, as a version of it shows it.
+fn pod(resource_version: &str, uid: &str, status: Value) -> Pod {
+    let object = serde_json::from_value(json!({
+        "metadata": {"name": "cluster-agent-0", "namespace": "openchoreo-data-plane", "uid": uid,
+            "resourceVersion": resource_version},
+        "spec": {"containers": [{"name": "agent"}], "volumes": [
+            {"name": "tls", "secret": {"secretName": "cluster-agent-tls"}},
+        ]},
+        "status": status,
+    }));
+    facts::pod(&object.unwrap()).unwrap()
+}
+
+fn running() -> Value {
+    json!({"phase": "Running", "containerStatuses": [{"state": {"running": {}}}]})
+}
+
+/// What a list of the agent's namespace shows.
+fn listed(version: &str, pods: &[Pod]) -> ListedPods {
+    let mut listed = ListedPods {
+        namespace: (Cluster::Local, "openchoreo-data-plane".into()),
+        version: version.into(),
+        ..ListedPods::default()
+    };
+    pods.iter().for_each(|pod| listed.add(pod.clone()));
+    listed
 }
 
 #[test]
@@ -144,4 +175,81 @@ fn nor_does_the_watch_undo_what_an_answer_has_told() {
     store.update(|facts| facts.plane_seen(plane("10", json!({"planeID": "a"}))));
     let reference = plane("1", json!({})).plane;
     assert_eq!(store.facts().seen.planes[&reference].resource_version, "11");
+}
+
+/// The UID of the agent's pod, where it is known.
+fn known_pod(store: &Store) -> Option<String> {
+    let facts = store.facts();
+    let mut pods = facts.seen.pods.values();
+    pods.next().map(|pod| pod.uid.clone())
+}
+
+#[test]
+fn a_late_deletion_takes_no_newer_pod_away() {
+    let (store, _changes) = Store::new();
+    let reference = pod("1", "a", running()).pod;
+    let gone = |uid: &str, version: &str| {
+        store.update(|facts| facts.pod_gone(&reference, Some(uid), Some(version)));
+        known_pod(&store)
+    };
+    store.update(|facts| facts.pod_seen(pod("12", "b", running())));
+    assert_eq!(gone("a", "10").as_deref(), Some("b"));
+    // Without an order of versions the UID alone tells.
+    assert_eq!(gone("a", "unordered").as_deref(), Some("b"));
+    store.update(|facts| facts.pod_seen(pod("9", "a", running())));
+    assert_eq!(known_pod(&store).as_deref(), Some("b"));
+    assert_eq!(gone("b", "13"), None);
+}
+
+#[test]
+fn what_alters_no_fact_of_a_pod_is_no_change() {
+    let (store, _changes) = Store::new();
+    let seen = |pod| store.facts().pod_seen(pod);
+    assert!(seen(pod("1", "a", running())));
+    let busy = json!({"phase": "Running", "podIP": "10.0.0.1", "containerStatuses":
+        [{"state": {"running": {"startedAt": "2026-01-01T00:00:00Z"}}, "imageID": "x"}]});
+    assert!(!seen(pod("2", "a", busy)));
+    assert!(!seen(pod("1", "a", json!({"phase": "Failed"}))), "late");
+    assert!(seen(pod("3", "a", json!({"phase": "Failed"}))), "ended");
+    assert_eq!(known_pod(&store), None);
+    assert!(!seen(pod("4", "a", json!({"phase": "Failed"}))));
+}
+
+#[test]
+fn a_pod_that_does_not_parse_is_named_until_it_does() {
+    let (store, _changes) = Store::new();
+    let reference = pod("1", "a", running()).pod;
+    let broken = |version| {
+        let why = "status: wrong".to_owned();
+        let mut facts = store.facts();
+        facts.pod_broken(reference.clone(), Some(version), why)
+    };
+    store.update(|facts| facts.pod_seen(pod("5", "a", running())));
+    assert!(!broken("4"), "late");
+    assert!(broken("6"));
+    assert_eq!(known_pod(&store), None);
+    assert!(store.facts().seen.broken_pods.contains_key(&reference));
+    assert!(store.facts().pod_seen(pod("7", "a", running())));
+    assert!(store.facts().seen.broken_pods.is_empty());
+}
+
+#[test]
+fn a_list_tells_what_the_watch_has_not_told_yet_and_nothing_else() {
+    let (store, _changes) = Store::new();
+    let list = |version: &str, pods: &[Pod]| store.facts().pods_listed(&listed(version, pods));
+    // The watch is behind: the old pod is gone, a new one of the same name is there.
+    store.update(|facts| facts.pod_seen(pod("5", "a", running())));
+    assert!(list("9", &[pod("8", "b", running())]));
+    assert_eq!(known_pod(&store).as_deref(), Some("b"));
+    let reference = pod("1", "a", running()).pod;
+    assert!(!store.facts().pod_gone(&reference, Some("a"), Some("7")));
+    assert!(!store.facts().pod_seen(pod("8", "b", running())));
+    // The watch is ahead: what was deleted since does not come back.
+    assert!(store.facts().pod_gone(&reference, Some("b"), Some("11")));
+    assert!(!list("10", &[pod("8", "b", running())]));
+    assert_eq!(known_pod(&store), None);
+    // One that a newer list shows stays, whatever an older one does not show.
+    assert!(list("14", &[pod("13", "c", running())]));
+    assert!(!list("12", &[]));
+    assert_eq!(known_pod(&store).as_deref(), Some("c"));
 }

@@ -1,0 +1,62 @@
+//! Certificates that something mounts, and that nobody asks for any longer.
+
+use external_ca_api::{CertificateState, CertificateStatus};
+
+use super::draft::{Draft, RETRY};
+use crate::domain::fitness;
+use crate::finding::Area;
+use crate::model::{Material, MaterialRef, Read};
+use crate::reason::{Problem, Reason};
+use crate::trust::Guards;
+use crate::x509::Certificate;
+
+impl Draft<'_> {
+    /// They are told, and so remembered: what cannot be read later counts as what stands there.
+    pub(super) fn left_behind(&mut self, guards: &Guards<'_>) {
+        let unread = Read::Unknown("it was not read".into());
+        for leaf in &self.domain.wanted.left_behind {
+            let material = leaf.material();
+            let stored = self.observed.material.get(&material);
+            let stored = stored.map_or(&unread, AsRef::as_ref);
+            match stored {
+                Read::Unknown(why) => self.unreadable_left_behind(&material, why),
+                Read::Found(_) | Read::Absent => self.read_left_behind(&material, stored),
+            }
+            let (failed, reason) = (CertificateState::Failed, Some(Reason::LeftBehind));
+            let entry = self.certificate_status(guards, leaf, stored, failed, reason);
+            self.status.certificates.push(CertificateStatus {
+                renewal_time: None,
+                ..entry
+            });
+        }
+    }
+    fn read_left_behind(&mut self, material: &MaterialRef, stored: &Read<Material>) {
+        let end = fitness::certificate(stored).map(Certificate::not_after);
+        let end = end.map_or_else(String::new, |end| format!(" ends at {end} and"));
+        let message = format!(
+            "{material} is mounted, and {} no longer asks for it: its certificate{end} is not renewed, and the CA that signed it stays trusted; \
+             let the workloads that mount it mount what the spec names, or let the spec name it (gateway.secretName, agents, planes.selector)",
+            self.owner()
+        );
+        self.warn(
+            Area::Certificates,
+            material,
+            Problem::new(Reason::LeftBehind, message),
+        );
+    }
+
+    /// It was read before, and may hold what no CA but an old one verifies.
+    fn unreadable_left_behind(&mut self, material: &MaterialRef, why: &str) {
+        let message = format!(
+            "{material}: {why}; it is mounted, and {} issued it: no CA leaves until it can be read (secrets.leaves names it in the chart's \
+             values), or nothing mounts it",
+            self.owner()
+        );
+        self.problem(
+            Area::Certificates,
+            material,
+            Problem::new(Reason::Unreadable, message),
+        );
+        self.wake_in(RETRY);
+    }
+}

@@ -1,0 +1,104 @@
+//! The pods of a namespace: the list that is watched, and the same list read once more.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use external_ca_core::model::facts::{self, SlimPod};
+use external_ca_core::model::lenient::Lenient;
+use external_ca_core::model::{Cluster, ListRef, ObjectRef};
+use external_ca_core::snapshot::ListedPods;
+use kube::api::ListParams;
+use kube::{Api, Client, ResourceExt};
+
+use super::store::Store;
+use super::watch::{List, PAGE, follow};
+use crate::error::{Error, bounded};
+
+/// The pods of one namespace.
+struct Pods {
+    namespace: String,
+    list: ListRef,
+    store: Arc<Store>,
+}
+
+/// Watches the pods of namespaces.
+pub fn watch_pods(client: &Client, store: &Arc<Store>, namespaces: &BTreeSet<String>) {
+    for namespace in namespaces {
+        let list = ListRef::pods(namespace);
+        store.facts().seen.awaited.insert(list.clone());
+        let api = Api::namespaced(client.clone(), namespace);
+        let pods = Pods {
+            namespace: namespace.clone(),
+            list,
+            store: Arc::clone(store),
+        };
+        tokio::spawn(follow(api, pods, Arc::clone(store)));
+    }
+}
+
+/// The pods of a namespace as they are now: without a resourceVersion, the API server's answer is never an old one.
+pub async fn list_pods(client: &Client, namespace: &str) -> Result<ListedPods, Error> {
+    let api: Api<Lenient<SlimPod>> = Api::namespaced(client.clone(), namespace);
+    let mut params = ListParams::default().limit(PAGE);
+    let mut listed = ListedPods {
+        namespace: (Cluster::Local, namespace.to_owned()),
+        ..ListedPods::default()
+    };
+    loop {
+        let page = bounded(api.list(&params)).await?;
+        listed.version = page.metadata.resource_version.unwrap_or_default();
+        for object in page.items {
+            match object.decoded().map(facts::pod) {
+                Ok(Some(pod)) => listed.add(pod),
+                Ok(None) => {}
+                Err(error) => {
+                    let pod = ObjectRef::new(namespace, object.name_any());
+                    listed.broken.insert(pod, error.to_string());
+                }
+            }
+        }
+        params.continue_token = page.metadata.continue_.filter(|token| !token.is_empty());
+        if params.continue_token.is_none() {
+            return Ok(listed);
+        }
+    }
+}
+
+impl List for Pods {
+    type Object = SlimPod;
+    type Reference = ObjectRef;
+
+    fn list(&self) -> &ListRef {
+        &self.list
+    }
+
+    fn reference(&self, object: &Lenient<SlimPod>) -> ObjectRef {
+        ObjectRef::new(&self.namespace, object.name_any())
+    }
+
+    fn seen(&self, object: &Lenient<SlimPod>) {
+        let reference = || self.reference(object);
+        let pod = object.decoded().map(facts::pod);
+        let version = object.resource_version();
+        self.store.update(|facts| match pod {
+            Ok(Some(pod)) => facts.pod_seen(pod),
+            Ok(None) => facts.pod_gone(&reference(), None, None),
+            Err(error) => facts.pod_broken(reference(), version.as_deref(), error.to_string()),
+        });
+    }
+
+    fn deleted(&self, object: &Lenient<SlimPod>) {
+        let reference = self.reference(object);
+        let (uid, version) = (object.uid(), object.resource_version());
+        self.store
+            .update(|facts| facts.pod_gone(&reference, uid.as_deref(), version.as_deref()));
+    }
+
+    fn complete(&self, existing: &BTreeSet<ObjectRef>) {
+        let is_elsewhere = |known: &ObjectRef| known.namespace != self.namespace;
+        self.store.update(|facts| {
+            facts.keep_pods(|known| is_elsewhere(known) || existing.contains(known));
+            facts.list_read(&self.list)
+        });
+    }
+}
