@@ -82,11 +82,11 @@ pub fn come_to_rest(
     Err(format!("does not come to rest: {}", lines.join("\n")))
 }
 
-/// Ready, but for agents whose planes people have deleted.
+/// Ready, but for agents whose planes people have deleted. That they do not run is no part of it.
 fn is_ready(status: &ExternalCAIssuanceStatus) -> bool {
     let areas = status.conditions.iter().filter(|one| {
-        let is_good_when_true = one.type_ != "Reconciling" && one.type_ != "Stalled";
-        is_good_when_true && one.type_ != "Issuing" && one.status == "False"
+        let others = ["Reconciling", "Stalled", "Issuing", "ConsumersRunning"];
+        !others.contains(&one.type_.as_str()) && one.status == "False"
     });
     status.phase == Some(Phase::Ready)
         || status.phase == Some(Phase::Stalled)

@@ -94,8 +94,12 @@ impl<'a> Domain<'a> {
             None => Some(self.told_name(&target.object)?),
         };
         let usages = certificate.map_or(Usages::BOTH, Certificate::usages);
-        let planes = certificate.filter(|_| self.knows_planes && !usages.server_auth);
-        let planes = planes.map(|certificate| self.planes_of(target, certificate));
+        let planes = match certificate {
+            _ if !self.knows_planes => None,
+            Some(_) if usages.server_auth => None,
+            Some(found) => Some(self.planes_of(target, found)),
+            None => self.planes_of_agents(target),
+        };
         let role = match (&planes, usages.client_auth) {
             // The gateway refuses an agent without a plane.
             (Some(planes), _) if planes.is_empty() => return None,
@@ -183,26 +187,22 @@ impl<'a> Domain<'a> {
 
     /// The planes whose agents present a leaf: as their arguments say, or, where those are not known, as the leaf says.
     fn planes_of(&self, target: &MaterialRef, certificate: &Certificate) -> BTreeSet<PlaneRef> {
-        let readers = self.readers.get(target).filter(|found| !found.has_stray);
-        let agents = readers.and_then(|readers| {
-            let workloads = readers.workloads.values();
-            let agents = workloads.map(|workload| workload.agent.as_ref());
-            agents.collect::<Option<Vec<_>>>()
-        });
-        let planes: Vec<&Plane> = match agents {
-            Some(agents) => agents
-                .into_iter()
-                .flat_map(|agent| self.planes_of_agent(agent))
-                .collect(),
-            None => {
-                let names = certificate.common_names().iter();
-                names.flat_map(|name| self.planes_of_id(name)).collect()
-            }
-        };
-        planes
+        self.planes_of_agents(target).unwrap_or_else(|| {
+            let names = certificate.common_names().iter();
+            let planes = names.flat_map(|name| self.planes_of_id(name));
+            planes.map(|plane| plane.plane.clone()).collect()
+        })
+    }
+
+    /// The planes of the agents that mount it; none where anything else may mount it, too.
+    fn planes_of_agents(&self, target: &MaterialRef) -> Option<BTreeSet<PlaneRef>> {
+        let readers = self.readers.get(target).filter(|found| !found.has_stray)?;
+        let workloads = readers.workloads.values();
+        let agents: Option<Vec<_>> = workloads.map(|workload| workload.agent.as_ref()).collect();
+        let planes = agents?
             .into_iter()
-            .map(|plane| plane.plane.clone())
-            .collect()
+            .flat_map(|agent| self.planes_of_agent(agent));
+        Some(planes.map(|plane| plane.plane.clone()).collect())
     }
 
     fn planes_of_agent(&self, (kind, id): &(String, String)) -> impl Iterator<Item = &'a Plane> {

@@ -171,3 +171,17 @@ fn a_list_that_is_still_to_be_read_may_hold_peers() {
     assert_eq!((scene.signer(&gateway()), scene.signer(&agent())), (0, 1));
     assert_eq!(scene.anchors(&config_map_ref(DATA)), [0, 1]);
 }
+
+/// The same where somebody has written over its Secret since: what it may hold of ours, the gateway refuses, too.
+#[test]
+fn nor_does_it_where_its_secret_holds_something_else() {
+    let mut scene = Scene::new(json!({})).with_workloads();
+    scene.workloads[2].agent = Some(("dataplane".into(), "eu-1".into()));
+    scene.settle();
+    let profile = scene.profile(&agent());
+    scene.put_leaf(&agent(), &ca(2), &profile, false);
+    scene.planes.clear();
+    scene.issuer = Issuer::Ready(ca(1));
+    scene.settle();
+    assert_eq!(scene.anchors(&secret_ref(HOME, "cluster-gateway-ca")), [1]);
+}
