@@ -197,7 +197,15 @@ async fn pods_wait_for_their_mounts_run_and_go() -> Result<()> {
     );
     kubelet.release(CONTROL_PLANE);
     rolled_out(&client, CONTROL_PLANE, GATEWAY, PATIENCE).await?;
-    assert_ne!(gateway().name, before.name);
+    wait_for(
+        "the old gateway's end",
+        PATIENCE,
+        async || match gateways().as_slice() {
+            [new] if new.name != before.name => Ok(()),
+            pods => Err(format!("{pods:?}")),
+        },
+    )
+    .await;
     assert!(
         kubelet
             .log_of(CONTROL_PLANE, &before.name)
