@@ -76,7 +76,7 @@ const ADVICE: &[(Reason, &str, &str)] = &[
     ),
     (
         Reason::LeftBehind,
-        "whoever mounts it still presents its certificate, and the issuance no longer asks for it, so nothing renews it",
+        "the pods that mount it still present its certificate; the issuance no longer asks for it, and does not renew it",
         "let the workload mount what the spec names, or let the spec name what it mounts",
     ),
     (

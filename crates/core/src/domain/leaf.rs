@@ -50,9 +50,9 @@ pub struct Desired {
     pub leaves: BTreeMap<ObjectRef, DesiredLeaf>,
     /// Leaves that cannot be planned: only what is stored of them counts.
     pub blocked: Vec<DesiredLeaf>,
-    /// Leaves that nobody wants any longer, and something mounts: only what is stored of them counts.
+    /// Leaves that the spec no longer asks for and that a workload or pod mounts: they count as stored, and are not renewed.
     pub left_behind: Vec<DesiredLeaf>,
-    /// What was read, and is of no account: nobody who talks reads it.
+    /// Objects that were read besides, and that no peer reads.
     pub ignored: BTreeSet<MaterialRef>,
     /// Leaves that want the same Secret, until `settle.rs` says which of them has it.
     pub contested: BTreeMap<ObjectRef, Vec<DesiredLeaf>>,

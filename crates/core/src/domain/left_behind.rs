@@ -10,8 +10,8 @@ use jiff::SignedDuration;
 use super::leaf::{Desired, DesiredLeaf, Role};
 use super::presets::plane_type;
 use crate::model::{
-    Controller, Leaf, Life, Material, MaterialKind, MaterialRef, ObjectRef, Observed, Plane,
-    PlaneRef, Read, Unread, Workload, WorkloadRef,
+    Controller, Leaf, Material, MaterialKind, MaterialRef, ObjectRef, Observed, Plane, PlaneRef,
+    Read, Unread, Workload, WorkloadRef,
 };
 use crate::x509::{Certificate, KeyAlgorithm, LeafProfile, Usages};
 
@@ -78,11 +78,13 @@ struct Readers<'a> {
     workloads: BTreeMap<&'a WorkloadRef, &'a Workload>,
     /// Whether a pod does that no known workload has made.
     has_stray: bool,
+    /// Whether a pod does that has started.
+    has_started: bool,
 }
 
 impl<'a> Domain<'a> {
-    /// The leaf in a Secret, where this domain issued it, or one of its CAs signed it and nobody else manages it, and where
-    /// somebody may verify it. Of a Secret that was told of before, pods may hold what stood there then, whatever does now.
+    /// The leaf in a Secret, where this domain issued it, or one of its CAs signed it and no other issuance manages it, and
+    /// where a verifier for it may exist. Pods may also hold the earlier content of a Secret that the status named before.
     fn leaf(&self, target: &MaterialRef, stored: &Read<Material>) -> Option<DesiredLeaf> {
         if target.kind != MaterialKind::Secret || self.is_claimed(target) {
             return None;
@@ -144,8 +146,8 @@ impl<'a> Domain<'a> {
     }
 
     fn has_started_pod(&self, target: &MaterialRef) -> bool {
-        let mut pods = self.observed.pods.iter();
-        pods.any(|pod| !matches!(pod.life, Life::Waiting(_)) && pod.mounts.contains(target))
+        let readers = self.readers.get(target);
+        readers.is_some_and(|readers| readers.has_started)
     }
 
     fn is_named_like_a_bundle(&self, target: &MaterialRef) -> bool {
@@ -230,20 +232,21 @@ fn readers<'a>(
     let mut found: BTreeMap<&MaterialRef, Readers<'_>> = BTreeMap::new();
     let workloads = observed.workloads.iter();
     let known: BTreeMap<_, _> = workloads.map(|one| (&one.workload, one.as_ref())).collect();
-    let of_templates = known.values().map(|one| (Some(*one), &one.mounts));
+    let of_templates = known.values().map(|one| (Some(*one), &one.mounts, false));
     let of_pods = observed.pods.iter().map(|pod| {
         let owner = match &pod.controller {
             Controller::Workload(owner) => known.get(owner).copied(),
             Controller::Other(_) | Controller::Nothing => None,
         };
-        (owner, &pod.mounts)
+        (owner, &pod.mounts, pod.has_started())
     });
-    for (workload, mounts) in of_templates.chain(of_pods) {
+    for (workload, mounts, has_started) in of_templates.chain(of_pods) {
         for mount in mounts
             .iter()
             .filter_map(|mount| wanted.get_key_value(mount))
         {
             let readers = found.entry(mount.0).or_default();
+            readers.has_started |= has_started;
             match workload {
                 Some(workload) => drop(readers.workloads.insert(&workload.workload, workload)),
                 None => readers.has_stray = true,

@@ -1,6 +1,7 @@
 //! Pods: who really reads material, and what that proves.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 
 use jiff::Timestamp;
 
@@ -59,8 +60,25 @@ pub enum Life {
 }
 
 impl Pod {
+    /// Whether any of its containers has started: then it has read what it mounts.
+    pub fn has_started(&self) -> bool {
+        !matches!(self.life, Life::Waiting(_))
+    }
+
     /// Whether any of its processes may hold anything, now or later.
     pub fn is_alive(&self) -> bool {
         self.life != Life::Ended
+    }
+}
+
+impl fmt::Display for Pod {
+    /// Its name, with what made it.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Pod {}", self.pod)?;
+        match &self.controller {
+            Controller::Workload(owner) => write!(f, " of {owner}"),
+            Controller::Other(owner) => write!(f, " of {owner}"),
+            Controller::Nothing => Ok(()),
+        }
     }
 }

@@ -1,13 +1,12 @@
 //! Pods that read material and do not come up: no certificate helps them, and no restart.
 
 use std::collections::BTreeSet;
-use std::sync::Arc;
 
 use jiff::{SignedDuration, Timestamp};
 
 use super::draft::Draft;
 use crate::finding::Area;
-use crate::model::{Controller, Life, MaterialRef, Pod};
+use crate::model::{Life, MaterialRef, Pod};
 use crate::reason::{Problem, Reason};
 use crate::trust::evidence::Consumers;
 
@@ -22,7 +21,7 @@ impl Draft<'_> {
         let waiting = workloads.filter(|one| !one.blocked);
         let waiting = waiting.filter_map(|one| one.cannot_start());
         let strays = consumers.strays.iter().copied();
-        let strays = strays.filter(|pod| matches!(pod.life, Life::Waiting(_)));
+        let strays = strays.filter(|pod| !pod.has_started());
         for pod in waiting.chain(strays) {
             let since = pod.created.unwrap_or(self.now);
             let until = since
@@ -46,12 +45,7 @@ impl Draft<'_> {
     }
 }
 
-fn not_running(pod: &Arc<Pod>, of_others: &BTreeSet<MaterialRef>) -> String {
-    let owner = match &pod.controller {
-        Controller::Workload(owner) => format!(" of {owner}"),
-        Controller::Other(owner) => format!(" of {owner}"),
-        Controller::Nothing => String::new(),
-    };
+fn not_running(pod: &Pod, of_others: &BTreeSet<MaterialRef>) -> String {
     let why = match &pod.life {
         Life::Waiting(Some(why)) => format!(" ({why})"),
         _ => String::new(),
@@ -65,7 +59,7 @@ fn not_running(pod: &Arc<Pod>, of_others: &BTreeSet<MaterialRef>) -> String {
         ),
     };
     format!(
-        "Pod {}{owner} has not started{why}{missing}; kubectl -n {} describe pod {} says what it waits for",
-        pod.pod, pod.pod.namespace, pod.pod.name
+        "{pod} has not started{why}{missing}; kubectl -n {} describe pod {} says what it waits for",
+        pod.pod.namespace, pod.pod.name
     )
 }

@@ -13,11 +13,11 @@ use crate::x509::Certificate;
 impl Draft<'_> {
     /// They are told, and so remembered: what cannot be read later counts as what stands there.
     pub(super) fn left_behind(&mut self, guards: &Guards<'_>) {
-        let unread = Read::Unknown("it was not read".into());
         for leaf in &self.domain.wanted.left_behind {
             let material = leaf.material();
-            let stored = self.observed.material.get(&material);
-            let stored = stored.map_or(&unread, AsRef::as_ref);
+            let Some(stored) = self.observed.material.get(&material).map(AsRef::as_ref) else {
+                continue;
+            };
             match stored {
                 Read::Unknown(why) => self.unreadable_left_behind(&material, why),
                 Read::Found(_) | Read::Absent => self.read_left_behind(&material, stored),

@@ -6,7 +6,7 @@ use std::fmt;
 use external_ca_api::PROCEED_ANNOTATION;
 
 use crate::finding::{Area, Finding};
-use crate::model::{Controller, Pod};
+use crate::model::Pod;
 use crate::trust::Blocker;
 
 /// So many names stand in a message, or in a status entry.
@@ -50,12 +50,7 @@ impl fmt::Display for Blocker {
 
 /// A pod that holds something up, and what a person can do about it.
 fn write_pod(f: &mut fmt::Formatter<'_>, pod: &Pod) -> fmt::Result {
-    write!(f, "Pod {}", pod.pod)?;
-    match &pod.controller {
-        Controller::Workload(owner) => write!(f, " of {owner}")?,
-        Controller::Other(owner) => write!(f, " of {owner}")?,
-        Controller::Nothing => {}
-    }
+    write!(f, "{pod}")?;
     if let Some(node) = &pod.node {
         write!(f, " on node {node}")?;
     }

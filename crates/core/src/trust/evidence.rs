@@ -7,7 +7,7 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::blocker::Blocker;
 use crate::model::{
-    Controller, Life, Material, MaterialRef, Pod, Read, RolloutState, Workload, WorkloadRef,
+    Controller, Material, MaterialRef, Pod, Read, RolloutState, Workload, WorkloadRef,
 };
 
 /// What running pods hold of an object, in the order in which one matters more than the other.
@@ -105,9 +105,9 @@ impl<'a> Consumer<'a> {
 
     /// A pod that has not started, where none has: what it waits for, no restart brings.
     pub fn cannot_start(&self) -> Option<&'a Arc<Pod>> {
-        let waits = |pod: &&Arc<Pod>| matches!(pod.life, Life::Waiting(_));
         let first = self.pods.first().copied()?;
-        self.pods.iter().all(waits).then_some(first)
+        let has_started = self.pods.iter().any(|pod| pod.has_started());
+        (!has_started).then_some(first)
     }
 }
 
@@ -314,7 +314,7 @@ struct Mounted {
 impl Mounted {
     fn add(&mut self, pod: &Pod) {
         self.by_pods = true;
-        self.by_started_pods |= !matches!(pod.life, Life::Waiting(_));
+        self.by_started_pods |= pod.has_started();
     }
 }
 

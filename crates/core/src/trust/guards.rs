@@ -285,9 +285,7 @@ impl<'a> Guards<'a> {
             let unread = view.unread();
             let unread = unread.filter(|unread| !is_agent || unread.is_of_planes());
             loads.extend(unread.map(Blocker::Unread));
-        }
-        if (!is_new || view.is_rotating()) && leaf.role != Role::Agent {
-            let verifiers = self.unproven.iter();
+            let verifiers = self.unproven.iter().filter(|_| !is_agent);
             let verifiers = verifiers.filter(|peer| peer.target.as_ref() != Some(&leaf.target));
             loads.extend(self.overlapping(verifiers, |peer| peer.trusts_until));
         }

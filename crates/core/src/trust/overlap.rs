@@ -5,10 +5,10 @@ use std::collections::BTreeSet;
 use jiff::{SignedDuration, Timestamp};
 
 use super::blocker::{Blocker, Peer};
-use super::evidence::{Holders, pods_of};
+use super::evidence::Holders;
 use super::view::View;
 use crate::domain::{DesiredLeaf, Role, plane_type};
-use crate::model::{MaterialRef, ObjectRef, Observed, Plane, PlaneRef};
+use crate::model::{Controller, MaterialRef, ObjectRef, Observed, Plane, PlaneRef, WorkloadRef};
 
 /// What a peer may still hold of which no pod is seen.
 #[derive(Clone, Debug, PartialEq)]
@@ -108,8 +108,11 @@ fn unwanted(view: &View<'_>) -> Vec<Unproven> {
     let trusts_until = trusts_until.unwrap_or(Timestamp::MAX);
     let planes = observed.planes.iter();
     let planes = planes.filter(|plane| view.plane(&plane.plane).is_none());
+    let seen = seen_agents(observed);
+    let is_seen =
+        |plane: &Plane| seen.contains(&(plane_type(plane.plane.kind), plane.plane_id.as_str()));
     planes
-        .filter(|plane| talks(plane, overlap, view.now) && !has_pods(observed, plane))
+        .filter(|plane| talks(plane, overlap, view.now) && !is_seen(plane))
         .map(|plane| Unproven {
             peer: Peer::AgentOf(plane.plane.clone()),
             target: None,
@@ -120,16 +123,22 @@ fn unwanted(view: &View<'_>) -> Vec<Unproven> {
         .collect()
 }
 
-/// Whether pods of its agent are seen.
-fn has_pods(observed: &Observed, plane: &Plane) -> bool {
-    let mut workloads = observed.workloads.iter();
-    workloads.any(|workload| {
-        let agent = workload.agent.as_ref();
-        let is_its = agent.is_some_and(|(kind, id)| {
-            kind == plane_type(plane.plane.kind) && *id == plane.plane_id
+/// The agents of which pods are seen: plane type and planeID.
+fn seen_agents(observed: &Observed) -> BTreeSet<(&str, &str)> {
+    let owners = observed
+        .pods
+        .iter()
+        .filter_map(|pod| match &pod.controller {
+            Controller::Workload(owner) => Some(owner),
+            Controller::Other(_) | Controller::Nothing => None,
         });
-        is_its && !pods_of(&observed.pods, &workload.workload).is_empty()
-    })
+    let owners: BTreeSet<&WorkloadRef> = owners.collect();
+    let workloads = observed.workloads.iter();
+    let agents = workloads.filter_map(|one| Some((one.agent.as_ref()?, &one.workload)));
+    agents
+        .filter(|(_, workload)| owners.contains(workload))
+        .map(|((kind, id), _)| (kind.as_str(), id.as_str()))
+        .collect()
 }
 
 /// The overlap after the last change of these objects.
