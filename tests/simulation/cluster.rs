@@ -3,9 +3,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use external_ca_api::{ExternalCAIssuance, ExternalCAIssuanceStatus, MANAGER, PlaneKind};
+use external_ca_api::{
+    ANCHORS_ANNOTATION, ExternalCAIssuance, ExternalCAIssuanceStatus, MANAGER, PlaneKind,
+    REPLACES_ANNOTATION,
+};
 use external_ca_core::domain::{desired, plane_type};
-use external_ca_core::model::facts::hash;
+use external_ca_core::model::facts::{handed_out, hash};
 use external_ca_core::model::{
     Leaf, Material, MaterialKind, MaterialRef, ObjectRef, Plane, PlaneRef, Read, RolloutState,
     Workload, WorkloadKind, WorkloadRef,
@@ -255,8 +258,17 @@ impl Cluster {
     }
 
     /// Writes an object, by its field manager; only the operator writes annotations.
-    pub fn put(&mut self, target: &MaterialRef, what: &Content<'_>, manager: &str, replaces: bool) {
+    pub fn put(
+        &mut self,
+        target: &MaterialRef,
+        what: &Content<'_>,
+        manager: &str,
+        marks: &BTreeMap<&'static str, String>,
+    ) {
         let ours = manager == MANAGER;
+        let replaces = marks.contains_key(REPLACES_ANNOTATION);
+        let told = marks.get(ANCHORS_ANNOTATION);
+        let told = told.map_or_else(BTreeSet::new, |names| handed_out(names));
         let hash = match what {
             Content::Bundle(certificates) | Content::Leaf(certificates, _) => {
                 hash(&[encode_bundle(certificates).as_bytes()])
@@ -270,9 +282,17 @@ impl Cluster {
             return;
         }
         let old = self.material.get(target).map(content);
-        let old = old.map(|old| (old.issuance.clone(), old.replaces, old.created));
+        let old = old.map(|old| {
+            (
+                old.issuance.clone(),
+                old.replaces,
+                old.created,
+                old.handed_out.clone(),
+            )
+        });
         let resource_version = self.next_version_of_material();
-        let (issuance, replaced, created) = old.unwrap_or((None, false, Some(self.now)));
+        let (issuance, replaced, created, known) =
+            old.unwrap_or((None, false, Some(self.now), BTreeSet::new()));
         let is_leaf = matches!(what, Content::Leaf(..));
         let (leaf, anchors) = match what {
             Content::Bundle(anchors) => (Leaf::Empty, anchors.to_vec()),
@@ -303,6 +323,7 @@ impl Cluster {
             changed: Some(self.now),
             leaf,
             anchors,
+            handed_out: if ours { told } else { known },
             has_key: is_leaf,
             hash,
         };
@@ -334,7 +355,12 @@ impl Cluster {
         let csr = request(&key, &profile).unwrap();
         let bytes = u128::from(serial).to_be_bytes();
         let chain = sign_request(&ca(authority), csr.der(), &profile, bytes, self.now).unwrap();
-        self.put(target, &Content::Leaf(&chain, &key), PEOPLE, false);
+        self.put(
+            target,
+            &Content::Leaf(&chain, &key),
+            PEOPLE,
+            &BTreeMap::new(),
+        );
     }
 
     pub fn add_plane(&mut self, plane: PlaneRef) {
@@ -435,7 +461,7 @@ impl Cluster {
     pub fn by_hand(&mut self, index: usize) {
         let anchors = [ca(index).anchor().clone()];
         for place in bundles() {
-            self.put(&place, &Content::Bundle(&anchors), PEOPLE, false);
+            self.put(&place, &Content::Bundle(&anchors), PEOPLE, &BTreeMap::new());
         }
         for leaf in self.profiles.keys().cloned().collect::<Vec<_>>() {
             self.put_leaf_by_hand(&leaf, index);

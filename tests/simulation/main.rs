@@ -168,6 +168,13 @@ fn a_planner_that_takes_other_things_for_pods_is_caught() {
 }
 
 #[test]
+fn a_planner_that_sees_only_what_it_wants_is_caught() {
+    let stories = |seed| [Story::with_unwanted(seed)];
+    let all = Mutant::OF_PEERS.into_iter();
+    all.for_each(|mutant| is_caught(mutant, stories));
+}
+
+#[test]
 fn an_operator_that_forgets_what_it_has_asked_for_is_caught() {
     let stories = |seed| [Story::with_moods(seed)];
     let all = Mutant::OF_TICKETS.into_iter();

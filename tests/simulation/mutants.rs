@@ -57,6 +57,8 @@ pub enum Mutant {
     OnlyWorkloads,
     /// Guard 6: a complete rollout has loaded what its template names.
     RolloutProves,
+    /// What is mounted and no longer wanted is not looked at.
+    OnlyWanted,
     /// A request that is kept is not gone on with.
     AsksAnew,
     /// A certificate that comes late is stored, whatever has become of what was asked for and of who trusts it.
@@ -88,6 +90,9 @@ impl Mutant {
         Self::OnlyWorkloads,
         Self::RolloutProves,
     ];
+
+    /// Those that do not see peers whom nobody wants.
+    pub const OF_PEERS: [Self; 1] = [Self::OnlyWanted];
 
     /// Those that an authority catches which answers later.
     pub const OF_TICKETS: [Self; 2] = [Self::AsksAnew, Self::StoresUnseen];
@@ -155,6 +160,11 @@ impl Mutant {
                 if let Some(status) = &mut Arc::make_mut(&mut observed.issuance).status {
                     status.trust = None;
                 }
+                for read in observed.material.values_mut() {
+                    if let Read::Found(found) = Arc::make_mut(read) {
+                        found.handed_out.clear();
+                    }
+                }
             }
             Self::Unsaid => {
                 let status = &mut Arc::make_mut(&mut observed.issuance).status;
@@ -162,6 +172,13 @@ impl Mutant {
                 trust.anchors = (0..CAS)
                     .map(|index| announced(ca(index).anchor()))
                     .collect();
+            }
+            Self::OnlyWanted => {
+                let wanted = desired(&observed.issuance, &observed.planes);
+                let leaves = wanted.leaves.values().chain(&wanted.blocked);
+                let leaves: Vec<_> = leaves.map(|leaf| leaf.material()).collect();
+                let is_wanted = |one: &_| leaves.contains(one) || wanted.trust_places.contains(one);
+                observed.material.retain(|one, _| is_wanted(one));
             }
             Self::IgnoresReplaces => {
                 for read in observed.material.values_mut() {

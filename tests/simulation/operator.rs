@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeSet, VecDeque};
 
-use external_ca_api::{ExternalCAIssuanceStatus, MANAGER, REPLACES_ANNOTATION};
+use external_ca_api::{ExternalCAIssuanceStatus, MANAGER};
 use external_ca_core::model::facts::decode_loaded;
 use external_ca_core::model::{MaterialKind, MaterialRef, Observed, PlaneRef, Read};
 use external_ca_core::plan::{IssueLeaf, Restart, Round, Step, WirePlane, Wiring, WriteBundle};
@@ -629,8 +629,7 @@ fn write(cluster: &mut Cluster, step: &Step, issued: Option<&Issued>, unconditio
             if !unconditional && (made || !fits(cluster, &target, resource_version.as_ref())) {
                 return false;
             }
-            let replaces = marks.contains_key(REPLACES_ANNOTATION);
-            cluster.put(&target, &Content::Bundle(anchors), MANAGER, replaces);
+            cluster.put(&target, &Content::Bundle(anchors), MANAGER, marks);
         }
         Step::WirePlane(WirePlane {
             plane,
@@ -667,9 +666,8 @@ fn write(cluster: &mut Cluster, step: &Step, issued: Option<&Issued>, unconditio
             if !unconditional && !fits(cluster, &target, issued.replaces.as_ref()) {
                 return false;
             }
-            let replaces = marks.contains_key(REPLACES_ANNOTATION);
             let leaf = Content::Leaf(&issued.chain, &issued.key);
-            cluster.put(&target, &leaf, MANAGER, replaces);
+            cluster.put(&target, &leaf, MANAGER, marks);
         }
         Step::Restart(Restart {
             workload,

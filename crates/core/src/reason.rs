@@ -162,6 +162,8 @@ words! {
     ForeignClientCA,
     /// A connected peer of which nothing shows what it has loaded: a person must say that a move to another CA may go on.
     AgentsUnproven,
+    /// An agent that was connected before a restart of the operator, and has not come back.
+    AgentsLost,
     /// A workload does not finish its rollout.
     RolloutStuck,
     /// A workload holds old material, and `rollout.strategy` is None.

@@ -115,6 +115,11 @@ const ADVICE: &[(Reason, &str, &str)] = &[
         "restart the agent with what is stored now, then annotate the issuance with pki.openchoreo.dev/proceed=now",
     ),
     (
+        Reason::AgentsLost,
+        "a restart may have cut it off, and the next one may cut off more; other restarts wait for it, at most for rollout.timeout",
+        "read the logs of the agent and of the gateway: they say why the handshake fails; then restart what holds old material",
+    ),
+    (
         Reason::RolloutStuck,
         "pods of the new template do not become available; others wait for it",
         "look at its pods (kubectl describe)",

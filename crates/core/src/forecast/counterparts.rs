@@ -22,9 +22,17 @@ pub(super) fn replace(observed: &mut Observed, stand_in: &StandIn) -> Result<(),
                 },
                 other => other.clone(),
             };
+            let anchors = all(&material.anchors)?;
+            let mut handed_out = material.handed_out.clone();
+            for (real, counterpart) in material.anchors.iter().zip(&anchors) {
+                if handed_out.remove(&real.fingerprint().short()) {
+                    handed_out.insert(counterpart.fingerprint().short());
+                }
+            }
             *stored = Arc::new(Read::Found(Material {
                 leaf,
-                anchors: all(&material.anchors)?,
+                anchors,
+                handed_out,
                 ..material.clone()
             }));
         }
@@ -61,7 +69,16 @@ pub(super) fn restore(step: &Step, real: impl Fn(&Certificate) -> Certificate) -
     let all = |found: &[Certificate]| found.iter().map(&real).collect::<Vec<_>>();
     let mut step = step.clone();
     match &mut step {
-        Step::WriteBundle(bundle) => bundle.anchors = all(&bundle.anchors),
+        Step::WriteBundle(bundle) => {
+            let anchors = all(&bundle.anchors);
+            for told in bundle.marks.values_mut() {
+                for (counterpart, real) in bundle.anchors.iter().zip(&anchors) {
+                    let [from, to] = [counterpart, real].map(|one| one.fingerprint().short());
+                    *told = told.replace(&from, &to);
+                }
+            }
+            bundle.anchors = anchors;
+        }
         Step::WirePlane(WirePlane { client_ca, .. }) => match client_ca {
             Wiring::Value(pem) => {
                 *pem = encode_bundle(&all(&parse_bundle(pem.as_bytes()).certificates));

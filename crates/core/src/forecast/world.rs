@@ -4,13 +4,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use external_ca_api::{
-    ExternalCAIssuance, ExternalCAIssuanceStatus, HELD_UNTIL_ANNOTATION, MANAGER,
-    RENEWAL_ANNOTATION, REPLACES_ANNOTATION,
+    ANCHORS_ANNOTATION, ExternalCAIssuance, ExternalCAIssuanceStatus, HELD_UNTIL_ANNOTATION,
+    MANAGER, RENEWAL_ANNOTATION, REPLACES_ANNOTATION,
 };
 use jiff::{SignedDuration, Timestamp};
 
 use crate::domain::{generated_ca_profile, identity};
-use crate::model::facts::{decode_loaded, hash};
+use crate::model::facts::{decode_loaded, handed_out, hash};
 use crate::model::{
     Authority, AuthorityState, Controller, GeneratedCa, Leaf, Life, Material, MaterialKind,
     MaterialRef, ObjectRef, Observed, PlaneRef, Pod, Read, RolloutState, Signing, Workload,
@@ -180,6 +180,9 @@ impl World {
                 .as_ref()
                 .map_or(Leaf::Empty, |found| found.leaf.clone()),
             anchors: Vec::new(),
+            handed_out: marks
+                .get(ANCHORS_ANNOTATION)
+                .map_or_else(BTreeSet::new, |names| handed_out(names)),
             has_key: found.as_ref().is_some_and(|found| found.has_key),
             hash: String::new(),
         }

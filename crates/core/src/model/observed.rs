@@ -61,6 +61,8 @@ pub struct Material {
     pub leaf: Leaf,
     /// The anchors it holds under `ca.crt`.
     pub anchors: Vec<Certificate>,
+    /// Which of them this operator put there: the first 16 hex digits of their fingerprints.
+    pub handed_out: BTreeSet<String>,
     /// Whether there is anything under `tls.key`.
     pub has_key: bool,
     /// Hash over all that a workload reads from it, keys excepted.

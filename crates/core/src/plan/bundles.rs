@@ -1,6 +1,6 @@
 //! Which bundles are written, and which are left alone.
 
-use external_ca_api::{CertificateState, REPLACES_ANNOTATION};
+use external_ca_api::{ANCHORS_ANNOTATION, CertificateState, REPLACES_ANNOTATION};
 
 use super::draft::{Draft, RETRY};
 use super::step::{Step, WriteBundle};
@@ -82,13 +82,16 @@ impl<'a> Draft<'a> {
             Some(_) => None,
         };
         let replaces = replaces.map(|lost| (REPLACES_ANNOTATION, lost));
+        let ours = wanted.iter().filter(|anchor| guards.view.is_ours(anchor));
+        let ours =
+            shorts(ours.map(Certificate::fingerprint)).map(|ours| (ANCHORS_ANNOTATION, ours));
         Ok(Some(WriteBundle {
             target: target.clone(),
             resource_version: found.map(|found| found.resource_version.clone()),
             drops: guards.drops(&place, &wanted),
             rests_on: guards.rests_on(&place, &wanted),
             anchors: wanted,
-            marks: replaces.into_iter().collect(),
+            marks: replaces.into_iter().chain(ours).collect(),
         }))
     }
 

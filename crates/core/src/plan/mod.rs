@@ -7,6 +7,7 @@ mod draft;
 mod issuer;
 mod leaves;
 mod left_behind;
+mod lost;
 pub mod maintenance;
 mod peers;
 mod pending;
@@ -34,7 +35,7 @@ use crate::finding::{Area, Finding};
 use crate::model::{AuthorityState, Observed};
 use crate::reason::{Problem, Reason};
 use crate::trust::evidence::Consumers;
-use crate::trust::{Blocker, Guards, Memory, View};
+use crate::trust::{Blocker, Guards, Memory, View, lost};
 use crate::x509::CaChain;
 
 /// What is to be done, what was found, and when to look again.
@@ -123,6 +124,7 @@ impl Draft<'_> {
         let gateway = self.domain.gateway.as_ref();
         let ignored = &self.domain.wanted.ignored;
         let consumers = Consumers::new(workloads, pods, material, ignored, gateway);
+        let lost = lost(&view, &consumers);
         let guards = Guards::new(view, &consumers);
         self.immediate = guards.immediate;
         self.maintenance(consumers.workloads.len());
@@ -132,7 +134,7 @@ impl Draft<'_> {
         self.leaves(&guards);
         self.anchors(&guards);
         self.agents_without_plane();
-        self.rollouts(&consumers.workloads, &guards);
+        self.rollouts(&consumers.workloads, &guards, &lost);
         self.peers(&guards);
         self.consumers(&consumers);
         self.progress(&consumers.workloads);

@@ -13,8 +13,8 @@ use crate::finding::Area;
 use crate::model::facts::encode_loaded;
 use crate::model::{MaterialKind, MaterialRef, RolloutState, WorkloadRef};
 use crate::reason::{Problem, Reason};
-use crate::trust::Guards;
 use crate::trust::evidence::{Consumer, Restarts, stamp};
+use crate::trust::{Guards, Lost};
 
 /// What keeps restarts from being done at once.
 struct Held<'a> {
@@ -22,12 +22,15 @@ struct Held<'a> {
     prove: BTreeSet<MaterialRef>,
     /// Workloads that wait for a window, and until when.
     windows: BTreeMap<&'a WorkloadRef, Timestamp>,
+    /// An agent that the last restart may have cut off: the next one waits.
+    agent: Option<&'a Lost>,
 }
 
 impl Held<'_> {
     fn is_due(&self, consumer: &Consumer<'_>) -> bool {
         let workload = &consumer.workload.workload;
-        consumer.is_stale(&self.prove) && !self.windows.contains_key(workload)
+        let waits = self.agent.is_some() || self.windows.contains_key(workload);
+        consumer.is_stale(&self.prove) && !waits
     }
 }
 
@@ -39,7 +42,12 @@ struct Progress {
 }
 
 impl<'a> Draft<'a> {
-    pub(super) fn rollouts(&mut self, consumers: &[Consumer<'_>], guards: &Guards<'_>) {
+    pub(super) fn rollouts(
+        &mut self,
+        consumers: &[Consumer<'_>],
+        guards: &Guards<'_>,
+        lost: &[Lost],
+    ) {
         let prove = self.to_be_proven(guards);
         let stale = consumers.iter().filter(|one| one.is_stale(&prove));
         let waits = |one: &Consumer<'_>| self.held_back(one);
@@ -47,6 +55,7 @@ impl<'a> Draft<'a> {
         let held = Held {
             windows: windows.collect(),
             prove,
+            agent: self.lost_agents(lost),
         };
         self.restart(consumers, &held);
         let earlier = self.previous();
@@ -174,6 +183,11 @@ impl<'a> Draft<'a> {
                 Reason::WaitingForWindow,
                 RolloutPhase::Waiting,
                 "waits for the maintenance window",
+            ),
+            _ if held.agent.is_some() => (
+                Reason::RollingOut,
+                RolloutPhase::Waiting,
+                "waits until the agents that the last restart disconnected are back",
             ),
             _ if is_stale && matches!(self.gate, Gate::Closed(_)) => (
                 Reason::OutsideWindow,

@@ -3,6 +3,7 @@
 mod blocker;
 pub mod evidence;
 mod guards;
+mod lost;
 mod memory;
 mod overlap;
 mod place;
@@ -10,6 +11,7 @@ mod view;
 
 pub use blocker::{Blocker, Peer};
 pub use guards::Guards;
+pub use lost::{Lost, lost};
 pub use memory::Memory;
 pub(crate) use memory::since;
 pub use overlap::Unproven;

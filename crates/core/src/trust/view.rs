@@ -251,6 +251,7 @@ impl<'a> View<'a> {
 
     fn find_retiring(&self) -> Vec<Certificate> {
         let mut found: Vec<Certificate> = Vec::new();
+        let handed_out = self.handed_out();
         for place in self.places() {
             for anchor in self.stored(&place).unwrap_or_default() {
                 if found.contains(anchor) || self.is_wanted(anchor) {
@@ -264,7 +265,9 @@ impl<'a> View<'a> {
                 };
                 let fingerprint = anchor.fingerprint();
                 let Memory { known, former, .. } = &self.memory;
-                let ours = known.contains(&fingerprint) || former.contains(&fingerprint);
+                let ours = known.contains(&fingerprint)
+                    || former.contains(&fingerprint)
+                    || handed_out.contains(fingerprint.short().as_str());
                 if ours || needed() {
                     found.push(anchor.clone());
                 }
@@ -272,6 +275,22 @@ impl<'a> View<'a> {
         }
         found.sort_by_key(Certificate::fingerprint);
         found
+    }
+
+    /// What this domain's bundles say that it has put there: all that is left of an issuance that was deleted meanwhile.
+    fn handed_out(&self) -> BTreeSet<&str> {
+        let places = self.domain.wanted.trust_places.iter();
+        let stored = places.filter_map(|place| self.observed.material.get(place)?.found());
+        let ours =
+            stored.filter(|found| found.issuance.as_ref() == Some(&self.domain.owner.identity));
+        ours.flat_map(|found| &found.handed_out)
+            .map(String::as_str)
+            .collect()
+    }
+
+    /// The anchors of a bundle that are this domain's to take out again.
+    pub fn is_ours(&self, anchor: &Certificate) -> bool {
+        self.is_wanted(anchor) || self.retiring.contains(anchor)
     }
 
     fn is_by_authority(&self, chain: &[Certificate]) -> bool {
@@ -307,8 +326,7 @@ impl<'a> View<'a> {
 
     /// An anchor of a plane that verifies none of our leaves, and that this domain has never handed out.
     pub fn foreign<'b>(&self, plane: &'b Plane) -> Option<&'b Certificate> {
-        let ours = |anchor: &Certificate| self.is_wanted(anchor) || self.retiring.contains(anchor);
-        plane.anchors.iter().find(|anchor| !ours(anchor))
+        plane.anchors.iter().find(|anchor| !self.is_ours(anchor))
     }
 
     /// Whether there may be anything that trusts, or chains to, another anchor than the authority's: in what can be read, or

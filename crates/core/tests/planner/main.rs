@@ -18,6 +18,7 @@ mod immediate;
 mod issuer;
 mod leaves;
 mod left_behind;
+mod lost;
 mod ownership;
 mod peers;
 mod pending;

@@ -173,6 +173,7 @@ pub fn blank(secret_type: &str) -> Material {
         changed: None,
         leaf: Leaf::Empty,
         anchors: Vec::new(),
+        handed_out: Default::default(),
         has_key: false,
         hash: String::new(),
     }

@@ -171,3 +171,30 @@ fn putting_the_old_ca_back_returns_to_the_old_state() {
     assert_eq!(last.status.phase, Some(Phase::Ready), "{:#?}", last.status);
     assert_eq!(scene.anchors(&config_map_ref(DATA)), [0]);
 }
+
+#[test]
+fn an_issuance_that_is_made_anew_in_the_middle_takes_the_old_ca_out_all_the_same() {
+    let mut scene = Scene::new(json!({})).with_workloads();
+    scene.settle();
+    scene.issuer = Issuer::Ready(ca(1));
+    // Every certificate has moved; the old CA waits for the gateway's restart.
+    while scene.signer(&gateway()) != 1 || scene.signer(&agent()) != 1 {
+        scene.turn();
+        let gateway_runs = |one: &external_ca_core::model::Workload| {
+            one.workload.object.name != "cluster-gateway" || !one.loaded.contains_key(&gateway())
+        };
+        scene.finish_rollouts_of(gateway_runs);
+        scene.now += SignedDuration::from_secs(6);
+    }
+    assert_eq!(scene.anchors(&config_map_ref(DATA)), [0, 1]);
+    // kubectl delete, and apply again: no status is left.
+    scene.issuance.status = None;
+    scene.issuance.metadata.uid = Some("another".into());
+    let told = scene.turn();
+    let retiring: Vec<_> = told.status.retiring().collect();
+    assert_eq!(retiring.len(), 1, "it is listed");
+    scene.settle();
+    scene.now += SignedDuration::from_secs(31);
+    scene.settle();
+    assert_eq!(scene.anchors(&config_map_ref(DATA)), [1]);
+}

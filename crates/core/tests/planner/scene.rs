@@ -4,9 +4,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use external_ca_api::{
-    ExternalCAIssuance, HELD_UNTIL_ANNOTATION, RENEWAL_ANNOTATION, REPLACES_ANNOTATION,
+    ANCHORS_ANNOTATION, ExternalCAIssuance, HELD_UNTIL_ANNOTATION, RENEWAL_ANNOTATION,
+    REPLACES_ANNOTATION,
 };
-use external_ca_core::model::facts::hash;
+use external_ca_core::model::facts::{handed_out, hash};
 use external_ca_core::model::{
     Authority, Claims, Controller, GeneratedCa, Leaf, Life, Material, MaterialRef, ObjectRef,
     Observed, PendingLeaf, Plane, Pod, Read, RolloutState, Workload,
@@ -174,6 +175,7 @@ impl Scene {
                     self.put_bundle(target, anchors, Some("external-ca-operator"));
                     let material = self.material.get_mut(target).unwrap();
                     material.replaces = marks.contains_key(REPLACES_ANNOTATION);
+                    material.handed_out = handed_out(&marks[ANCHORS_ANNOTATION]);
                 }
                 Step::IssueLeaf(IssueLeaf {
                     target,

@@ -1,8 +1,11 @@
 //! The facts of Secrets and ConfigMaps.
 
+use std::collections::BTreeSet;
+
 use aws_lc_rs::digest;
 use external_ca_api::{
-    HELD_UNTIL_ANNOTATION, ISSUANCE_ANNOTATION, MANAGER, RENEWAL_ANNOTATION, REPLACES_ANNOTATION,
+    ANCHORS_ANNOTATION, HELD_UNTIL_ANNOTATION, ISSUANCE_ANNOTATION, MANAGER, RENEWAL_ANNOTATION,
+    REPLACES_ANNOTATION,
 };
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{ConfigMap, Secret};
@@ -91,9 +94,16 @@ fn material(metadata: &ObjectMeta, key: &str, ca: &[u8], parts: &[&[u8]]) -> Mat
         changed: changed(metadata, &[(CA_CRT, ca)]),
         leaf: Leaf::Empty,
         anchors: certificates(ca),
+        handed_out: annotation(ANCHORS_ANNOTATION)
+            .map_or_else(BTreeSet::new, |names| handed_out(&names)),
         has_key: false,
         hash: hash(parts),
     }
+}
+
+/// The names in the annotation of a bundle.
+pub fn handed_out(names: &str) -> BTreeSet<String> {
+    names.split(',').map(str::to_owned).collect()
 }
 
 /// When what stands under these keys was last changed. While this operator owns a key, nobody has changed its value since
