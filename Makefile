@@ -6,8 +6,8 @@ IMAGE ?= ghcr.io/openchoreo/external-ca-operator
 VERSION := $(shell sed -n '/^\[workspace\.package\]/,/^$$/s/^version = "\(.*\)"$$/\1/p' Cargo.toml)
 CONTAINER ?= $(shell command -v docker || command -v podman || command -v buildah || echo docker)
 SOURCE_DATE_EPOCH ?= $(shell git log -1 --format=%ct 2>/dev/null || echo 0)
-# A test may start a control plane of its own: not more than four at once.
-RUST_TEST_THREADS ?= $(shell n=$$(nproc 2>/dev/null || echo 2); [ $$n -le 4 ] || n=4; echo $$n)
+# Most tests wait for a control plane most of the time, and may start one of their own: two for each core, at most four.
+RUST_TEST_THREADS ?= $(shell n=$$((2 * $$(nproc 2>/dev/null || echo 2))); [ $$n -le 4 ] || n=4; echo $$n)
 export RUST_TEST_THREADS SOURCE_DATE_EPOCH
 
 .DEFAULT_GOAL := help
