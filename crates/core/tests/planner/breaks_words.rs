@@ -392,3 +392,73 @@ fn w14_a_container_that_restarts_by_a_policy_of_its_own_has_not_ended() {
     let pod = facts::pod(&serde_json::from_value(object).unwrap()).unwrap();
     assert!(pod.is_alive());
 }
+
+/// "no pod of it is seen in a served namespace": it is, and it was made after the bundle.
+#[test]
+fn w15_an_agent_that_no_workload_has_made_is_seen_all_the_same() {
+    let mut scene = local();
+    scene.settle();
+    let selector = json!({"matchLabels": {"no": "plane"}});
+    scene.issuance.spec.planes.selector = Some(serde_json::from_value(selector).unwrap());
+    scene.planes[0].agent_connected = Some(true);
+    let mounts = scene.workloads[2].clone();
+    scene.workloads.truncate(2);
+    scene.pods.retain(|pod| pod.pod.namespace != DATA);
+    scene.pods.push(Pod {
+        controller: Controller::Other("ReplicaSet rollout-abc".into()),
+        ..running(pod_of(&mounts))
+    });
+    scene.settle();
+    scene.issuer = Issuer::Ready(ca(1));
+    scene.settle();
+    for pod in scene
+        .pods
+        .iter_mut()
+        .filter(|pod| pod.pod.namespace == DATA)
+    {
+        pod.created = Some(scene.now + SignedDuration::from_secs(10));
+    }
+    scene.now += days(2);
+    let planned = scene.settle();
+    let (_, reason, message) = condition(&planned, "RolloutsComplete");
+    assert_ne!(reason, "AgentsUnproven", "{message}");
+}
+
+/// "is no longer trusted anywhere": a plane that no selector selects trusts it.
+#[test]
+fn w16_an_anchor_that_a_plane_still_trusts_is_not_said_to_be_trusted_nowhere() {
+    let mut scene = local();
+    scene.settle();
+    let selector = json!({"matchLabels": {"no": "plane"}});
+    scene.issuance.spec.planes.selector = Some(serde_json::from_value(selector).unwrap());
+    scene.settle();
+    scene.issuer = Issuer::Ready(ca(1));
+    let mut said = String::new();
+    for _ in 0..40 {
+        for event in scene.turn().events {
+            if event.problem.reason == external_ca_core::Reason::AnchorDropped {
+                said = event.problem.message;
+            }
+        }
+        scene.finish_rollouts();
+        scene.now += scene.kubelet_cache();
+    }
+    assert!(scene.planes[0].anchors.contains(ca(0).anchor()));
+    assert!(!said.contains("no longer trusted anywhere"), "{said}");
+}
+
+/// docs/troubleshooting.md, LeftBehind: "The finding goes with the last pod."
+#[test]
+fn w17_left_behind_goes_with_the_last_pod() {
+    let mut scene = local();
+    scene.settle();
+    scene.issuance.spec.gateway.secret_name = "another".into();
+    scene.settle();
+    scene.pods.retain(|pod| !pod.mounts.contains(&gateway()));
+    let mut observed = scene.observed();
+    // Scaled to nothing.
+    observed.pods.retain(|pod| !pod.mounts.contains(&gateway()));
+    let planned = external_ca_core::report::decide(&observed, scene.now);
+    let mut told = planned.problems.iter();
+    assert!(!told.any(|one| one.problem.reason.as_str() == "LeftBehind"));
+}
