@@ -542,3 +542,92 @@ fn b24_a_word_does_not_speak_for_an_agent_that_connects_later() {
         "nobody has said anything of us-1"
     );
 }
+
+/// Set ahead, together with the new CA: nothing new can have been loaded anywhere.
+#[test]
+fn b25_a_word_that_is_older_than_what_is_to_be_loaded_says_nothing() {
+    let mut scene = remote(json!({}));
+    scene.settle();
+    proceed(&mut scene);
+    scene.issuer = Issuer::Ready(ca(1));
+    scene.settle();
+    assert_eq!(
+        scene.signer(&gateway()),
+        0,
+        "the bundle was written seconds ago"
+    );
+}
+
+/// Its Secret was deleted, the status wiped, and a second plane wants the Secret: the pod that runs holds what stood there.
+#[test]
+fn b26_a_certificate_that_cannot_be_planned_is_not_void_while_a_pod_holds_it() {
+    let mut scene = local(json!({}));
+    scene.settle();
+    scene.planes.push(plane("us", "us-1"));
+    scene.settle();
+    scene.material.remove(&agent());
+    scene.issuance.status = None;
+    scene.issuer = Issuer::Ready(ca(1));
+    scene.settle();
+    assert!(
+        scene.planes[0].anchors.contains(ca(0).anchor()),
+        "the agent presents A's"
+    );
+}
+
+/// An admission policy refuses any change of one Deployment. "Other objects go on" (docs/troubleshooting.md, WriteFailed).
+#[test]
+fn b27_a_workload_whose_restart_is_refused_holds_up_nobody() {
+    let mut scene = Scene::new(json!({"agents": [{"secretName": "agent-{planeID}"}]}));
+    let names = ["a", "b"];
+    scene.planes = names.map(|name| plane(name, name)).into();
+    scene.workloads = names
+        .map(|name| {
+            let leaf = secret_ref(DATA, &format!("agent-{name}"));
+            super::pieces::workload(DATA, name, &[leaf, config_map_ref(DATA)])
+        })
+        .into();
+    scene.settle();
+    scene.now += days(300);
+    for _ in 0..40 {
+        let mut planned = scene.plan();
+        let refused = |step: &Step| matches!(step, Step::Restart(restart) if restart.workload.object.name == "a");
+        planned.steps.retain(|step| !refused(step));
+        scene.carry_out(&planned.steps);
+        scene.issuance.status = Some(planned.status);
+        scene.finish_rollouts();
+        scene.now += days(2);
+    }
+    assert!(
+        scene.restarts.contains_key("b"),
+        "its certificate has ended"
+    );
+}
+
+/// A chart that is older than the operator gives no right to list pods: "everything else goes on" (Unreadable).
+#[test]
+fn b28_renewed_certificates_are_loaded_also_where_pods_cannot_be_listed() {
+    use external_ca_core::model::{ListRef, Unread};
+    let mut scene = local(json!({}));
+    scene.settle();
+    scene.now += days(300);
+    let mut restarts = 0;
+    for _ in 0..20 {
+        let mut observed = scene.observed();
+        observed.pods.clear();
+        let lists =
+            [HOME, DATA].map(|namespace| Unread::list(ListRef::pods(namespace), "forbidden"));
+        observed.unreadable.extend(lists);
+        let planned = external_ca_core::report::decide(&observed, scene.now);
+        restarts += planned
+            .steps
+            .iter()
+            .filter(|step| matches!(step, Step::Restart(_)))
+            .count();
+        scene.carry_out(&planned.steps);
+        scene.issuance.status = Some(planned.status);
+        scene.finish_rollouts();
+        scene.now += days(5);
+    }
+    assert!(restarts > 0, "what they hold has ended");
+}

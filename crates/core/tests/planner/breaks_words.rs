@@ -462,3 +462,36 @@ fn w17_left_behind_goes_with_the_last_pod() {
     let mut told = planned.problems.iter();
     assert!(!told.any(|one| one.problem.reason.as_str() == "LeftBehind"));
 }
+
+/// `kubectl rollout undo` after the rotation: the gateway mounts the Secret of the earlier name again, whose CA has left.
+#[test]
+fn w18_a_gateway_that_nobody_trusts_is_not_ready() {
+    let mut scene = local();
+    scene.settle();
+    let another = secret_ref(HOME, "another");
+    scene.issuance.spec.gateway.secret_name = "another".into();
+    scene.settle();
+    let mount = |scene: &mut Scene, what| {
+        scene.workloads[0].mounts = BTreeSet::from([what]);
+        scene
+            .pods
+            .retain(|pod| !pod.pod.name.starts_with("cluster-gateway"));
+        let mut pod = running(pod_of(&scene.workloads[0]));
+        pod.created = Some(scene.now + SignedDuration::from_secs(1));
+        scene.pods.push(pod);
+        scene.now += SignedDuration::from_secs(5);
+    };
+    mount(&mut scene, another);
+    scene.settle();
+    scene.issuer = Issuer::Ready(ca(1));
+    scene.settle();
+    assert_eq!(scene.anchors(&config_map_ref(DATA)), [1]);
+    mount(&mut scene, gateway());
+    let planned = scene.settle();
+    let untrue = says(&planned, "the CA that signed it stays trusted");
+    assert!(
+        planned.status.phase != Some(Phase::Ready) && !untrue,
+        "{:#?}",
+        told(&planned)
+    );
+}
