@@ -495,3 +495,73 @@ fn w18_a_gateway_that_nobody_trusts_is_not_ready() {
         told(&planned)
     );
 }
+
+/// Orphaned (`--cascade=orphan`), and its Deployment applied again with another selector: the name says whose it was, and no
+/// rollout ends it.
+#[test]
+fn w19_an_old_pod_that_outlives_a_complete_rollout_is_named() {
+    let mut scene = local();
+    scene.settle();
+    let orphan = Pod {
+        pod: external_ca_core::model::ObjectRef::new(DATA, "orphan"),
+        uid: "orphan".into(),
+        ..running(pod_of(&scene.workloads[2]))
+    };
+    scene.issuer = Issuer::Ready(ca(1));
+    for _ in 0..40 {
+        scene.turn();
+        scene.finish_rollouts();
+        scene.pods.retain(|pod| pod.uid != orphan.uid);
+        scene.pods.push(orphan.clone());
+        scene.now += SignedDuration::from_mins(1);
+    }
+    let planned = scene.plan();
+    assert!(
+        says(&planned, "openchoreo-data-plane/orphan"),
+        "{:#?}",
+        told(&planned)
+    );
+}
+
+/// Issue 14, item 9: "The message names neither the pod nor the partition."
+#[test]
+fn w20_a_stateful_set_that_a_partition_holds_says_so() {
+    let object = json!({
+        "metadata": {"name": "agent", "namespace": DATA, "generation": 2},
+        "spec": {"replicas": 3, "selector": {}, "serviceName": "agent", "template": {},
+            "updateStrategy": {"type": "RollingUpdate", "rollingUpdate": {"partition": 2}}},
+        "status": {"observedGeneration": 2, "replicas": 3, "availableReplicas": 3, "updatedReplicas": 1,
+            "currentRevision": "a", "updateRevision": "b"},
+    });
+    let found = facts::stateful_set(&serde_json::from_value(object).unwrap()).unwrap();
+    let RolloutState::Running(why) = found.rollout else {
+        panic!("it is not complete")
+    };
+    assert!(why.contains("partition"), "{why}");
+}
+
+/// docs/rotation.md: with `Immediate` the condition names who will be cut off.
+#[test]
+fn w21_immediate_names_the_connected_agents_that_it_cuts_off() {
+    for is_selected in [true, false] {
+        let mut scene = Scene::new(json!({"rotation": {"strategy": "Immediate"}})).with_workloads();
+        scene.workloads.truncate(2);
+        scene.planes[0].agent_connected = Some(true);
+        if !is_selected {
+            let selector = json!({"matchLabels": {"no": "plane"}});
+            scene.issuance.spec.planes.selector = Some(serde_json::from_value(selector).unwrap());
+        }
+        scene.settle();
+        scene.issuer = Issuer::Ready(ca(1));
+        let mut named = false;
+        for _ in 0..10 {
+            named |= says(&scene.plan(), "the agent of DataPlane default/eu");
+            if scene.signer(&gateway()) == 1 {
+                break;
+            }
+            scene.turn();
+        }
+        assert_eq!(scene.signer(&gateway()), 1);
+        assert!(named, "selected: {is_selected}");
+    }
+}
