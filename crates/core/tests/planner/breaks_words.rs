@@ -539,29 +539,3 @@ fn w20_a_stateful_set_that_a_partition_holds_says_so() {
     };
     assert!(why.contains("partition"), "{why}");
 }
-
-/// docs/rotation.md: with `Immediate` the condition names who will be cut off.
-#[test]
-fn w21_immediate_names_the_connected_agents_that_it_cuts_off() {
-    for is_selected in [true, false] {
-        let mut scene = Scene::new(json!({"rotation": {"strategy": "Immediate"}})).with_workloads();
-        scene.workloads.truncate(2);
-        scene.planes[0].agent_connected = Some(true);
-        if !is_selected {
-            let selector = json!({"matchLabels": {"no": "plane"}});
-            scene.issuance.spec.planes.selector = Some(serde_json::from_value(selector).unwrap());
-        }
-        scene.settle();
-        scene.issuer = Issuer::Ready(ca(1));
-        let mut named = false;
-        for _ in 0..10 {
-            named |= says(&scene.plan(), "the agent of DataPlane default/eu");
-            if scene.signer(&gateway()) == 1 {
-                break;
-            }
-            scene.turn();
-        }
-        assert_eq!(scene.signer(&gateway()), 1);
-        assert!(named, "selected: {is_selected}");
-    }
-}
