@@ -8,6 +8,8 @@
 )]
 
 mod adopt;
+mod breaks_peers;
+mod breaks_words;
 mod conditions;
 mod conflicts;
 mod consumers;
