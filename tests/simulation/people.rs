@@ -97,7 +97,12 @@ pub fn carry_out(cluster: &mut Cluster, deed: Deed) {
             let place = &places[place % places.len()];
             if let Some(stored) = cluster.material.get(place) {
                 let anchors = edit.of(&content(stored).anchors);
-                cluster.put(place, &Content::Bundle(&anchors), PEOPLE, &BTreeMap::new());
+                cluster.put(
+                    place,
+                    &Content::Bundle(&anchors),
+                    PEOPLE,
+                    &std::collections::BTreeMap::new(),
+                );
                 cluster.say(|| format!("{place} trusts {}", names(&anchors)));
             }
         }

@@ -46,6 +46,7 @@ impl Process {
             created: Some(now),
             controller,
             node: Some("node".into()),
+            agent: None,
             mounts,
             optional: BTreeSet::new(),
             loaded,

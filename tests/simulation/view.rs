@@ -250,7 +250,8 @@ impl View {
         };
         let workloads = self.workloads.values().map(AsRef::as_ref);
         let pods = self.pods.values().map(AsRef::as_ref);
-        mounted(issuance, &scope, workloads, pods)
+        let planes = self.planes.values().map(AsRef::as_ref);
+        mounted(issuance, &scope, workloads, pods, planes)
     }
 
     fn authority_state(&self, now: Timestamp) -> AuthorityState {

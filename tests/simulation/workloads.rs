@@ -216,6 +216,7 @@ impl Deployment {
             loaded,
         );
         (pod.revision, pod.slot) = (revision, slot);
+        Arc::make_mut(&mut pod.facts).agent = self.facts.agent.clone();
         pod
     }
 

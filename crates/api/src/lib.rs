@@ -40,6 +40,10 @@ pub const RENEWAL_ANNOTATION: &str = "pki.openchoreo.dev/renewal";
 /// anchors it may have named, in hex.
 pub const REPLACES_ANNOTATION: &str = "pki.openchoreo.dev/replaces";
 
+/// Annotation on the Secret of a leaf that replaced one of the same CA (RFC 3339): since when that CA's certificates stand
+/// there.
+pub const SIGNED_SINCE_ANNOTATION: &str = "pki.openchoreo.dev/signed-since";
+
 /// Annotation on a bundle: which of its anchors the issuance put there or is about to take out (the first 16 hex digits of
 /// their fingerprints, comma separated), so that one that is made anew takes out what it would have.
 pub const ANCHORS_ANNOTATION: &str = "pki.openchoreo.dev/anchors";

@@ -20,6 +20,7 @@ use crate::reason::{Problem, Reason};
 use crate::x509::{CaChain, CaError, Certificate};
 
 pub use mounted::mounted;
+use mounted::told_namespaces;
 pub use pods::{ListedPods, namespaces_of_readers, rests_on_pods, unseen};
 pub use scope::{Scope, WrittenNames};
 
@@ -89,11 +90,14 @@ impl Needs {
             .filter(|material| scope.served.contains(&material.object.namespace));
         let mut seen = BTreeSet::new();
         let material = material.filter(|one| seen.insert(one.clone())).collect();
+        // Whom it left behind there, only their lists tell.
+        let told = told_namespaces(issuance);
         let places = wanted.trust_places.iter();
         let lists = places
             .map(|place| &place.object.namespace)
             .chain(wanted.all().map(|leaf| &leaf.target.namespace))
             .chain(mounted.iter().map(|one| &one.object.namespace))
+            .chain(told.intersection(&scope.served))
             .flat_map(|namespace| ListRef::of_consumers(namespace))
             .collect();
         Self {
@@ -131,7 +135,8 @@ impl Seen {
     pub fn mounted(&self, issuance: &ExternalCAIssuance, scope: &Scope) -> BTreeSet<MaterialRef> {
         let workloads = self.workloads.values().map(AsRef::as_ref);
         let pods = self.pods.values().map(AsRef::as_ref);
-        mounted(issuance, scope, workloads, pods)
+        let planes = self.planes.values().map(AsRef::as_ref);
+        mounted(issuance, scope, workloads, pods, planes)
     }
 
     /// What could not be read of what an issuance needs.
@@ -286,6 +291,7 @@ fn claims(
         if other.metadata.uid == issuance.metadata.uid || !scope.served.contains(namespace(other)) {
             continue;
         }
+        claims.issuances.insert(identity(other));
         let is_younger = age(other) > age(issuance);
         // The owner of a namespace decides on its CA. In one namespace the older issuance does: else one that names a
         // standing leaf as its CA would stop that leaf's renewal.

@@ -10,8 +10,7 @@ use jiff::SignedDuration;
 use super::leaf::{Desired, DesiredLeaf, Role};
 use super::presets::plane_type;
 use crate::model::{
-    Controller, Leaf, Material, MaterialKind, MaterialRef, ObjectRef, Observed, Plane, PlaneRef,
-    Read, Unread, Workload, WorkloadRef,
+    Leaf, Material, MaterialKind, MaterialRef, ObjectRef, Observed, Plane, PlaneRef, Read, Unread,
 };
 use crate::x509::{Certificate, KeyAlgorithm, LeafProfile, Usages};
 
@@ -71,13 +70,11 @@ struct Domain<'a> {
     readers: BTreeMap<&'a MaterialRef, Readers<'a>>,
 }
 
-/// Who mounts an object.
+/// Who reads an object.
 #[derive(Default)]
 struct Readers<'a> {
-    /// Workloads, by their template or by a pod of theirs.
-    workloads: BTreeMap<&'a WorkloadRef, &'a Workload>,
-    /// Whether a pod does that no known workload has made.
-    has_stray: bool,
+    /// Which agents, by plane type and planeID; none for a reader that is no agent, as far as its arguments tell.
+    agents: BTreeSet<Option<&'a (String, String)>>,
     /// Whether a pod does that has started.
     has_started: bool,
 }
@@ -97,10 +94,9 @@ impl<'a> Domain<'a> {
         };
         let usages = certificate.map_or(Usages::BOTH, Certificate::usages);
         let planes = match certificate {
-            _ if !self.knows_planes => None,
             Some(_) if usages.server_auth => None,
-            Some(found) => Some(self.planes_of(target, found)),
-            None => self.planes_of_agents(target),
+            _ if !self.knows_planes => None,
+            _ => self.planes_of_agents(target),
         };
         let role = match (&planes, usages.client_auth) {
             // The gateway refuses an agent without a plane.
@@ -118,26 +114,21 @@ impl<'a> Domain<'a> {
             return None;
         };
         let first = chain.first().filter(|first| !first.is_ca())?;
-        let is_ours = match &found.issuance {
-            Some(owner) => owner == self.owner,
-            None => chain
-                .iter()
-                .any(|one| self.cas.iter().any(|ca| one.signed_by(ca))),
-        };
+        let signed = |one: &Certificate| self.cas.iter().any(|ca| one.signed_by(ca));
+        let is_ours =
+            self.is_issued_here(found) || !self.is_of_another(found) && chain.iter().any(signed);
         is_ours.then_some(first)
     }
 
     /// Whether it is a bundle of this domain that some verifier of the gateway reads.
     fn is_bundle(&self, target: &MaterialRef, stored: &Read<Material>) -> bool {
         let is_ours = match stored {
-            Read::Found(found) if found.leaf != Leaf::Empty => false,
-            Read::Found(found) => match &found.issuance {
-                Some(owner) => owner == self.owner && !found.anchors.is_empty(),
-                None => found
-                    .anchors
-                    .iter()
-                    .any(|anchor| self.cas.contains(&anchor)),
-            },
+            Read::Found(found) if self.is_leaf(found) || self.is_of_another(found) => false,
+            Read::Found(found) if self.is_issued_here(found) => !found.anchors.is_empty(),
+            Read::Found(found) => found
+                .anchors
+                .iter()
+                .any(|anchor| self.cas.contains(&anchor)),
             Read::Unknown(_) => self.is_named_like_a_bundle(target),
             // One that was deleted, pods that have started still hold.
             Read::Absent => self.is_named_like_a_bundle(target) && self.has_started_pod(target),
@@ -159,6 +150,25 @@ impl<'a> Domain<'a> {
             }
     }
 
+    /// A CA's certificate may stand beside a bundle.
+    fn is_leaf(&self, found: &Material) -> bool {
+        let Leaf::Present { chain, .. } = &found.leaf else {
+            return found.leaf != Leaf::Empty;
+        };
+        chain.first().is_some_and(|first| !first.is_ca())
+    }
+
+    fn is_issued_here(&self, found: &Material) -> bool {
+        found.issuance.as_deref() == Some(self.owner)
+    }
+
+    /// Whether another issuance manages it; one that is gone manages nothing.
+    fn is_of_another(&self, found: &Material) -> bool {
+        let others = &self.observed.claims.issuances;
+        let owner = found.issuance.as_ref();
+        owner.is_some_and(|owner| others.contains(owner))
+    }
+
     fn is_claimed(&self, target: &MaterialRef) -> bool {
         self.observed.claims.material.contains_key(target)
     }
@@ -174,33 +184,21 @@ impl<'a> Domain<'a> {
         Some(&told.common_name)
     }
 
-    /// Whether anything mounts it but agents that have no plane: the gateway refuses those.
+    /// Whether anything reads it but agents that have no plane: the gateway refuses those.
     fn has_verifier(&self, target: &MaterialRef) -> bool {
-        let Some(readers) = self.readers.get(target) else {
-            return false;
-        };
-        let mut workloads = readers.workloads.values();
-        let talks = |workload: &&Workload| match &workload.agent {
+        let readers = self.readers.get(target);
+        let mut agents = readers.into_iter().flat_map(|readers| &readers.agents);
+        agents.any(|agent| match agent {
             Some(agent) if self.knows_planes => self.planes_of_agent(agent).next().is_some(),
             _ => true,
-        };
-        readers.has_stray || workloads.any(talks)
-    }
-
-    /// The planes whose agents present a leaf: as their arguments say, or, where those are not known, as the leaf says.
-    fn planes_of(&self, target: &MaterialRef, certificate: &Certificate) -> BTreeSet<PlaneRef> {
-        self.planes_of_agents(target).unwrap_or_else(|| {
-            let names = certificate.common_names().iter();
-            let planes = names.flat_map(|name| self.planes_of_id(name));
-            planes.map(|plane| plane.plane.clone()).collect()
         })
     }
 
-    /// The planes of the agents that mount it; none where anything else may mount it, too.
+    /// The planes of the agents that mount it; none where anything else may mount it, too: the gateway does not compare names,
+    /// so that it may be any plane's.
     fn planes_of_agents(&self, target: &MaterialRef) -> Option<BTreeSet<PlaneRef>> {
-        let readers = self.readers.get(target).filter(|found| !found.has_stray)?;
-        let workloads = readers.workloads.values();
-        let agents: Option<Vec<_>> = workloads.map(|workload| workload.agent.as_ref()).collect();
+        let readers = self.readers.get(target)?;
+        let agents: Option<Vec<_>> = readers.agents.iter().copied().collect();
         let planes = agents?
             .into_iter()
             .flat_map(|agent| self.planes_of_agent(agent));
@@ -208,12 +206,8 @@ impl<'a> Domain<'a> {
     }
 
     fn planes_of_agent(&self, (kind, id): &(String, String)) -> impl Iterator<Item = &'a Plane> {
-        let planes = self.planes_of_id(id);
+        let planes = self.planes.get(id.as_str()).into_iter().flatten().copied();
         planes.filter(move |plane| plane_type(plane.plane.kind) == kind)
-    }
-
-    fn planes_of_id(&self, id: &str) -> impl Iterator<Item = &'a Plane> {
-        self.planes.get(id).into_iter().flatten().copied()
     }
 }
 
@@ -225,32 +219,28 @@ fn planes(observed: &Observed) -> BTreeMap<&str, Vec<&Plane>> {
     found
 }
 
+/// Of each object: who mounts it, and the gateway where a plane refers to it.
 fn readers<'a>(
     observed: &'a Observed,
     wanted: &BTreeMap<&'a MaterialRef, &'a Arc<Read<Material>>>,
 ) -> BTreeMap<&'a MaterialRef, Readers<'a>> {
     let mut found: BTreeMap<&MaterialRef, Readers<'_>> = BTreeMap::new();
-    let workloads = observed.workloads.iter();
-    let known: BTreeMap<_, _> = workloads.map(|one| (&one.workload, one.as_ref())).collect();
-    let of_templates = known.values().map(|one| (Some(*one), &one.mounts, false));
-    let of_pods = observed.pods.iter().map(|pod| {
-        let owner = match &pod.controller {
-            Controller::Workload(owner) => known.get(owner).copied(),
-            Controller::Other(_) | Controller::Nothing => None,
-        };
-        (owner, &pod.mounts, pod.has_started())
-    });
-    for (workload, mounts, has_started) in of_templates.chain(of_pods) {
-        for mount in mounts
-            .iter()
-            .filter_map(|mount| wanted.get_key_value(mount))
-        {
-            let readers = found.entry(mount.0).or_default();
+    let of_templates = observed.workloads.iter();
+    let of_templates = of_templates.map(|one| (&one.agent, &one.mounts, false));
+    let of_pods = observed.pods.iter();
+    let of_pods = of_pods.map(|one| (&one.agent, &one.mounts, one.has_started()));
+    for (agent, mounts, has_started) in of_templates.chain(of_pods) {
+        let counts = mounts.iter().filter_map(|one| wanted.get_key_value(one));
+        for (mount, _) in counts {
+            let readers = found.entry(*mount).or_default();
             readers.has_started |= has_started;
-            match workload {
-                Some(workload) => drop(readers.workloads.insert(&workload.workload, workload)),
-                None => readers.has_stray = true,
-            }
+            readers.agents.insert(agent.as_ref());
+        }
+    }
+    let referred = observed.planes.iter().filter_map(|plane| plane.bundle());
+    for bundle in referred {
+        if let Some((bundle, _)) = wanted.get_key_value(&bundle) {
+            found.entry(*bundle).or_default().agents.insert(None);
         }
     }
     found

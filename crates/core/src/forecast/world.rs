@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use external_ca_api::{
     ANCHORS_ANNOTATION, ExternalCAIssuance, ExternalCAIssuanceStatus, HELD_UNTIL_ANNOTATION,
-    MANAGER, RENEWAL_ANNOTATION, REPLACES_ANNOTATION,
+    MANAGER, RENEWAL_ANNOTATION, REPLACES_ANNOTATION, SIGNED_SINCE_ANNOTATION,
 };
 use jiff::{SignedDuration, Timestamp};
 
@@ -171,6 +171,9 @@ impl World {
             renewal: marks.get(RENEWAL_ANNOTATION).cloned(),
             held_until: marks
                 .get(HELD_UNTIL_ANNOTATION)
+                .and_then(|time| time.parse().ok()),
+            signed_since: marks
+                .get(SIGNED_SINCE_ANNOTATION)
                 .and_then(|time| time.parse().ok()),
             controller: None,
             manager: Some(MANAGER.to_owned()),

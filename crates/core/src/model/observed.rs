@@ -10,7 +10,7 @@ use super::authority::Authority;
 use super::list::{ListRef, Unread};
 use super::pending::PendingLeaf;
 use super::pod::Pod;
-use super::refs::{MaterialRef, ObjectRef, PlaneRef, WorkloadRef};
+use super::refs::{MaterialKind, MaterialRef, ObjectRef, PlaneRef, WorkloadRef};
 use crate::x509::Certificate;
 
 /// What is known of an object.
@@ -53,6 +53,8 @@ pub struct Material {
     pub controller: Option<String>,
     /// The field manager that last wrote the certificate or bundle.
     pub manager: Option<String>,
+    /// Since when its certificates are signed by the CA that has signed this one, where an earlier one was, too.
+    pub signed_since: Option<Timestamp>,
     /// When the object was made.
     pub created: Option<Timestamp>,
     /// When its data last changed.
@@ -113,6 +115,8 @@ pub struct Plane {
     pub labels: BTreeMap<String, String>,
     /// Text of `clientCA.value`, if not empty.
     pub value: Option<String>,
+    /// When the resource was made.
+    pub created: Option<Timestamp>,
     /// Certificates in `clientCA.value`.
     pub anchors: Vec<Certificate>,
     /// The Secret and key that clientCA refers to.
@@ -129,6 +133,17 @@ pub struct Plane {
     pub agent_disconnected: Option<Timestamp>,
     /// `status.agentConnection.lastHeartbeatTime`: how old the report is.
     pub agent_heartbeat: Option<Timestamp>,
+}
+
+impl Plane {
+    /// The Secret under whose `ca.crt` the gateway reads its anchors, where it refers to one.
+    pub fn bundle(&self) -> Option<MaterialRef> {
+        let (secret, key) = self.reference.as_ref()?;
+        (self.value.is_none() && key == "ca.crt").then(|| MaterialRef {
+            kind: MaterialKind::Secret,
+            object: secret.clone(),
+        })
+    }
 }
 
 /// How far a workload's rollout has come.
@@ -166,6 +181,8 @@ pub struct Claims {
     pub material: BTreeMap<MaterialRef, String>,
     /// Planes whose clientCA it writes.
     pub planes: BTreeMap<PlaneRef, String>,
+    /// Every other issuance that there is.
+    pub issuances: BTreeSet<String>,
     /// CA Secrets: also those of younger issuances, where the Secret is in their own namespace and not in this one's.
     pub authorities: BTreeMap<ObjectRef, String>,
 }

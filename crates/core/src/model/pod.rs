@@ -22,6 +22,8 @@ pub struct Pod {
     pub controller: Controller,
     /// Its node, once it has one.
     pub node: Option<String>,
+    /// `--plane-type` and `--plane-id` of its containers' arguments.
+    pub agent: Option<(String, String)>,
     /// What it reads.
     pub mounts: BTreeSet<MaterialRef>,
     /// What of that it can start without.

@@ -1,5 +1,7 @@
 //! The anchors: what the domain adds, what an old one waits for, and what is remembered of those that have left.
 
+use std::collections::BTreeSet;
+
 use external_ca_api::{AnchorState, AnchorStatus, TrustStatus};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
@@ -79,7 +81,23 @@ impl Draft<'_> {
         }
         anchors.extend(self.unread_anchors(view, &anchors));
         let former = self.remembered(&anchors);
-        self.status.trust = Some(TrustStatus { anchors, former });
+        self.status.trust = Some(TrustStatus {
+            anchors,
+            former,
+            bundles: self.written_bundles(view),
+            confirmed: Vec::new(),
+        });
+    }
+
+    /// Where bundles stand. What is mounted is not known before every list has been read: until then none is forgotten.
+    fn written_bundles(&self, view: &View<'_>) -> Vec<String> {
+        let places = view.domain.wanted.trust_places.iter();
+        let mut bundles: BTreeSet<String> = places.map(ToString::to_string).collect();
+        if view.unread().next().is_some() {
+            let earlier = self.previous().and_then(|status| status.trust.as_ref());
+            bundles.extend(earlier.into_iter().flat_map(|trust| trust.bundles.clone()));
+        }
+        bundles.into_iter().collect()
     }
 
     /// What an anchor on its way out waits for.

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use external_ca_api::{
     CertificateState, CertificateStatus, HELD_UNTIL_ANNOTATION, RENEW_ANNOTATION,
-    RENEWAL_ANNOTATION, REPLACES_ANNOTATION,
+    RENEWAL_ANNOTATION, REPLACES_ANNOTATION, SIGNED_SINCE_ANNOTATION,
 };
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
@@ -371,10 +371,17 @@ impl<'a> Draft<'a> {
         let material = context.leaf.material();
         let older = older.filter(|_| !guards.holders.not_current(&material).is_empty());
         let held_until = end.into_iter().chain(older).min();
+        let found = context.stored.found();
+        let same_ca = found.filter(|_| guards.view.is_signed(context.leaf));
+        let signed_since = same_ca.and_then(|found| found.signed_since.or(found.changed));
         [
             (RENEWAL_ANNOTATION, request),
             (REPLACES_ANNOTATION, replaces),
             (HELD_UNTIL_ANNOTATION, held_until.map(|end| end.to_string())),
+            (
+                SIGNED_SINCE_ANNOTATION,
+                signed_since.map(|since| since.to_string()),
+            ),
         ]
         .into_iter()
         .filter_map(|(mark, value)| Some((mark, value?)))

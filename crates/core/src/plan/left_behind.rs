@@ -1,5 +1,7 @@
 //! Certificates that something mounts, and that nobody asks for any longer.
 
+use std::collections::BTreeSet;
+
 use external_ca_api::{CertificateState, CertificateStatus};
 
 use super::draft::{Draft, RETRY};
@@ -29,7 +31,26 @@ impl Draft<'_> {
                 ..entry
             });
         }
+        if guards.view.unread().next().is_some() {
+            self.keep_left_behind();
+        }
     }
+
+    /// What is mounted is not known before every list has been read: until then none is forgotten.
+    fn keep_left_behind(&mut self) {
+        let earlier = self.previous().into_iter();
+        let earlier = earlier.flat_map(|status| &status.certificates);
+        let is_left =
+            |old: &&CertificateStatus| old.reason.as_deref() == Some(Reason::LeftBehind.as_str());
+        let told = self.status.certificates.iter().map(|new| &new.target);
+        let told: BTreeSet<&String> = told.collect();
+        let kept = earlier
+            .filter(is_left)
+            .filter(|old| !told.contains(&old.target));
+        let kept: Vec<CertificateStatus> = kept.cloned().collect();
+        self.status.certificates.extend(kept);
+    }
+
     fn read_left_behind(&mut self, material: &MaterialRef, stored: &Read<Material>) {
         let end = fitness::certificate(stored).map(Certificate::not_after);
         let end = end.map_or_else(String::new, |end| format!(" ends at {end} and"));

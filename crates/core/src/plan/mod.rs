@@ -153,8 +153,9 @@ impl Draft<'_> {
         if self.domain.halted.is_some() {
             self.steps.clear();
         }
-        let known = |status| Memory::of(status, self.now).known;
-        let is_news = !known(Some(&self.status)).is_subset(&known(self.previous()));
+        let [before, after] =
+            [self.previous(), Some(&self.status)].map(|status| Memory::of(status, self.now));
+        let is_news = !after.known.is_subset(&before.known) || after.confirmed != before.confirmed;
         Plan {
             persist_status_first: self.immediate || is_news,
             steps: self.steps,

@@ -58,11 +58,10 @@ impl Draft<'_> {
         let name = &plane.plane;
         let view = &guards.view;
         let anchor = view.ca.anchor();
-        if view.refers_to_trust_secret(plane) {
-            let secret = view.trust_secret();
-            return match secret.filter(|secret| !view.has(secret, anchor)) {
-                None => Ok(None),
-                Some(secret) => Err(waits_for(name, &secret)),
+        if let Some(bundle) = view.referred(plane) {
+            return match view.has(&bundle, anchor) {
+                true => Ok(None),
+                false => Err(waits_for(name, &bundle)),
             };
         }
         if self.domain.client_ca == ClientCa::Unmanaged {

@@ -82,6 +82,8 @@ mod tests {
             trust: Some(TrustStatus {
                 anchors: anchors.collect(),
                 former: (0..32).map(|index| format!("{index:064}")).collect(),
+                bundles: Vec::new(),
+                confirmed: Vec::new(),
             }),
             certificates: (0..count)
                 .map(|index| CertificateStatus {

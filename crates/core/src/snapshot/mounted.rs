@@ -5,30 +5,57 @@ use std::collections::BTreeSet;
 use external_ca_api::ExternalCAIssuance;
 
 use super::scope::Scope;
-use crate::model::{MaterialKind, MaterialRef, Pod, Workload};
+use crate::model::{MaterialKind, MaterialRef, Plane, Pod, Workload};
 
-/// Which objects of such names, and of those that the issuance had before, workloads or pods of served namespaces mount.
+/// Which objects of such names, and of those that the issuance had before, workloads or pods of served namespaces mount, or
+/// planes refer to.
 pub fn mounted<'a>(
     issuance: &ExternalCAIssuance,
     scope: &Scope,
     workloads: impl Iterator<Item = &'a Workload>,
     pods: impl Iterator<Item = &'a Pod>,
+    planes: impl Iterator<Item = &'a Plane>,
 ) -> BTreeSet<MaterialRef> {
-    let status = issuance.status.iter();
-    let told = status.flat_map(|status| &status.certificates);
-    let told: BTreeSet<(&str, &str)> = told
-        .filter_map(|told| told.target.split_once('/'))
-        .collect();
+    let is_told = told(issuance);
+    let is_served = |one: &MaterialRef| scope.served.contains(&one.object.namespace);
     let is_candidate = |one: &&MaterialRef| {
-        let (namespace, name) = (&one.object.namespace, &one.object.name);
-        let is_leaf = || {
-            one.kind == MaterialKind::Secret
-                && (scope.names.leaves.contains(name) || told.contains(&(namespace, name)))
-        };
-        scope.served.contains(namespace) && (scope.names.bundles.contains(name) || is_leaf())
+        let name = &one.object.name;
+        let is_leaf = one.kind == MaterialKind::Secret && scope.names.leaves.contains(name);
+        let is_named = is_leaf || scope.names.bundles.contains(name);
+        is_served(one) && (is_named || is_told.contains(one.to_string().as_str()))
     };
-    let of_workloads = workloads.flat_map(|workload| &workload.mounts);
-    let of_pods = pods.flat_map(|pod| &pod.mounts);
-    let all = of_workloads.chain(of_pods);
-    all.filter(is_candidate).cloned().collect()
+    // What a template of ours names, this operator has written before.
+    let of_workloads = workloads.map(|one| (&one.mounts, &one.loaded));
+    let of_pods = pods.map(|one| (&one.mounts, &one.loaded));
+    let referred = planes.filter_map(Plane::bundle);
+    let mut found: BTreeSet<MaterialRef> = referred.filter(|one| is_candidate(&one)).collect();
+    for (mounts, loaded) in of_workloads.chain(of_pods) {
+        let is_known = |one: &MaterialRef| is_served(one) && loaded.contains_key(one);
+        let counts = mounts
+            .iter()
+            .filter(|one| is_candidate(one) || is_known(one));
+        found.extend(counts.cloned());
+    }
+    found
+}
+
+/// What the issuance has written, as its status tells.
+fn told(issuance: &ExternalCAIssuance) -> BTreeSet<String> {
+    let status = issuance.status.iter();
+    let leaves = status.clone().flat_map(|status| &status.certificates);
+    let leaves = leaves.map(|leaf| format!("{} {}", MaterialKind::Secret.as_str(), leaf.target));
+    let trust = status.filter_map(|status| status.trust.as_ref());
+    leaves
+        .chain(trust.flat_map(|trust| trust.bundles.clone()))
+        .collect()
+}
+
+/// The namespaces in which it has written.
+pub(super) fn told_namespaces(issuance: &ExternalCAIssuance) -> BTreeSet<String> {
+    let told = told(issuance).into_iter();
+    let namespaces = told.filter_map(|one| {
+        let (_, object) = one.split_once(' ')?;
+        Some(object.split_once('/')?.0.to_owned())
+    });
+    namespaces.collect()
 }

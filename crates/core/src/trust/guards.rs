@@ -56,7 +56,7 @@ impl<'a> Guards<'a> {
         blockers.extend(anchors.map(Blocker::AnchorUnread));
         for leaf in view.leaves(place) {
             match view.chain(leaf) {
-                _ if view.is_void(leaf) => {}
+                _ if view.is_void(leaf) && !self.holders.has_started_pods(&leaf.material()) => {}
                 Some(chain) if self.does_without(anchor, &rest, leaf, chain) => {
                     let holders = self.holders.not_current(&leaf.material());
                     blockers.extend(holders.iter().cloned());
@@ -135,7 +135,7 @@ impl<'a> Guards<'a> {
     fn overlapping<'b>(
         &self,
         peers: impl Iterator<Item = &'b Unproven>,
-        until: impl Fn(&Unproven) -> Timestamp,
+        until: impl Fn(&Unproven) -> Option<Timestamp>,
     ) -> impl Iterator<Item = Blocker> {
         peers.filter_map(move |one| one.blocker(until(one), self.view.now))
     }
@@ -189,12 +189,6 @@ impl<'a> Guards<'a> {
             needed.extend(view.retiring.iter().filter(in_use).cloned());
         }
         needed
-    }
-
-    /// Whether nothing is left to do of a move to another CA.
-    pub fn has_moved(&self) -> bool {
-        let mut leaves = self.view.domain.wanted.leaves.values();
-        self.view.retiring.is_empty() && leaves.all(|leaf| self.view.is_signed(leaf))
     }
 
     /// Guard 8: whether an anchor leaves without waiting.

@@ -18,6 +18,8 @@ pub struct Memory {
     pub announced: BTreeSet<Fingerprint>,
     /// Since when they are, where that is known.
     pub retiring_since: BTreeMap<Fingerprint, Timestamp>,
+    /// Peers of which a person has said that they have loaded what is stored, and what was stored then.
+    pub confirmed: BTreeMap<String, Timestamp>,
     /// Since when others are handed out, likewise.
     active_since: BTreeMap<Fingerprint, Timestamp>,
 }
@@ -42,6 +44,7 @@ impl Memory {
             former: fingerprints(former),
             announced: fingerprints(status.retiring().map(|anchor| &anchor.fingerprint)),
             retiring_since: status.retiring().filter_map(since).collect(),
+            confirmed: confirmed(status),
             active_since: active.filter_map(since).collect(),
         }
     }
@@ -50,6 +53,11 @@ impl Memory {
     pub fn active_since(&self, anchor: &Certificate) -> Option<Timestamp> {
         self.active_since.get(&anchor.fingerprint()).copied()
     }
+}
+
+fn confirmed(status: &ExternalCAIssuanceStatus) -> BTreeMap<String, Timestamp> {
+    let told = status.trust.iter().flat_map(|trust| &trust.confirmed);
+    told.map(|one| (one.peer.clone(), one.since.0)).collect()
 }
 
 /// Since when an anchor is in its state; a time in the future was told by a clock that was ahead.

@@ -1,6 +1,7 @@
-//! Peers that are connected, though nothing here shows what they have loaded: the only ones that are waited for by the clock.
+//! Peers of which nothing here shows what they hold: an agent that is connected, or whose pods run, and of which no pod is seen
+//! that mounts what this domain writes. They are waited for by the clock, and then for a person's word.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 
 use jiff::{SignedDuration, Timestamp};
 
@@ -8,19 +9,22 @@ use super::blocker::{Blocker, Peer};
 use super::evidence::Holders;
 use super::view::View;
 use crate::domain::{DesiredLeaf, Role, plane_type};
-use crate::model::{Controller, MaterialRef, ObjectRef, Observed, Plane, PlaneRef, WorkloadRef};
+use crate::model::{Material, MaterialRef, ObjectRef, Plane, Pod, Read};
 
-/// What a peer may still hold of which no pod is seen.
+/// OpenChoreo looks at connections once a minute: a plane that was made anew has no report until then.
+const REPORTED_WITHIN: SignedDuration = SignedDuration::from_secs(120);
+
+/// What a peer may still hold of which nothing shows what it is.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Unproven {
     /// Which one.
     pub peer: Peer,
     /// The Secret of its leaf, where this domain issues one for it.
     pub target: Option<ObjectRef>,
-    /// Until when it may still present what the Secret held before.
-    pub presents_until: Timestamp,
-    /// Until when it may still trust what it was told to trust before.
-    pub trusts_until: Timestamp,
+    /// Until when it may still present what the Secret held before; none where that is known.
+    pub presents_until: Option<Timestamp>,
+    /// Until when it may still trust what it was told to trust before; none where that is known.
+    pub trusts_until: Option<Timestamp>,
     /// Whether it is this operator's to keep connected: then a person says when it has loaded what is new. Any other is cut
     /// off if it has not by then.
     pub is_ours: bool,
@@ -28,8 +32,8 @@ pub struct Unproven {
 
 impl Unproven {
     /// Why what rests on it must wait, if it must.
-    pub fn blocker(&self, until: Timestamp, now: Timestamp) -> Option<Blocker> {
-        let peer = self.peer.clone();
+    pub fn blocker(&self, until: Option<Timestamp>, now: Timestamp) -> Option<Blocker> {
+        let (peer, until) = (self.peer.clone(), until?);
         if until > now {
             Some(Blocker::Peer { peer, until })
         } else {
@@ -38,117 +42,173 @@ impl Unproven {
     }
 }
 
-/// Those peers: OpenChoreo reports that an agent is or has just been connected, and no pod is seen that runs it, or the
-/// gateway that it is connected to. None where a person says that all have loaded what is stored.
+/// Those peers. Of what a person has confirmed since it last changed, nothing is waited for.
 pub fn unproven(view: &View<'_>, holders: &Holders<'_>) -> Vec<Unproven> {
-    if view.domain.requests.proceed {
-        return Vec::new();
+    let pods = AgentPods::of(view);
+    let planes = view.observed.planes.iter();
+    let agents = planes.filter_map(|plane| agent(view, &pods, plane));
+    let mut found: Vec<Unproven> = agents.collect();
+    let gateways = view.domain.wanted.leaves.values();
+    let gateways = gateways.filter(|leaf| leaf.role == Role::Gateway);
+    let unseen = gateways.filter(|leaf| !holders.has_started_pods(&leaf.material()));
+    let connected = view.domain.wanted.planes.iter();
+    let connected = connected
+        .filter(|plane| is_connected(view, plane))
+        .map(|plane| &plane.plane)
+        .min();
+    if let Some(plane) = connected {
+        let peer = || Peer::GatewayOf(plane.clone());
+        found.extend(unseen.map(|leaf| waited_for(view, peer(), Some(leaf), true, true)));
     }
-    let mut found = wanted(view, holders);
-    found.extend(unwanted(view));
     found
 }
 
-/// Whether its agent is connected, or was within the overlap.
-fn talks(plane: &Plane, overlap: SignedDuration, now: Timestamp) -> bool {
+/// The agent of a plane, unless pods of it run that mount what this domain writes.
+fn agent(view: &View<'_>, pods: &AgentPods<'_>, plane: &Plane) -> Option<Unproven> {
+    let mut leaves = view.verified_by(&plane.plane).iter().copied();
+    let leaf = leaves.find(|leaf| leaf.role == Role::Agent);
+    let pods = pods.of_plane(plane, leaf);
+    let peer = Peer::AgentOf(plane.plane.clone());
+    if pods.is_empty() && !is_connected(view, plane) {
+        let made = plane.created.filter(|_| plane.agent_connected.is_none())?;
+        let until = made.saturating_add(REPORTED_WITHIN).ok()?;
+        return (until > view.now).then(|| Unproven {
+            peer,
+            target: None,
+            presents_until: None,
+            trusts_until: Some(until),
+            is_ours: false,
+        });
+    }
+    let mounts = |pod: &Pod, is: &dyn Fn(&MaterialRef) -> bool| pod.mounts.iter().any(is);
+    let bundles = &view.domain.wanted.trust_places;
+    let shows_trust = pods
+        .iter()
+        .all(|pod| mounts(pod, &|one| bundles.contains(one)));
+    let shows_leaf = leaf.is_none_or(|leaf| {
+        let target = leaf.material();
+        pods.iter().any(|pod| mounts(pod, &|one| *one == target))
+    });
+    let trusts = pods.is_empty() || !shows_trust;
+    let presents = leaf.is_some() && (pods.is_empty() || !shows_leaf);
+    (trusts || presents).then(|| waited_for(view, peer, leaf, presents, trusts))
+}
+
+/// Since when a person may have to say of a peer what it holds, and until when it is given time.
+fn waited_for(
+    view: &View<'_>,
+    peer: Peer,
+    leaf: Option<&DesiredLeaf>,
+    presents: bool,
+    trusts: bool,
+) -> Unproven {
+    let overlap = view.domain.rotation.overlap;
+    let confirmed = view.memory.confirmed.get(&peer.to_string());
+    let until = |since: Option<Timestamp>| {
+        let is_confirmed = since.is_some() && confirmed.copied() >= since;
+        let until = since.unwrap_or(view.now).saturating_add(overlap);
+        (!is_confirmed).then(|| until.unwrap_or(Timestamp::MAX))
+    };
+    let stored = leaf
+        .map(DesiredLeaf::material)
+        .map(|leaf| stored_since(view, &leaf));
+    let presents = stored.filter(|_| presents).and_then(|since| match since {
+        Since::Never => None,
+        Since::Unknown => until(None),
+        Since::Known(since) => until(Some(since)),
+    });
+    Unproven {
+        target: leaf.map(|leaf| leaf.target.clone()),
+        presents_until: presents,
+        trusts_until: trusts.then(|| until(bundles_since(view, leaf))).flatten(),
+        is_ours: view.observed.may_write(peer.plane()),
+        peer,
+    }
+}
+
+enum Since {
+    Never,
+    Unknown,
+    Known(Timestamp),
+}
+
+/// Since when a leaf's Secret holds a certificate of the CA that signs now, or whatever it holds.
+fn stored_since(view: &View<'_>, leaf: &MaterialRef) -> Since {
+    match view.observed.material.get(leaf).map(AsRef::as_ref) {
+        Some(Read::Found(found)) => match found.signed_since.or(found.changed) {
+            Some(since) => Since::Known(since),
+            None => Since::Unknown,
+        },
+        Some(Read::Absent) => Since::Never,
+        Some(Read::Unknown(_)) | None => Since::Unknown,
+    }
+}
+
+/// Since when the bundles stand that an agent can have loaded, or been brought: those of its namespace, or else all. None
+/// where that is not known: then its time has not begun.
+fn bundles_since(view: &View<'_>, leaf: Option<&DesiredLeaf>) -> Option<Timestamp> {
+    let all = || view.domain.wanted.trust_places.iter();
+    let near =
+        all().filter(|one| leaf.is_some_and(|leaf| one.object.namespace == leaf.target.namespace));
+    let mut bundles: Vec<&MaterialRef> = near.collect();
+    if bundles.is_empty() {
+        bundles = all().collect();
+    }
+    let mut last = view.memory.active_since(view.ca.anchor());
+    for bundle in bundles {
+        match view.observed.material.get(bundle).map(AsRef::as_ref) {
+            Some(Read::Found(Material { changed, .. })) => last = last.max(Some((*changed)?)),
+            Some(Read::Absent) => {}
+            Some(Read::Unknown(_)) | None => return None,
+        }
+    }
+    last
+}
+
+/// Whether OpenChoreo reports a plane's agent as connected, or as disconnected within the overlap.
+fn is_connected(view: &View<'_>, plane: &Plane) -> bool {
+    let overlap = view.domain.rotation.overlap;
     match plane.agent_connected {
         Some(true) => true,
         Some(false) => plane
             .agent_disconnected
-            .is_some_and(|since| since.duration_until(now) < overlap),
+            .is_some_and(|since| since.duration_until(view.now) < overlap),
         None => false,
     }
 }
 
-/// Those whose leaf this domain issues.
-fn wanted(view: &View<'_>, holders: &Holders<'_>) -> Vec<Unproven> {
-    let (observed, wanted) = (view.observed, &view.domain.wanted);
-    let overlap = view.domain.rotation.overlap;
-    let planes = wanted.planes.iter();
-    let talking: BTreeSet<&PlaneRef> = planes
-        .filter(|plane| talks(plane, overlap, view.now))
-        .map(|plane| &plane.plane)
-        .collect();
-    let Some(any) = talking.first() else {
-        return Vec::new();
-    };
-    let peer = |leaf: &DesiredLeaf| match leaf.role {
-        Role::Gateway => Some(Peer::GatewayOf((*any).clone())),
-        Role::Agent => {
-            let mut planes = leaf.planes.iter();
-            let plane = planes.find(|plane| talking.contains(plane))?;
-            Some(Peer::AgentOf(plane.clone()))
+/// Pods of agents that have started: what a pod without a node or an image will read is what stands there then.
+struct AgentPods<'a> {
+    by_arguments: BTreeMap<(&'a str, &'a str), Vec<&'a Pod>>,
+    others: Vec<&'a Pod>,
+}
+
+impl<'a> AgentPods<'a> {
+    fn of(view: &View<'a>) -> Self {
+        let (mut by_arguments, mut others) = (BTreeMap::<_, Vec<_>>::new(), Vec::new());
+        for pod in view.observed.pods.iter().filter(|pod| pod.has_started()) {
+            match &pod.agent {
+                Some((kind, id)) => {
+                    let agent = (kind.as_str(), id.as_str());
+                    by_arguments.entry(agent).or_default().push(pod.as_ref());
+                }
+                None => others.push(pod.as_ref()),
+            }
         }
-        Role::Further => None,
-    };
-    let leaves = wanted.leaves.values().chain(&wanted.blocked);
-    let unseen = leaves.filter(|leaf| !holders.has_pods(&leaf.material()));
-    unseen
-        .filter_map(|leaf| {
-            let bundles = wanted.trust_places.iter();
-            let bundles = bundles.filter(|bundle| bundle.object.namespace == leaf.target.namespace);
-            let peer = peer(leaf)?;
-            Some(Unproven {
-                target: Some(leaf.target.clone()),
-                presents_until: until(observed, [&leaf.material()], overlap),
-                trusts_until: until(observed, bundles, overlap),
-                is_ours: observed.may_write(peer.plane()),
-                peer,
-            })
-        })
-        .collect()
-}
+        Self {
+            by_arguments,
+            others,
+        }
+    }
 
-/// The agents of planes that this domain does not wire: they verify the gateway all the same, by a bundle that others bring.
-fn unwanted(view: &View<'_>) -> Vec<Unproven> {
-    let observed = view.observed;
-    let overlap = view.domain.rotation.overlap;
-    let since = view.memory.active_since(view.ca.anchor());
-    let trusts_until = since.unwrap_or(view.now).saturating_add(overlap);
-    let trusts_until = trusts_until.unwrap_or(Timestamp::MAX);
-    let planes = observed.planes.iter();
-    let planes = planes.filter(|plane| view.plane(&plane.plane).is_none());
-    let seen = seen_agents(observed);
-    let is_seen =
-        |plane: &Plane| seen.contains(&(plane_type(plane.plane.kind), plane.plane_id.as_str()));
-    planes
-        .filter(|plane| talks(plane, overlap, view.now) && !is_seen(plane))
-        .map(|plane| Unproven {
-            peer: Peer::AgentOf(plane.plane.clone()),
-            target: None,
-            presents_until: Timestamp::MIN,
-            trusts_until,
-            is_ours: observed.may_write(&plane.plane),
-        })
-        .collect()
-}
-
-/// The agents of which pods are seen: plane type and planeID.
-fn seen_agents(observed: &Observed) -> BTreeSet<(&str, &str)> {
-    let owners = observed
-        .pods
-        .iter()
-        .filter_map(|pod| match &pod.controller {
-            Controller::Workload(owner) => Some(owner),
-            Controller::Other(_) | Controller::Nothing => None,
-        });
-    let owners: BTreeSet<&WorkloadRef> = owners.collect();
-    let workloads = observed.workloads.iter();
-    let agents = workloads.filter_map(|one| Some((one.agent.as_ref()?, &one.workload)));
-    agents
-        .filter(|(_, workload)| owners.contains(workload))
-        .map(|((kind, id), _)| (kind.as_str(), id.as_str()))
-        .collect()
-}
-
-/// The overlap after the last change of these objects.
-fn until<'a>(
-    observed: &Observed,
-    objects: impl IntoIterator<Item = &'a MaterialRef>,
-    overlap: SignedDuration,
-) -> Timestamp {
-    let changed = |object| observed.material.get(object)?.found()?.changed;
-    let last = objects.into_iter().filter_map(changed).max();
-    last.and_then(|last| last.saturating_add(overlap).ok())
-        .unwrap_or(Timestamp::MIN)
+    /// As their arguments say; where those are not known, whoever mounts the plane's leaf.
+    fn of_plane(&self, plane: &Plane, leaf: Option<&DesiredLeaf>) -> Vec<&'a Pod> {
+        let agent = (plane_type(plane.plane.kind), plane.plane_id.as_str());
+        let named = self.by_arguments.get(&agent).into_iter().flatten();
+        let target = leaf.map(DesiredLeaf::material);
+        let others = self.others.iter();
+        let others =
+            others.filter(|pod| target.as_ref().is_some_and(|one| pod.mounts.contains(one)));
+        named.chain(others).copied().collect()
+    }
 }

@@ -30,6 +30,8 @@ pub struct View<'a> {
     /// Now.
     pub now: Timestamp,
     verified: Verified<'a>,
+    /// Planes, by the Secret that they refer to.
+    refers: BTreeMap<MaterialRef, BTreeSet<&'a PlaneRef>>,
 }
 
 /// The leaves that a plane's clientCA verifies, in their order: found once, for a thousand planes ask for theirs.
@@ -76,6 +78,7 @@ impl<'a> View<'a> {
             retiring: Vec::new(),
             now,
             verified: Verified::new(&domain.wanted),
+            refers: refers(observed),
         };
         view.retiring = view.find_retiring();
         view
@@ -87,12 +90,10 @@ impl<'a> View<'a> {
             Place::Material(material) => self.bundle(material),
             Place::ClientCa(plane) => {
                 let plane = self.plane(plane)?;
-                if self.refers_to_trust_secret(plane) {
-                    self.bundle(self.domain.trust_secret.as_ref()?)
-                } else if plane.value.is_none() && plane.reference.is_some() {
-                    None
-                } else {
-                    Some(&plane.anchors)
+                match plane.bundle() {
+                    Some(bundle) => self.bundle(&bundle),
+                    None if plane.value.is_none() && plane.reference.is_some() => None,
+                    None => Some(&plane.anchors),
                 }
             }
         }
@@ -134,20 +135,11 @@ impl<'a> View<'a> {
         self.domain.trust_secret.clone().map(Place::Material)
     }
 
-    /// Whether a plane takes its clientCA from the trust Secret: then nothing is ever written to it.
-    pub fn refers_to_trust_secret(&self, plane: &Plane) -> bool {
-        let secret = self.domain.trust_secret.as_ref();
-        plane.value.is_none()
-            && plane.reference.as_ref().is_some_and(|(refers, key)| {
-                secret.is_some_and(|secret| secret.object == *refers) && key == "ca.crt"
-            })
-    }
-
-    /// The same of a plane that is not wanted.
-    fn is_left_to_trust_secret(&self, plane: &PlaneRef) -> bool {
-        let mut planes = self.observed.planes.iter();
-        let found = planes.find(|found| found.plane == *plane);
-        found.is_some_and(|plane| self.refers_to_trust_secret(plane))
+    /// The trust place of this domain that a plane refers to: then nothing is ever written to the plane.
+    pub fn referred(&self, plane: &Plane) -> Option<Place> {
+        let bundle = plane.bundle()?;
+        let is_ours = self.domain.wanted.trust_places.contains(&bundle);
+        is_ours.then_some(Place::Material(bundle))
     }
 
     /// Every trust place.
@@ -164,13 +156,17 @@ impl<'a> View<'a> {
             (_, Role::Further) => true,
             (Place::Material(_), Role::Gateway) => true,
             (Place::Material(material), Role::Agent) => {
-                let by_reference = self.domain.client_ca == ClientCa::Reference;
-                let refers = |plane: &PlaneRef| match self.plane(plane) {
-                    Some(plane) => by_reference || self.refers_to_trust_secret(plane),
-                    None => self.is_left_to_trust_secret(plane),
+                let is_switched = self.domain.client_ca == ClientCa::Reference
+                    && self.domain.trust_secret.as_ref() == Some(material);
+                let refers = |plane: &PlaneRef| {
+                    let is_wanted = is_switched && self.plane(plane).is_some();
+                    is_wanted
+                        || self
+                            .refers
+                            .get(material)
+                            .is_some_and(|planes| planes.contains(plane))
                 };
-                self.domain.trust_secret.as_ref() == Some(material)
-                    && leaf.planes.iter().any(refers)
+                leaf.planes.iter().any(refers)
             }
             (Place::ClientCa(plane), Role::Agent) => leaf.planes.contains(plane),
             (Place::ClientCa(_), Role::Gateway) => false,
@@ -308,7 +304,7 @@ impl<'a> View<'a> {
     }
 
     /// Whether what is stored is signed by the authority.
-    pub(super) fn is_signed(&self, leaf: &DesiredLeaf) -> bool {
+    pub fn is_signed(&self, leaf: &DesiredLeaf) -> bool {
         let anchor = std::slice::from_ref(self.ca.anchor());
         self.chain(leaf).is_some_and(|chain| {
             self.is_by_authority(chain) && self.holds(chain, anchor, leaf.profile.usages)
@@ -316,7 +312,7 @@ impl<'a> View<'a> {
     }
 
     /// What could not be read, or has not been yet: peers may be found there.
-    pub(super) fn unread(&self) -> impl Iterator<Item = Unread> {
+    pub fn unread(&self) -> impl Iterator<Item = Unread> {
         let unreadable = self.observed.unreadable.iter().cloned();
         let awaited = self.observed.awaited.iter();
         let awaited =
@@ -372,6 +368,16 @@ impl<'a> View<'a> {
         let times: Vec<Timestamp> = times.collect();
         Some((times.iter().min().copied()?, times.iter().max().copied()?))
     }
+}
+
+fn refers(observed: &Observed) -> BTreeMap<MaterialRef, BTreeSet<&PlaneRef>> {
+    let mut found: BTreeMap<_, BTreeSet<_>> = BTreeMap::new();
+    for plane in &observed.planes {
+        if let Some(bundle) = plane.bundle() {
+            found.entry(bundle).or_default().insert(&plane.plane);
+        }
+    }
+    found
 }
 
 /// How annotations name anchors; none where there are none.

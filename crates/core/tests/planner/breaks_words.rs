@@ -277,109 +277,6 @@ fn w09_what_cannot_start_is_not_stamped_while_an_older_pod_runs() {
     assert!(!stamped || says(&planned, "undo"), "{:#?}", told(&planned));
 }
 
-/// Item 19: deleted and made anew in mid-rotation.
-#[test]
-fn w10_an_old_ca_that_stays_in_bundles_is_listed() {
-    let mut scene = local();
-    scene.settle();
-    scene.issuer = Issuer::Ready(ca(1));
-    for _ in 0..60 {
-        scene.turn();
-        scene.finish_rollouts();
-        if (scene.signer(&gateway()), scene.signer(&agent())) == (1, 1) {
-            break;
-        }
-    }
-    assert_eq!(scene.anchors(&config_map_ref(DATA)), [0, 1]);
-    scene.issuance.status = None;
-    let planned = scene.settle();
-    let listed = planned
-        .status
-        .anchors()
-        .iter()
-        .any(|anchor| anchor.fingerprint == ca(0).anchor().fingerprint().to_string());
-    let stays = scene.anchors(&config_map_ref(DATA)).contains(&0);
-    assert!(
-        !stays || listed,
-        "{:?} {:#?}",
-        planned.status.phase,
-        told(&planned)
-    );
-}
-
-/// A bundle that cannot be read for a moment: nobody knows when the overlap began.
-#[test]
-fn w11_the_overlap_is_not_over_because_a_bundle_cannot_be_read() {
-    let mut scene = Scene::new(json!({})).with_workloads();
-    scene.workloads.truncate(2);
-    scene.planes[0].agent_connected = Some(true);
-    scene.settle();
-    scene.unknown = BTreeSet::from([
-        config_map_ref(DATA),
-        secret_ref(DATA, "cluster-gateway-ca"),
-        agent(),
-    ]);
-    scene.issuer = Issuer::Ready(ca(1));
-    let planned = scene.turn();
-    let (_, reason, message) = condition(&planned, "RolloutsComplete");
-    assert_ne!(
-        reason, "AgentsUnproven",
-        "seconds after the CA was replaced: {message}"
-    );
-}
-
-/// Item 18: the operator's clock was ahead, its new certificate is not valid yet, and every agent is cut off.
-#[test]
-fn w12_agents_that_are_gone_after_a_restart_of_ours_are_told() {
-    let mut scene = local();
-    scene.planes[0].agent_connected = Some(true);
-    scene.settle();
-    scene.now += days(300);
-    scene.settle();
-    assert!(scene.restarts["cluster-gateway"] > 0);
-    scene.planes[0].agent_connected = Some(false);
-    scene.planes[0].agent_disconnected = Some(scene.now);
-    scene.now += SignedDuration::from_hours(2);
-    let planned = scene.settle();
-    assert_ne!(
-        planned.status.phase,
-        Some(Phase::Ready),
-        "{:#?}",
-        told(&planned)
-    );
-}
-
-/// A list that cannot be read may hold a peer, also in a namespace in which nothing wanted lies and nothing else was seen.
-#[test]
-fn w13_an_unreadable_list_of_a_served_namespace_counts() {
-    let issuance: ExternalCAIssuance = serde_json::from_value(json!({
-        "apiVersion": "pki.openchoreo.dev/v1alpha1", "kind": "ExternalCAIssuance",
-        "metadata": {"name": "a", "namespace": HOME},
-        "spec": {"issuer": {"caSecret": {"name": "ca"}}},
-    }))
-    .unwrap();
-    let served = [HOME, "of-agents-left-behind"].map(String::from);
-    let scope = Scope {
-        served: Arc::new(served.into()),
-        ..Scope::default()
-    };
-    let mut seen = Seen::default();
-    for list in ListRef::of_consumers("of-agents-left-behind") {
-        seen.unreadable.insert(list, "forbidden".into());
-    }
-    let mounted = seen.mounted(&issuance, &scope);
-    let needs = Needs::of(&issuance, Vec::new(), &mounted, &scope);
-    for material in needs.objects() {
-        seen.material.insert(material, Arc::new(Read::Absent));
-    }
-    let issuance = Arc::new(issuance);
-    let observed = seen.observed(&issuance, &[], &needs, &scope, AuthorityState::Absent);
-    assert!(
-        !observed.unreadable.is_empty(),
-        "who runs there is not known"
-    );
-}
-
 /// A container may be restarted where its pod's are not (`containers[].restartPolicy`, Kubernetes 1.35).
 #[test]
 fn w14_a_container_that_restarts_by_a_policy_of_its_own_has_not_ended() {
@@ -391,37 +288,6 @@ fn w14_a_container_that_restarts_by_a_policy_of_its_own_has_not_ended() {
     });
     let pod = facts::pod(&serde_json::from_value(object).unwrap()).unwrap();
     assert!(pod.is_alive());
-}
-
-/// "no pod of it is seen in a served namespace": it is, and it was made after the bundle.
-#[test]
-fn w15_an_agent_that_no_workload_has_made_is_seen_all_the_same() {
-    let mut scene = local();
-    scene.settle();
-    let selector = json!({"matchLabels": {"no": "plane"}});
-    scene.issuance.spec.planes.selector = Some(serde_json::from_value(selector).unwrap());
-    scene.planes[0].agent_connected = Some(true);
-    let mounts = scene.workloads[2].clone();
-    scene.workloads.truncate(2);
-    scene.pods.retain(|pod| pod.pod.namespace != DATA);
-    scene.pods.push(Pod {
-        controller: Controller::Other("ReplicaSet rollout-abc".into()),
-        ..running(pod_of(&mounts))
-    });
-    scene.settle();
-    scene.issuer = Issuer::Ready(ca(1));
-    scene.settle();
-    for pod in scene
-        .pods
-        .iter_mut()
-        .filter(|pod| pod.pod.namespace == DATA)
-    {
-        pod.created = Some(scene.now + SignedDuration::from_secs(10));
-    }
-    scene.now += days(2);
-    let planned = scene.settle();
-    let (_, reason, message) = condition(&planned, "RolloutsComplete");
-    assert_ne!(reason, "AgentsUnproven", "{message}");
 }
 
 /// "is no longer trusted anywhere": a plane that no selector selects trusts it.
@@ -445,22 +311,6 @@ fn w16_an_anchor_that_a_plane_still_trusts_is_not_said_to_be_trusted_nowhere() {
     }
     assert!(scene.planes[0].anchors.contains(ca(0).anchor()));
     assert!(!said.contains("no longer trusted anywhere"), "{said}");
-}
-
-/// docs/troubleshooting.md, LeftBehind: "The finding goes with the last pod."
-#[test]
-fn w17_left_behind_goes_with_the_last_pod() {
-    let mut scene = local();
-    scene.settle();
-    scene.issuance.spec.gateway.secret_name = "another".into();
-    scene.settle();
-    scene.pods.retain(|pod| !pod.mounts.contains(&gateway()));
-    let mut observed = scene.observed();
-    // Scaled to nothing.
-    observed.pods.retain(|pod| !pod.mounts.contains(&gateway()));
-    let planned = external_ca_core::report::decide(&observed, scene.now);
-    let mut told = planned.problems.iter();
-    assert!(!told.any(|one| one.problem.reason.as_str() == "LeftBehind"));
 }
 
 /// `kubectl rollout undo` after the rotation: the gateway mounts the Secret of the earlier name again, whose CA has left.

@@ -43,6 +43,7 @@ fn a_gateway_that_mounts_the_secret_of_an_earlier_name_keeps_its_ca_trusted() {
 #[test]
 fn the_agent_of_a_plane_that_nobody_selects_trusts_the_new_ca_before_it_signs() {
     let mut scene = Scene::new(json!({})).with_workloads();
+    scene.workloads[2].agent = Some(("dataplane".into(), "eu-1".into()));
     scene.settle();
     scene.issuance.spec.planes.selector = Some(LabelSelector {
         match_labels: Some(BTreeMap::from([("no".into(), "plane".into())])),
@@ -104,6 +105,7 @@ fn the_unseen_agent_of_such_a_plane_is_waited_for_by_the_clock_and_then_for_a_wo
 #[test]
 fn a_bundle_that_such_an_agent_still_holds_is_made_anew() {
     let mut scene = Scene::new(json!({})).with_workloads();
+    scene.workloads[2].agent = Some(("dataplane".into(), "eu-1".into()));
     scene.settle();
     let no_plane = json!({"matchLabels": {"no": "plane"}});
     scene.issuance.spec.planes.selector = Some(serde_json::from_value(no_plane).unwrap());
@@ -120,11 +122,12 @@ fn a_bundle_that_such_an_agent_still_holds_is_made_anew() {
 #[test]
 fn the_agent_of_a_plane_that_was_deleted_holds_nobody_up() {
     let mut scene = Scene::new(json!({})).with_workloads();
+    scene.workloads[2].agent = Some(("dataplane".into(), "eu-1".into()));
     scene.settle();
     scene.planes.clear();
     scene.issuer = Issuer::Ready(ca(1));
     let end = scene.settle();
-    assert_eq!(end.status.phase, Some(Phase::Ready));
+    assert!(warned(&end, "PlaneNotFound"));
     assert!(!warned(&end, "LeftBehind"));
     assert_eq!((scene.signer(&gateway()), scene.signer(&agent())), (1, 0));
     assert_eq!(scene.anchors(&secret_ref(HOME, "cluster-gateway-ca")), [1]);

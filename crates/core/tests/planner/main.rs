@@ -31,4 +31,5 @@ mod rotation;
 mod scene;
 mod setup;
 mod trust;
+mod unseen;
 mod windows;

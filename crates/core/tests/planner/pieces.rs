@@ -174,6 +174,7 @@ pub fn blank(secret_type: &str) -> Material {
         leaf: Leaf::Empty,
         anchors: Vec::new(),
         handed_out: Default::default(),
+        signed_since: None,
         has_key: false,
         hash: String::new(),
     }
@@ -189,6 +190,7 @@ pub fn plane(name: &str, plane_id: &str) -> Plane {
         resource_version: "1".into(),
         plane_id: plane_id.into(),
         labels: BTreeMap::new(),
+        created: None,
         value: None,
         anchors: Vec::new(),
         reference: None,
@@ -229,6 +231,7 @@ pub fn pod_of(workload: &Workload) -> Pod {
         created: Some(start()),
         controller: Controller::Workload(workload.workload.clone()),
         node: Some("node-1".into()),
+        agent: workload.agent.clone(),
         mounts: workload.mounts.clone(),
         optional: BTreeSet::new(),
         loaded: workload.loaded.clone(),

@@ -5,9 +5,9 @@ use std::sync::Arc;
 
 use external_ca_api::{
     ANCHORS_ANNOTATION, ExternalCAIssuance, HELD_UNTIL_ANNOTATION, RENEWAL_ANNOTATION,
-    REPLACES_ANNOTATION,
+    REPLACES_ANNOTATION, SIGNED_SINCE_ANNOTATION,
 };
-use external_ca_core::model::facts::{handed_out, hash};
+use external_ca_core::model::facts::{decode_loaded, handed_out, hash};
 use external_ca_core::model::{
     Authority, Claims, Controller, GeneratedCa, Leaf, Life, Material, MaterialRef, ObjectRef,
     Observed, PendingLeaf, Plane, Pod, Read, RolloutState, Workload,
@@ -111,7 +111,13 @@ impl Scene {
         };
         let pods = self.all_pods();
         let readers = pods.iter().map(AsRef::as_ref);
-        let mounted = mounted(&self.issuance, &scope, self.workloads.iter(), readers);
+        let mounted = mounted(
+            &self.issuance,
+            &scope,
+            self.workloads.iter(),
+            readers,
+            self.planes.iter(),
+        );
         let needs = wanted
             .trust_places
             .iter()
@@ -199,6 +205,8 @@ impl Scene {
                     material.replaces = marks.contains_key(REPLACES_ANNOTATION);
                     let held_until = marks.get(HELD_UNTIL_ANNOTATION);
                     material.held_until = held_until.map(|time| time.parse().unwrap());
+                    let since = marks.get(SIGNED_SINCE_ANNOTATION);
+                    material.signed_since = since.map(|time| time.parse().unwrap());
                 }
                 Step::WirePlane(WirePlane {
                     plane,
@@ -229,22 +237,17 @@ impl Scene {
                     (found.value, found.anchors) = (None, Vec::new());
                     found.reference = Some((secret.clone(), "ca.crt".into()));
                 }
-                Step::Restart(Restart { workload, .. }) => {
-                    *self
-                        .restarts
-                        .entry(workload.object.name.clone())
-                        .or_default() += 1;
-                    let material = self.material.clone();
-                    let found = self
-                        .workloads
-                        .iter_mut()
-                        .find(|known| known.workload == *workload)
-                        .unwrap();
-                    found.loaded = found
-                        .mounts
-                        .iter()
-                        .filter_map(|mount| Some((mount.clone(), material.get(mount)?.version())))
-                        .collect();
+                Step::Restart(Restart {
+                    workload,
+                    material_hash,
+                    ..
+                }) => {
+                    let name = workload.object.name.clone();
+                    *self.restarts.entry(name).or_default() += 1;
+                    let mut workloads = self.workloads.iter_mut();
+                    let found = workloads.find(|known| known.workload == *workload);
+                    let found = found.unwrap();
+                    found.loaded = decode_loaded(&workload.object.namespace, material_hash);
                     found.rollout = RolloutState::Running("rolling".into());
                 }
                 Step::DropRequest(step) => drop(self.pending.remove(&step.target)),

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use aws_lc_rs::digest;
 use external_ca_api::{
     ANCHORS_ANNOTATION, HELD_UNTIL_ANNOTATION, ISSUANCE_ANNOTATION, MANAGER, RENEWAL_ANNOTATION,
-    REPLACES_ANNOTATION,
+    REPLACES_ANNOTATION, SIGNED_SINCE_ANNOTATION,
 };
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{ConfigMap, Secret};
@@ -83,6 +83,7 @@ fn material(metadata: &ObjectMeta, key: &str, ca: &[u8], parts: &[&[u8]]) -> Mat
         replaces: annotation(REPLACES_ANNOTATION).is_some(),
         renewal: annotation(RENEWAL_ANNOTATION),
         held_until: annotation(HELD_UNTIL_ANNOTATION).and_then(|time| time.parse().ok()),
+        signed_since: annotation(SIGNED_SINCE_ANNOTATION).and_then(|time| time.parse().ok()),
         controller: metadata
             .owner_references
             .iter()

@@ -63,6 +63,7 @@ pub fn plane(
             .as_ref()
             .map_or_else(Vec::new, |text| certificates(text.as_bytes())),
         value,
+        created: metadata.creation_timestamp.as_ref().map(|time| time.0),
         reference,
         reference_field,
         manager,

@@ -10,6 +10,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference}
 use kube::Resource;
 use serde::Deserialize;
 
+use super::arguments::agent;
 use super::loaded::decode_loaded;
 use super::mounts::{Mounts, Reader};
 use crate::model::{Controller, Life, ObjectRef, Pod, WorkloadKind, WorkloadRef};
@@ -44,6 +45,8 @@ struct Spec {
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 struct Container {
+    command: Option<Vec<String>>,
+    args: Option<Vec<String>>,
     env: Option<Vec<EnvVar>>,
     env_from: Option<Vec<EnvFromSource>>,
 }
@@ -148,6 +151,10 @@ pub fn pod(object: &SlimPod) -> Option<Pod> {
         created: metadata.creation_timestamp.as_ref().map(|time| time.0),
         controller: controller(&pod.namespace, metadata),
         node: spec.node_name.clone(),
+        agent: agent(spec.containers.iter().map(|one| {
+            let env = one.env.as_deref();
+            (one.command.as_deref(), one.args.as_deref(), env)
+        })),
         mounts: all,
         optional,
         loaded,

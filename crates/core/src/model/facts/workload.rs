@@ -154,13 +154,17 @@ fn workload(
     let loaded = annotation
         .and_then(|all| all.get(MATERIAL_HASH_ANNOTATION))
         .map_or_else(BTreeMap::new, |text| decode_loaded(&object.namespace, text));
+    let containers = template.spec.iter().flat_map(|spec| &spec.containers);
     Some(Workload {
         resource_version: metadata.resource_version.clone().unwrap_or_default(),
         mounts,
         loaded,
         rollout,
         rollout_since: None,
-        agent: agent(template),
+        agent: agent(containers.map(|one| {
+            let env = one.env.as_deref();
+            (one.command.as_deref(), one.args.as_deref(), env)
+        })),
         workload: WorkloadRef { kind, object },
     })
 }
