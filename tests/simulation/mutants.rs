@@ -43,7 +43,7 @@ pub enum Mutant {
     Unconditional,
     /// What the issuer returns is stored as it is.
     TrustsIssuer,
-    /// What is stored of leaves that cannot be planned is forgotten.
+    /// What is stored of leaves that cannot be planned is forgotten, and who holds it.
     OnlyPlanned,
     /// Anchors are dropped though the status could not be stored.
     NeedsNoMemory,
@@ -194,6 +194,8 @@ impl Mutant {
                         observed
                             .material
                             .insert(leaf.material(), Arc::new(Read::Absent));
+                        let material = leaf.material();
+                        observed.pods.retain(|pod| !pod.mounts.contains(&material));
                         let target = leaf.target.to_string();
                         if let Some(status) = &mut Arc::make_mut(&mut observed.issuance).status {
                             status.certificates.retain(|told| told.target != target);

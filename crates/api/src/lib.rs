@@ -21,8 +21,8 @@ pub const RENEW_ANNOTATION: &str = "pki.openchoreo.dev/renew";
 /// Annotation on an issuance, consumed once, with any value: replace the CA that the operator generated.
 pub const ROTATE_ANNOTATION: &str = "pki.openchoreo.dev/rotate";
 
-/// Annotation on an issuance, consumed at the end of a move to another CA, with any value: the agents of which nothing here
-/// shows what they have loaded have loaded what is new; the move goes on.
+/// Annotation on an issuance, consumed once, with any value: the agents that are named as `AgentsUnproven` have loaded what is
+/// stored; the move to another CA goes on.
 pub const PROCEED_ANNOTATION: &str = "pki.openchoreo.dev/proceed";
 
 /// Annotation on an issuance: Secrets (`<namespace>/<name>`, comma separated, or `all`) that hold another identity

@@ -26,6 +26,7 @@ mod peers;
 mod pending;
 mod pieces;
 mod planes;
+mod proceed;
 mod rollouts;
 mod rotation;
 mod scene;

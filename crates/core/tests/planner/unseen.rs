@@ -24,21 +24,16 @@ fn local(spec: serde_json::Value) -> Scene {
 }
 
 /// The agent runs in another cluster, and OpenChoreo says that it is connected.
-fn remote(spec: serde_json::Value) -> Scene {
+pub fn remote(spec: serde_json::Value) -> Scene {
     let mut scene = Scene::new(spec).with_workloads();
     scene.workloads.truncate(2);
     scene.planes[0].agent_connected = Some(true);
     scene
 }
 
-fn no_plane(scene: &mut Scene) {
+pub fn no_plane(scene: &mut Scene) {
     let selector = json!({"matchLabels": {"no": "plane"}});
     scene.issuance.spec.planes.selector = Some(serde_json::from_value(selector).unwrap());
-}
-
-fn proceed(scene: &mut Scene) {
-    let word = (PROCEED_ANNOTATION.to_owned(), "now".to_owned());
-    scene.issuance.metadata.annotations = Some(BTreeMap::from([word]));
 }
 
 fn config_map(name: &str) -> MaterialRef {
@@ -175,55 +170,6 @@ fn a_pod_that_never_started_is_not_the_connected_agent() {
     );
 }
 
-/// The word for B is none for C.
-#[test]
-fn a_word_speaks_for_the_ca_that_it_was_given_for() {
-    let mut scene = remote(json!({}));
-    scene.settle();
-    scene.issuer = Issuer::Ready(ca(1));
-    scene.settle();
-    scene.now += days(1);
-    scene.settle();
-    proceed(&mut scene);
-    scene.turn();
-    scene.issuer = Issuer::Ready(ca(2));
-    for _ in 0..10 {
-        scene.turn();
-        scene.finish_rollouts();
-        assert_ne!(
-            scene.signer(&gateway()),
-            2,
-            "the agent has never heard of C"
-        );
-    }
-}
-
-/// A certificate that cannot be made keeps `has_moved` false: the word is asked for without a move, is never taken off, and
-/// speaks for the next move.
-#[test]
-fn a_word_that_was_asked_for_without_a_move_speaks_for_no_later_move() {
-    let mut scene = remote(json!({"agents": [{"secretName": "agent-{planeID}"}]}));
-    scene.settle();
-    scene.planes.push(plane("us", "us-1"));
-    let theirs = secret_ref(DATA, "agent-us-1");
-    let profile = external_ca_core::x509::LeafProfile {
-        common_name: "of-somebody".into(),
-        ..scene.profile(&theirs)
-    };
-    scene.put_leaf(&theirs, &ca(2), &profile, false);
-    scene.settle();
-    scene.now += days(2);
-    let told = scene.settle();
-    assert_eq!(condition(&told, "CertificatesReady").1, "NotOwned");
-    let asked = condition(&told, "RolloutsComplete");
-    proceed(&mut scene);
-    scene.settle();
-    scene.issuer = Issuer::Ready(ca(1));
-    scene.settle();
-    let moved = scene.signer(&gateway());
-    assert_eq!((asked.1.as_str(), moved), ("Ready", 0), "{}", asked.2);
-}
-
 /// A plane refers to the bundle that this issuance writes in another namespace than its own: the gateway reads it there.
 #[test]
 fn a_bundle_that_a_plane_refers_to_keeps_the_ca_of_its_agent() {
@@ -348,80 +294,6 @@ fn a_certificate_that_names_an_issuance_that_is_gone_counts() {
     );
 }
 
-/// In a namespace of others, and paused while the CA was replaced: nobody could bring the bundle anywhere, for it was not
-/// there.
-#[test]
-fn the_overlap_begins_when_the_new_ca_can_be_had() {
-    let mut scene = remote(json!({}));
-    scene.planes[0].plane.namespace = Some("of-somebody-else".into());
-    no_plane(&mut scene);
-    scene.settle();
-    scene.issuance.spec.paused = true;
-    scene.issuer = Issuer::Ready(ca(1));
-    scene.turn();
-    scene.now += days(2);
-    scene.turn();
-    scene.issuance.spec.paused = false;
-    scene.settle();
-    assert_eq!(
-        scene.signer(&gateway()),
-        0,
-        "the bundle was written just now"
-    );
-}
-
-/// Certificates that live no longer than the overlap: each renewal begins it anew, and nobody is ever asked.
-#[test]
-fn renewals_do_not_begin_the_overlap_anew() {
-    let spec =
-        json!({"certificateDefaults": {"privateKey": {"algorithm": "ECDSA"}, "duration": "24h"}});
-    let mut scene = remote(spec);
-    scene.settle();
-    scene.issuer = Issuer::Ready(ca(1));
-    for _ in 0..60 {
-        scene.settle();
-        scene.now += SignedDuration::from_hours(4);
-    }
-    let told = scene.settle();
-    let (_, reason, _) = condition(&told, "RolloutsComplete");
-    let conditions: Vec<_> = told
-        .status
-        .conditions
-        .iter()
-        .map(|one| (&one.type_, &one.message))
-        .collect();
-    assert_eq!(reason, "AgentsUnproven", "after ten days: {conditions:#?}");
-}
-
-/// Where others wire planes, the old CA stays in their clientCA: a move never ends, nor does a word.
-#[test]
-fn a_word_ends_with_the_move_where_others_wire_planes() {
-    let mut scene = remote(json!({"planes": {"clientCA": "Unmanaged"}}));
-    let wire =
-        |scene: &mut Scene, index: usize| scene.planes[0].anchors.push(ca(index).anchor().clone());
-    wire(&mut scene, 0);
-    scene.planes[0].value = Some("by others".into());
-    scene.settle();
-    wire(&mut scene, 1);
-    scene.issuer = Issuer::Ready(ca(1));
-    scene.settle();
-    scene.now += days(1);
-    scene.settle();
-    proceed(&mut scene);
-    scene.settle();
-    assert_eq!(scene.signer(&gateway()), 1);
-    scene.now += days(30);
-    scene.settle();
-    wire(&mut scene, 2);
-    scene.issuer = Issuer::Ready(ca(2));
-    scene.settle();
-    assert_eq!(
-        scene.signer(&gateway()),
-        1,
-        "the agent has never heard of C"
-    );
-}
-
 /// The bundle of an agent that no selector selects holds comments since an upgrade, or another CA: what its pod holds is A.
 #[test]
 fn what_the_pods_of_those_left_behind_hold_counts_whatever_has_become_of_the_bundle() {
@@ -440,41 +312,6 @@ fn what_the_pods_of_those_left_behind_hold_counts_whatever_has_become_of_the_bun
     }
 }
 
-/// A word covers who connects after it was given.
-#[test]
-fn a_word_does_not_speak_for_an_agent_that_connects_later() {
-    let mut scene = remote(json!({"agents": [{"secretName": "agent-{planeID}"}]}));
-    scene.planes.push(plane("us", "us-1"));
-    scene.settle();
-    scene.issuer = Issuer::Ready(ca(1));
-    scene.settle();
-    scene.now += days(1);
-    scene.settle();
-    proceed(&mut scene);
-    scene.planes[1].agent_connected = Some(true);
-    scene.turn();
-    assert_eq!(
-        scene.signer(&gateway()),
-        0,
-        "nobody has said anything of us-1"
-    );
-}
-
-/// Set ahead, together with the new CA: nothing new can have been loaded anywhere.
-#[test]
-fn a_word_that_is_older_than_what_is_to_be_loaded_says_nothing() {
-    let mut scene = remote(json!({}));
-    scene.settle();
-    proceed(&mut scene);
-    scene.issuer = Issuer::Ready(ca(1));
-    scene.settle();
-    assert_eq!(
-        scene.signer(&gateway()),
-        0,
-        "the bundle was written seconds ago"
-    );
-}
-
 /// Its Secret was deleted, the status wiped, and a second plane wants the Secret: the pod that runs holds what stood there.
 #[test]
 fn a_certificate_that_cannot_be_planned_is_not_void_while_a_pod_holds_it() {
@@ -489,27 +326,6 @@ fn a_certificate_that_cannot_be_planned_is_not_void_while_a_pod_holds_it() {
     assert!(
         scene.planes[0].anchors.contains(ca(0).anchor()),
         "the agent presents A's"
-    );
-}
-
-/// A bundle that cannot be read for a moment: nobody knows when the overlap began.
-#[test]
-fn the_overlap_is_not_over_because_a_bundle_cannot_be_read() {
-    let mut scene = Scene::new(json!({})).with_workloads();
-    scene.workloads.truncate(2);
-    scene.planes[0].agent_connected = Some(true);
-    scene.settle();
-    scene.unknown = BTreeSet::from([
-        config_map_ref(DATA),
-        secret_ref(DATA, "cluster-gateway-ca"),
-        agent(),
-    ]);
-    scene.issuer = Issuer::Ready(ca(1));
-    let planned = scene.turn();
-    let (_, reason, message) = condition(&planned, "RolloutsComplete");
-    assert_ne!(
-        reason, "AgentsUnproven",
-        "seconds after the CA was replaced: {message}"
     );
 }
 
