@@ -66,7 +66,7 @@ pub enum Mutant {
 }
 
 impl Mutant {
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 12] = [
         Self::TrustLater,
         Self::DistrustEarly,
         Self::UnknownIsFine,
@@ -78,7 +78,6 @@ impl Mutant {
         Self::IgnoresReplaces,
         Self::Unconditional,
         Self::TrustsIssuer,
-        Self::OnlyPlanned,
         Self::NeedsNoMemory,
     ];
 
@@ -92,7 +91,7 @@ impl Mutant {
     ];
 
     /// Those that do not see peers whom nobody wants.
-    pub const OF_PEERS: [Self; 1] = [Self::OnlyWanted];
+    pub const OF_PEERS: [Self; 2] = [Self::OnlyWanted, Self::OnlyPlanned];
 
     /// Those that an authority catches which answers later.
     pub const OF_TICKETS: [Self; 2] = [Self::AsksAnew, Self::StoresUnseen];
