@@ -290,6 +290,7 @@ impl Mutant {
             | Self::TrustsWatches
             | Self::OnlyWorkloads
             | Self::RolloutProves
+            | Self::OnlyWanted
             | Self::AsksAnew
             | Self::StoresUnseen => {}
         }
