@@ -15,6 +15,7 @@ mod conflicts;
 mod consumers;
 mod contests;
 mod diagnosis;
+mod evidence;
 mod forecast;
 mod immediate;
 mod issuer;
