@@ -201,6 +201,7 @@ impl Cluster {
             workload: workload.clone(),
             resource_version: "1".into(),
             mounts: mounts.iter().cloned().collect(),
+            optional: BTreeSet::new(),
             loaded: BTreeMap::new(),
             rollout: RolloutState::Running("no pod yet".into()),
             rollout_since: None,

@@ -135,11 +135,12 @@ impl Mutant {
             }
             Self::EndingIsGone => observed.pods.retain(|pod| !pod.is_terminating),
             Self::SameSecondProves => {
+                // As if no kubelet were ever behind, and seconds were exact.
+                let cache = observed.issuance.spec.rollout.kubelet_cache.0;
+                let second = SignedDuration::from_secs(1);
                 for pod in &mut observed.pods {
                     let pod = Arc::make_mut(pod);
-                    pod.created = pod
-                        .created
-                        .map(|created| created + SignedDuration::from_secs(1));
+                    pod.created = pod.created.map(|created| created + cache + second);
                 }
             }
             Self::OnlyWorkloads => observed.pods = made_by_workloads(observed),

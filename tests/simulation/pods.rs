@@ -3,7 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use external_ca_core::model::{Controller, Life, MaterialRef, ObjectRef, Pod, WorkloadRef};
+use external_ca_core::model::{
+    Controller, Life, MaterialRef, ObjectRef, Pod, Unready, WorkloadRef,
+};
 use jiff::Timestamp;
 
 use crate::cluster::Object;
@@ -45,12 +47,14 @@ impl Process {
             resource_version: version.to_string(),
             created: Some(now),
             controller,
+            revision: None,
             node: Some("node".into()),
             agent: None,
             mounts,
             optional: BTreeSet::new(),
             loaded,
             life: Life::Waiting(None),
+            unready: Unready::default(),
             is_terminating: false,
         };
         Self {

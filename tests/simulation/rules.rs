@@ -198,15 +198,8 @@ fn one_side_at_a_time(
     if restarts.len() > 1 {
         return Err(format!("restarted at once: {restarts:?}"));
     }
-    let leaf = gateway_leaf();
-    let Observed {
-        workloads,
-        pods,
-        material,
-        ..
-    } = observed;
-    let ignored = compile(&observed.issuance, observed).wanted.ignored;
-    let all = Consumers::new(workloads, pods, material, &ignored, Some(&leaf)).workloads;
+    let domain = compile(&observed.issuance, observed);
+    let all = Consumers::new(&domain, observed, now).workloads;
     let busy = all.iter().filter(|consumer| {
         !consumer.workload.loaded.is_empty()
             && !consumer.blocked

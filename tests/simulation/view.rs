@@ -236,6 +236,7 @@ impl View {
             awaited: Vec::new(),
             unreadable,
             claims: Claims::default(),
+            refused: BTreeSet::new(),
             issuance,
         };
         let pods = self.pods.values().filter(|pod| is_reader(pod, &observed));

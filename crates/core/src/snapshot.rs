@@ -234,6 +234,7 @@ impl Seen {
             awaited: self.awaited.iter().cloned().collect(),
             unreadable: self.unread(needs, scope),
             claims: claims(issuance, others, &needs.planes, scope),
+            refused: BTreeSet::new(),
         }
     }
 }

@@ -1,6 +1,6 @@
 //! Backoff by object: what failed is tried again later and later, and holds nothing else up.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::time::{Duration, Instant};
 
 use external_ca_core::plan::{Step, Wiring};
@@ -82,6 +82,11 @@ impl Pace {
             }
         }
         (admitted, waiting)
+    }
+
+    /// The objects whose last write failed: others come first.
+    pub fn refused(&self) -> BTreeSet<String> {
+        self.held.keys().cloned().collect()
     }
 
     /// A step failed. Returns whether it failed otherwise before, or not at all.
@@ -170,6 +175,7 @@ mod tests {
         let mut pace = Pace::default();
         let problem = Problem::new(Reason::WriteFailed, "no");
         assert!(pace.failed(&step("a"), &problem, None));
+        assert_eq!(pace.refused(), [step("a").object()].into());
         let (admitted, waiting) = pace.admit(vec![step("a"), step("b")], Instant::now());
         assert_eq!(
             (admitted, waiting),

@@ -60,10 +60,15 @@ async fn turn(
     let mut writer = StatusWriter::new(context, cached, &memory.status);
     let issuance = memory.status.latest(cached);
     let now = Timestamp::now();
-    let Some(Sight { observed, issuer }) = observe(context, &issuance, now) else {
+    let Some(Sight {
+        mut observed,
+        issuer,
+    }) = observe(context, &issuance, now)
+    else {
         // The cluster announces it when the last first read is in.
         return FIRST_READS;
     };
+    observed.refused = memory.pace.refused();
     let mut decision = decide(&observed, now);
     if let Some(unstored) = persist_status_first(&mut writer, &decision, memory).await {
         return pause(

@@ -8,7 +8,7 @@ use super::extra::{Mount, WorkloadDetail};
 use super::finding::{Finding, FindingWord};
 use crate::model::{MaterialKind, MaterialRef, ObjectRef, Read, RolloutState, Workload};
 use crate::reason::Reason;
-use crate::trust::evidence::{Load, load, pods_of};
+use crate::trust::evidence::{Evidence, Load};
 
 pub(super) fn check(case: &mut Case<'_>) {
     let material: BTreeSet<MaterialRef> = case.observed.material.keys().cloned().collect();
@@ -198,14 +198,16 @@ fn rollout(case: &mut Case<'_>, workload: &Workload, detail: &WorkloadDetail) {
 /// Pods read their files at start and never again.
 fn old_material(case: &mut Case<'_>, workload: &Arc<Workload>) {
     let mut stale: Vec<String> = Vec::new();
-    let pods = pods_of(&case.observed.pods, &workload.workload);
+    let cache = case.observed.issuance.spec.rollout.kubelet_cache.0;
+    let evidence = Evidence::new(case.observed, cache, case.now);
+    let pods = evidence.pods_of(&workload.workload);
     for material in &workload.mounts {
         let Some(stored) = case.observed.material.get(material) else {
             continue;
         };
         let changed = stored.found().and_then(|stored| stored.changed);
         let is_first = stored.found().is_some_and(|found| found.is_first_content());
-        let is_old = match load(workload, &pods, material, stored) {
+        let is_old = match evidence.load(workload, &pods, material) {
             Load::Current | Load::Pending | Load::Unknown => false,
             // The operator is about to restart it.
             Load::Stale => !case.operator_works(),

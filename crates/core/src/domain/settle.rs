@@ -20,8 +20,10 @@ impl Desired {
         let has_agent = self
             .all()
             .any(|leaf| leaf.role == Role::Agent && leaf.target.namespace == *home);
-        let mut workloads = observed.workloads.iter();
-        if is_absent && !has_agent && !workloads.any(|one| one.mounts.contains(bundle)) {
+        let of_workloads = observed.workloads.iter().map(|one| &one.mounts);
+        let of_pods = observed.pods.iter().map(|pod| &pod.mounts);
+        let mut mounts = of_workloads.chain(of_pods);
+        if is_absent && !has_agent && !mounts.any(|mounts| mounts.contains(bundle)) {
             self.trust_places.remove(bundle);
         }
     }

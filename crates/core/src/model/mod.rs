@@ -14,5 +14,5 @@ pub use authority::{Authority, AuthorityState, GeneratedCa, Signing};
 pub use list::{ListRef, Source, Unread};
 pub use observed::*;
 pub use pending::PendingLeaf;
-pub use pod::{Controller, Life, Pod};
+pub use pod::{Controller, Life, Pod, Unready};
 pub use refs::*;

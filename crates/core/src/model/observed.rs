@@ -164,6 +164,8 @@ pub struct Workload {
     pub resource_version: String,
     /// What its pod template mounts or takes into its environment.
     pub mounts: BTreeSet<MaterialRef>,
+    /// What of that a pod can start without.
+    pub optional: BTreeSet<MaterialRef>,
     /// What its pod template names: versions by object.
     pub loaded: BTreeMap<MaterialRef, String>,
     /// How far its rollout has come.
@@ -216,6 +218,8 @@ pub struct Observed {
     pub unreadable: Vec<Unread>,
     /// What another, older issuance owns: its `<namespace>/<name>`.
     pub claims: Claims,
+    /// Objects whose last write was refused, as steps name them.
+    pub refused: BTreeSet<String>,
 }
 
 impl Observed {

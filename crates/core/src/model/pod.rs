@@ -20,6 +20,8 @@ pub struct Pod {
     pub created: Option<Timestamp>,
     /// What made it.
     pub controller: Controller,
+    /// Which of its workload's templates it was made from, as its labels tell.
+    pub revision: Option<String>,
     /// Its node, once it has one.
     pub node: Option<String>,
     /// `--plane-type` and `--plane-id` of its containers' arguments.
@@ -32,6 +34,8 @@ pub struct Pod {
     pub loaded: BTreeMap<MaterialRef, String>,
     /// How far its life has come.
     pub life: Life,
+    /// Where it is not ready: since when, by its node's clock, and what its containers wait for.
+    pub unready: Unready,
     /// Whether it is told to end.
     pub is_terminating: bool,
 }
@@ -45,6 +49,15 @@ pub enum Controller {
     Other(String),
     /// Nothing: it was made by hand.
     Nothing,
+}
+
+/// Why a pod is not ready, as far as its status says.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Unready {
+    /// Since when it is not ready any more.
+    pub since: Option<Timestamp>,
+    /// What keeps it from being ready.
+    pub why: Option<String>,
 }
 
 /// How far a pod's life has come.

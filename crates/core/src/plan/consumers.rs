@@ -1,65 +1,96 @@
 //! Pods that read material and do not come up: no certificate helps them, and no restart.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::{SignedDuration, Timestamp};
 
 use super::draft::Draft;
 use crate::finding::Area;
-use crate::model::{Life, MaterialRef, Pod};
+use crate::model::{Controller, Life, MaterialRef, Pod, Read};
 use crate::reason::{Problem, Reason};
-use crate::trust::evidence::Consumers;
 
-/// So long a pod may take to start before it is told of.
-const STARTS_WITHIN: SignedDuration = SignedDuration::from_secs(60);
+/// So long a pod may take to be ready before it is told of.
+const READY_WITHIN: SignedDuration = SignedDuration::from_secs(60);
 
 impl Draft<'_> {
-    /// Where none of a workload's pods has started, though all that this domain makes for them is there. It says nothing about
-    /// what this domain does, so that the domain is ready all the same.
-    pub(super) fn consumers(&mut self, consumers: &Consumers<'_>) {
-        let workloads = consumers.workloads.iter();
-        let waiting = workloads.filter(|one| !one.blocked);
-        let waiting = waiting.filter_map(|one| one.cannot_start());
-        let strays = consumers.strays.iter().copied();
-        let strays = strays.filter(|pod| !pod.has_started());
-        for pod in waiting.chain(strays) {
-            let since = pod.created.unwrap_or(self.now);
-            let until = since
-                .saturating_add(STARTS_WITHIN)
-                .unwrap_or(Timestamp::MAX);
-            if until > self.now {
-                self.wake(until);
-                continue;
+    /// Where none of the pods that one controller has made is ready, though all that this domain makes for them is there. It
+    /// says nothing about what this domain does, so that the domain is ready all the same.
+    pub(super) fn consumers(&mut self) {
+        let mut readers: BTreeMap<_, Vec<&Pod>> = BTreeMap::new();
+        let pods = self.observed.pods.iter();
+        for pod in pods.filter(|pod| !pod.is_terminating) {
+            // What nothing has made stands for itself.
+            let itself = (pod.controller == Controller::Nothing).then_some(&pod.pod);
+            let made_by = (&pod.pod.namespace, &pod.controller, itself);
+            readers.entry(made_by).or_default().push(pod);
+        }
+        for pods in readers.into_values() {
+            let is_ready = |pod: &&Pod| pod.life == Life::Running { ready: true };
+            let first = pods.iter().find(|pod| !pod.has_started()).or(pods.first());
+            if let Some(pod) = first.filter(|_| !pods.iter().any(is_ready)) {
+                self.not_ready(pod);
             }
-            let message = not_running(pod, &self.of_others(pod));
-            let problem = Problem::new(Reason::NotRunning, message);
-            self.problem(Area::Consumers, format!("Pod {}", pod.pod), problem);
         }
     }
 
-    /// What a pod cannot start without, and others make.
-    fn of_others(&self, pod: &Pod) -> BTreeSet<MaterialRef> {
-        let ours = |one: &MaterialRef| self.observed.material.contains_key(one);
-        let needed = pod.mounts.difference(&pod.optional);
-        needed.filter(|one| !ours(one)).cloned().collect()
+    fn not_ready(&mut self, pod: &Pod) {
+        let ignored = &self.domain.wanted.ignored;
+        let material = &self.observed.material;
+        let counts = |one: &MaterialRef| material.contains_key(one) && !ignored.contains(one);
+        let is_absent =
+            |one: &MaterialRef| material.get(one).is_some_and(|one| **one == Read::Absent);
+        let needed: BTreeSet<&MaterialRef> = pod.mounts.difference(&pod.optional).collect();
+        let missing = needed.iter().filter(|one| is_absent(one));
+        let (to_be_made, missing): (Vec<&MaterialRef>, Vec<&MaterialRef>) =
+            missing.partition(|one| counts(one));
+        let is_ours = pod.mounts.iter().any(counts) || !missing.is_empty();
+        if !is_ours || !to_be_made.is_empty() {
+            return;
+        }
+        let since = pod.unready.since.or(pod.created).unwrap_or(self.now);
+        let until = since.saturating_add(READY_WITHIN);
+        let until = until.unwrap_or(Timestamp::MAX);
+        if until > self.now {
+            self.wake(until);
+            return;
+        }
+        let of_others = needed
+            .into_iter()
+            .filter(|one| !material.contains_key(*one));
+        let message = not_running(pod, &missing, &of_others.collect::<Vec<_>>());
+        let problem = Problem::new(Reason::NotRunning, message);
+        self.problem(Area::Consumers, format!("Pod {}", pod.pod), problem);
     }
 }
 
-fn not_running(pod: &Pod, of_others: &BTreeSet<MaterialRef>) -> String {
-    let why = match &pod.life {
-        Life::Waiting(Some(why)) => format!(" ({why})"),
-        _ => String::new(),
+fn not_running(pod: &Pod, missing: &[&MaterialRef], of_others: &[&MaterialRef]) -> String {
+    let names = |all: &[&MaterialRef]| {
+        let names: Vec<String> = all.iter().map(ToString::to_string).collect();
+        names.join(", ")
     };
-    let names: Vec<String> = of_others.iter().map(ToString::to_string).collect();
-    let missing = match names.as_slice() {
-        [] => String::new(),
-        names => format!(
+    let (what, why) = match &pod.life {
+        Life::Waiting(why) => ("has not started", why),
+        Life::Running { .. } | Life::Ended => ("is not ready", &pod.unready.why),
+    };
+    let why = why
+        .as_ref()
+        .map_or_else(String::new, |why| format!(" ({why})"));
+    let mut text = format!("{pod} {what}{why}");
+    if !missing.is_empty() {
+        text.push_str(&format!(
+            "; it mounts {}, which does not exist and which nobody asks for there: let it mount what the spec names, or let the spec \
+             name it (gateway, agents)",
+            names(missing)
+        ));
+    }
+    if !of_others.is_empty() {
+        text.push_str(&format!(
             "; besides what is issued here it mounts {}: see that it exists",
-            names.join(", ")
-        ),
-    };
+            names(of_others)
+        ));
+    }
     format!(
-        "{pod} has not started{why}{missing}; kubectl -n {} describe pod {} says what it waits for",
+        "{text}; kubectl -n {} describe pod {} says what it waits for",
         pod.pod.namespace, pod.pod.name
     )
 }

@@ -5,8 +5,8 @@ use std::collections::BTreeSet;
 use external_ca_api::{CertificateState, CertificateStatus};
 
 use super::draft::{Draft, RETRY};
-use crate::domain::fitness;
-use crate::finding::Area;
+use crate::domain::{DesiredLeaf, fitness};
+use crate::finding::{Area, Finding, Severity};
 use crate::model::{Material, MaterialRef, Read};
 use crate::reason::{Problem, Reason};
 use crate::trust::Guards;
@@ -22,7 +22,7 @@ impl Draft<'_> {
             };
             match stored {
                 Read::Unknown(why) => self.unreadable_left_behind(&material, why),
-                Read::Found(_) | Read::Absent => self.read_left_behind(&material, stored),
+                Read::Found(_) | Read::Absent => self.read_left_behind(guards, leaf, stored),
             }
             let (failed, reason) = (CertificateState::Failed, Some(Reason::LeftBehind));
             let entry = self.certificate_status(guards, leaf, stored, failed, reason);
@@ -51,19 +51,49 @@ impl Draft<'_> {
         self.status.certificates.extend(kept);
     }
 
-    fn read_left_behind(&mut self, material: &MaterialRef, stored: &Read<Material>) {
+    /// It works for as long as it has not ended, and its verifiers trust the CA that signed it.
+    fn read_left_behind(
+        &mut self,
+        guards: &Guards<'_>,
+        leaf: &DesiredLeaf,
+        stored: &Read<Material>,
+    ) {
         let end = fitness::certificate(stored).map(Certificate::not_after);
-        let end = end.map_or_else(String::new, |end| format!(" ends at {end} and"));
+        let (severity, state) = match (end, guards.refused_by(leaf)) {
+            (Some(end), _) if end <= self.now => {
+                let state = format!("its certificate ended at {end}, and handshakes with it fail");
+                (Severity::Problem, state)
+            }
+            (_, Some(place)) => {
+                let state = format!(
+                    "{place} does not trust the CA that signed its certificate, and handshakes with it fail"
+                );
+                (Severity::Problem, state)
+            }
+            (end, None) => {
+                let end = end.map_or_else(String::new, |end| format!(" ends at {end} and"));
+                let state = format!(
+                    "its certificate{end} is not renewed, and the CA that signed it stays trusted"
+                );
+                (Severity::Warning, state)
+            }
+        };
+        let material = leaf.material();
         let message = format!(
-            "{material} is mounted, and {} no longer asks for it: its certificate{end} is not renewed, and the CA that signed it stays trusted; \
-             let the workloads that mount it mount what the spec names, or let the spec name it (gateway.secretName, agents, planes.selector)",
+            "{material} is mounted, and {} no longer asks for it: {state}; let the workloads that mount it mount what the spec names, or \
+             let the spec name it (gateway.secretName, agents, planes.selector)",
             self.owner()
         );
-        self.warn(
+        let problem = Problem::new(Reason::LeftBehind, message);
+        self.findings.push(Finding::new(
             Area::Certificates,
+            severity,
             material,
-            Problem::new(Reason::LeftBehind, message),
-        );
+            problem,
+        ));
+        if let Some(end) = end.filter(|end| *end > self.now) {
+            self.wake(end);
+        }
     }
 
     /// It was read before, and may hold what no CA but an old one verifies.

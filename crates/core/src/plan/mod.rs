@@ -115,15 +115,7 @@ impl Draft<'_> {
     }
 
     fn with_authority(&mut self, view: View<'_>, ca: &CaChain) {
-        let Observed {
-            workloads,
-            pods,
-            material,
-            ..
-        } = self.observed;
-        let gateway = self.domain.gateway.as_ref();
-        let ignored = &self.domain.wanted.ignored;
-        let consumers = Consumers::new(workloads, pods, material, ignored, gateway);
+        let consumers = Consumers::new(self.domain, self.observed, self.now);
         let lost = lost(&view, &consumers);
         let guards = Guards::new(view, &consumers);
         self.immediate = guards.immediate;
@@ -134,9 +126,9 @@ impl Draft<'_> {
         self.leaves(&guards);
         self.anchors(&guards);
         self.agents_without_plane();
-        self.rollouts(&consumers.workloads, &guards, &lost);
+        self.rollouts(&consumers, &guards, &lost);
         self.peers(&guards);
-        self.consumers(&consumers);
+        self.consumers();
         self.progress(&consumers.workloads);
         self.left_behind(&guards);
         let retiring = &guards.view.retiring;

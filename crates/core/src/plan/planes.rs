@@ -8,7 +8,7 @@ use super::bundles::same;
 use super::draft::Draft;
 use super::step::{Step, WirePlane, Wiring};
 use crate::domain::{ClientCa, plane_type};
-use crate::finding::Area;
+use crate::finding::{Area, Finding, Severity};
 use crate::model::{MaterialKind, MaterialRef, Plane, PlaneRef};
 use crate::reason::{Problem, Reason};
 use crate::trust::{Guards, Place};
@@ -23,13 +23,7 @@ impl Draft<'_> {
                     self.fits(&plane.plane, plane.manager.as_deref());
                     (true, None)
                 }
-                Ok(Some(step)) => {
-                    let message = format!("writing the clientCA of {}", plane.plane);
-                    let progress = Problem::new(Reason::Progressing, message);
-                    self.wait(Area::Planes, &plane.plane, progress);
-                    self.steps.push(Step::WirePlane(step));
-                    (false, Some(Reason::Progressing))
-                }
+                Ok(Some(step)) => (false, Some(self.edit(guards, plane, step))),
                 Err(problem) => {
                     let reason = problem.reason;
                     // The trust Secret comes first; that is under way.
@@ -51,6 +45,27 @@ impl Draft<'_> {
                 agent_connected: plane.agent_connected,
             });
         }
+    }
+
+    /// Writes a plane's clientCA, unless that would cut its agent off.
+    fn edit(&mut self, guards: &Guards<'_>, plane: &Plane, step: WirePlane) -> Reason {
+        let name = &plane.plane;
+        let first = guards.cut_off_by_edit(plane);
+        let (reason, message) = if first.is_empty() {
+            self.steps.push(Step::WirePlane(step));
+            let message = format!("writing the clientCA of {name}");
+            (Reason::Progressing, message)
+        } else {
+            let message = format!(
+                "{name}: its agent's certificate has ended, and an edit of the plane would end its connection; the clientCA is written \
+                 once these have loaded the certificate that is stored"
+            );
+            (Reason::WaitingForPeers, message)
+        };
+        let problem = Problem::new(reason, message);
+        let finding = Finding::new(Area::Planes, Severity::Waiting, name, problem);
+        self.findings.push(finding.blocked_by(first));
+        reason
     }
 
     /// How a plane is wired, unless it is.

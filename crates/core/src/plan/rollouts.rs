@@ -1,6 +1,7 @@
 //! Which workloads are restarted, and how far their rollouts have come.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use external_ca_api::{CertificateState, RolloutPhase, RolloutStatus};
 use jiff::Timestamp;
@@ -9,12 +10,13 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use super::draft::{Draft, RETRY};
 use super::maintenance::Gate;
 use super::step::{IssueLeaf, Restart, Step, WriteBundle};
-use crate::finding::Area;
+use crate::finding::{Area, Finding, Severity};
 use crate::model::facts::encode_loaded;
-use crate::model::{MaterialKind, MaterialRef, RolloutState, WorkloadRef};
+use crate::model::{MaterialKind, MaterialRef, Pod, RolloutState, WorkloadRef};
 use crate::reason::{Problem, Reason};
-use crate::trust::evidence::{Consumer, Restarts, stamp};
-use crate::trust::{Guards, Lost};
+use crate::trust::evidence::{Consumer, Consumers, Load, Stray};
+use crate::trust::restarts::{Restarts, stamp};
+use crate::trust::{Blocker, Guards, Lost};
 
 /// What keeps restarts from being done at once.
 struct Held<'a> {
@@ -42,12 +44,8 @@ struct Progress {
 }
 
 impl<'a> Draft<'a> {
-    pub(super) fn rollouts(
-        &mut self,
-        consumers: &[Consumer<'_>],
-        guards: &Guards<'_>,
-        lost: &[Lost],
-    ) {
+    pub(super) fn rollouts(&mut self, all: &Consumers<'_>, guards: &Guards<'_>, lost: &[Lost]) {
+        let consumers = all.workloads.as_slice();
         let prove = self.to_be_proven(guards);
         let stale = consumers.iter().filter(|one| one.is_stale(&prove));
         let waits = |one: &Consumer<'_>| self.held_back(one);
@@ -66,8 +64,8 @@ impl<'a> Draft<'a> {
             .collect();
         let is_rotating = !guards.view.retiring.is_empty();
         for consumer in consumers {
-            let is_restarted = consumer.is_stale(&held.prove) && consumer.cannot_start().is_none();
-            if !is_restarted && !consumer.is_busy() {
+            let holds_old = consumer.is_stale(&held.prove) && consumer.holds_any();
+            if !holds_old && !consumer.is_busy() {
                 continue;
             }
             let workload = &consumer.workload.workload;
@@ -80,9 +78,51 @@ impl<'a> Draft<'a> {
             let since = since(entry, progress.phase).unwrap_or(self.now);
             self.follow(consumer, progress, since);
         }
+        for stray in all.all_strays() {
+            self.stray(stray, &held.prove);
+        }
         if let Gate::Open(until) = self.gate {
             self.wake(until);
         }
+    }
+
+    /// A pod that may hold what is stored no longer, and that no rollout replaces: a Job's may end by itself meanwhile.
+    fn stray(&mut self, stray: &Stray<'_>, prove: &BTreeSet<MaterialRef>) {
+        let holds_old = |(object, load): &(&&MaterialRef, &Load)| match load {
+            Load::Stale | Load::Pending => true,
+            Load::Unproven => prove.contains(**object),
+            Load::Current | Load::Unknown => false,
+        };
+        let old = stray.loads.iter().filter(holds_old);
+        let old: Vec<&MaterialRef> = old.map(|(object, _)| *object).collect();
+        let changed = old
+            .iter()
+            .filter_map(|object| self.observed.material.get(*object)?.found()?.changed);
+        let Some(changed) = changed.max().filter(|_| stray.pod.has_started()) else {
+            return;
+        };
+        let names: Vec<String> = old.iter().map(ToString::to_string).collect();
+        let message = format!(
+            "a pod that no rollout replaces may hold what stood in {} before {changed:.0}",
+            names.join(" and ")
+        );
+        let late = changed.saturating_add(self.domain.rollout.timeout);
+        let late = late.unwrap_or(Timestamp::MAX);
+        let (reason, severity) = if late > self.now {
+            self.wake(late);
+            (Reason::RollingOut, Severity::Waiting)
+        } else {
+            (Reason::RestartNeeded, Severity::Problem)
+        };
+        let object = format!("Pod {}", stray.pod.pod);
+        let finding = Finding::new(
+            Area::Rollouts,
+            severity,
+            object,
+            Problem::new(reason, message),
+        );
+        let pod = Blocker::Pod(Arc::clone(stray.pod));
+        self.findings.push(finding.blocked_by(vec![pod]));
     }
 
     /// Material that stays as it is while something waits for its consumers: who has not proven to have loaded it is
@@ -104,7 +144,11 @@ impl<'a> Draft<'a> {
     }
 
     fn restart(&mut self, consumers: &[Consumer<'_>], held: &Held<'_>) {
-        let written = self.steps.iter().filter_map(|step| match step {
+        // What was refused may not change for long.
+        let refused = &self.observed.refused;
+        let steps = self.steps.iter();
+        let steps = steps.filter(|step| !refused.contains(&step.object()));
+        let written = steps.filter_map(|step| match step {
             Step::WriteBundle(WriteBundle { target, .. }) => Some(target.clone()),
             Step::IssueLeaf(IssueLeaf { target, .. }) => Some(MaterialRef {
                 kind: MaterialKind::Secret,
@@ -115,8 +159,10 @@ impl<'a> Draft<'a> {
         let mut about_to_change: BTreeSet<MaterialRef> =
             written.chain(std::mem::take(&mut self.coming)).collect();
         let wanted = consumers.iter().filter(|consumer| held.is_due(consumer));
-        let objects: BTreeSet<&MaterialRef> =
-            wanted.flat_map(|one| one.loads.keys().copied()).collect();
+        let objects: BTreeSet<&MaterialRef> = wanted
+            .clone()
+            .flat_map(|one| one.loads.keys().copied())
+            .collect();
         for object in objects {
             if let Some(until) = self.fresh_until(object) {
                 about_to_change.insert(object.clone());
@@ -130,6 +176,11 @@ impl<'a> Draft<'a> {
         let restarts = Restarts {
             consumers,
             about_to_change,
+            refused,
+            urgent: wanted
+                .filter(|consumer| self.ends_soon(consumer))
+                .map(|consumer| &consumer.workload.workload)
+                .collect(),
             max_concurrent: rollout.max_concurrent,
             timeout: rollout.timeout,
             running_since: self.running_since(),
@@ -179,6 +230,11 @@ impl<'a> Draft<'a> {
             RolloutState::Running(why) if consumer.is_busy() => {
                 (Reason::RollingOut, RolloutPhase::Running, why.as_str())
             }
+            RolloutState::Running(_) if consumer.cannot_start().is_some() => (
+                Reason::RollingOut,
+                RolloutPhase::Running,
+                "its newest pod does not start, and it is restarted after that",
+            ),
             _ if held.windows.contains_key(&consumer.workload.workload) => (
                 Reason::WaitingForWindow,
                 RolloutPhase::Waiting,
@@ -207,6 +263,20 @@ impl<'a> Draft<'a> {
         }
     }
 
+    fn stuck(&mut self, consumer: &Consumer<'_>, state: &str, since: Timestamp) {
+        let workload = &consumer.workload.workload;
+        let message = format!(
+            "{workload} has not finished its rollout since {since}: {state}; look at its pods (kubectl describe) and mend what keeps \
+             them from being available, or go back (kubectl rollout undo)"
+        );
+        let problem = Problem::new(Reason::RolloutStuck, message);
+        let finding = Finding::new(Area::Rollouts, Severity::Problem, workload, problem);
+        let mut pods: Vec<&Arc<Pod>> = consumer.pods.clone();
+        pods.retain(|pod| pod.is_terminating);
+        let pods = pods.into_iter().map(|pod| Blocker::Pod(Arc::clone(pod)));
+        self.findings.push(finding.blocked_by(pods.collect()));
+    }
+
     fn follow(&mut self, consumer: &Consumer<'_>, progress: Progress, since: Timestamp) {
         let Progress {
             reason,
@@ -219,13 +289,9 @@ impl<'a> Draft<'a> {
         if phase == RolloutPhase::RestartNeeded {
             let problem = Problem::new(Reason::RestartNeeded, format!("{workload} {state}"));
             self.problem(Area::Rollouts, workload, problem);
-        } else if late <= self.now && consumer.is_busy() {
+        } else if late <= self.now && phase == RolloutPhase::Running {
             phase = RolloutPhase::Stuck;
-            let message = format!(
-                "{workload} has not finished its rollout since {since}: {state}; look at its pods (kubectl describe) and mend what keeps them from being available"
-            );
-            let problem = Problem::new(Reason::RolloutStuck, message);
-            self.problem(Area::Rollouts, workload, problem);
+            self.stuck(consumer, &state, since);
         } else if reason != Reason::WaitingForWindow {
             if late > self.now {
                 self.wake(late);

@@ -25,14 +25,24 @@ impl Draft<'_> {
     /// Until when a workload waits for a window; none where one is open, or where it cannot wait, for its own sake or for
     /// that of others.
     pub(super) fn held_back(&self, consumer: &Consumer<'_>) -> Option<Timestamp> {
+        self.gate
+            .holds_back(self.end(consumer), self.reserve, self.now)
+            .filter(|_| !self.urgent.contains(&consumer.workload.workload))
+    }
+
+    /// Whether a certificate that it holds ends before long: it waits for no window, nor for a gateway that is stuck.
+    pub(super) fn ends_soon(&self, consumer: &Consumer<'_>) -> bool {
+        let last = self.end(consumer).saturating_sub(self.reserve);
+        last.is_ok_and(|last| last <= self.now)
+    }
+
+    /// When the first certificate ends that it may hold, and that a restart would replace.
+    fn end(&self, consumer: &Consumer<'_>) -> Timestamp {
         let held = |(object, load): (&&MaterialRef, &Load)| {
             let stored = self.observed.material.get(*object)?.found()?;
             stored.held_until.filter(|_| *load == Load::Stale)
         };
-        let end = consumer.loads.iter().filter_map(held).min();
-        let end = end.unwrap_or(Timestamp::MAX);
-        self.gate
-            .holds_back(end, self.reserve, self.now)
-            .filter(|_| !self.urgent.contains(&consumer.workload.workload))
+        let ends = consumer.loads.iter().filter_map(held);
+        ends.min().unwrap_or(Timestamp::MAX)
     }
 }

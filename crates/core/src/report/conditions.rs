@@ -127,16 +127,30 @@ impl<'a> Outlook<'a> {
         let problems = self.problems.iter().chain(&self.of_consumers);
         let problems: Vec<&Finding> = problems.filter(here).copied().collect();
         if let Some(first) = problems.first() {
-            let message = joined(&problems);
+            let message = joined(&problems, JOINED);
             return Stated::new(kind, false, first.problem.reason, message);
         }
+        let cut_off = self.cut_off(area);
         if let Some(wait) = self.waits.iter().find(here) {
-            return Stated::of(kind, false, wait);
+            let also = cut_off.map_or_else(String::new, |text| format!("; {text}"));
+            let message = format!("{}{also}", message(wait));
+            return Stated::new(kind, false, wait.problem.reason, message);
         }
-        match self.warnings.iter().find(here) {
-            Some(warning) => Stated::of(kind, true, warning),
-            None => Stated::new(kind, true, Reason::Ready, good),
+        match (cut_off, self.warnings.iter().find(here)) {
+            (Some(text), _) => Stated::new(kind, true, Reason::AgentsUnproven, text),
+            (None, Some(warning)) => Stated::of(kind, true, warning),
+            (None, None) => Stated::new(kind, true, Reason::Ready, good),
         }
+    }
+
+    /// Who is about to be cut off: each is named.
+    fn cut_off(&self, area: Area) -> Option<String> {
+        let warnings = self.warnings.iter().rev().copied();
+        let cut_off = warnings.filter(|finding| {
+            finding.area == area && finding.problem.reason == Reason::AgentsUnproven
+        });
+        let cut_off: Vec<&Finding> = cut_off.collect();
+        (!cut_off.is_empty()).then(|| joined(&cut_off, usize::MAX))
     }
 
     /// What is waited for during a rotation in which no step is due.
@@ -185,11 +199,11 @@ fn waits_for_authority(finding: &Finding) -> bool {
 }
 
 /// The first few messages, and how many more there are.
-fn joined(problems: &[&Finding]) -> String {
-    let messages = problems.iter().take(JOINED);
+fn joined(problems: &[&Finding], count: usize) -> String {
+    let messages = problems.iter().take(count);
     let messages: Vec<String> = messages.map(|finding| message(finding)).collect();
-    let text = limit(messages.join("; "), 4096);
-    match problems.len().saturating_sub(JOINED) {
+    let text = limit(messages.join("; "), 16_384);
+    match problems.len().saturating_sub(count) {
         0 => text,
         count => format!("{text} (and {count} more)"),
     }

@@ -1,15 +1,17 @@
 //! An issuance's plan, and what is told of it.
 
+use std::sync::Arc;
+
 use external_ca_api::{ExternalCAIssuanceStatus, RotationStatus};
 use jiff::Timestamp;
 
 use super::conditions::{Outlook, PLANES_WIRED, transitions};
 use super::notice::Notice;
 use super::status::merge;
-use super::text::names;
+use super::text::{list, names};
 use crate::domain::{TrustDomain, compile};
 use crate::finding::{Area, Finding, Severity};
-use crate::model::Observed;
+use crate::model::{Observed, Plane};
 use crate::plan::{self, Plan, Step, plan};
 use crate::reason::{Problem, Reason};
 
@@ -35,7 +37,7 @@ pub fn decide(observed: &Observed, now: Timestamp) -> Decision {
     let domain = compile(&observed.issuance, observed);
     let mut plan = plan(&domain, observed, now);
     plan.findings.extend(awaits(&domain, observed));
-    report(&domain, plan, now)
+    report(&domain, observed, plan, now)
 }
 
 /// An agent without a plane may run in a namespace that nothing wanted lies in. Until its workloads are read, planes that were
@@ -66,7 +68,7 @@ pub fn without_memory(observed: &Observed, now: Timestamp) -> Vec<Step> {
     plan::without_memory(compile(&observed.issuance, observed), observed, now)
 }
 
-fn report(domain: &TrustDomain<'_>, plan: Plan, now: Timestamp) -> Decision {
+fn report(domain: &TrustDomain<'_>, observed: &Observed, plan: Plan, now: Timestamp) -> Decision {
     let earlier = domain.owner.earlier;
     let conditions_before = earlier.map_or(&[][..], |status| &status.conditions);
     let outlook = Outlook::new(&plan.findings, &plan.steps, domain.halted);
@@ -75,7 +77,7 @@ fn report(domain: &TrustDomain<'_>, plan: Plan, now: Timestamp) -> Decision {
     let conditions = outlook.conditions();
     let mut events = transitions(conditions_before, &conditions);
     let mut status = plan.status;
-    events.extend(dropped(earlier, &status));
+    events.extend(dropped(observed, earlier, &status));
     let mut trust = status.trust.take();
     for anchor in trust.iter_mut().flat_map(|trust| &mut trust.anchors) {
         if let Some(blockers) = plan.retiring.get(&anchor.fingerprint) {
@@ -103,8 +105,9 @@ fn report(domain: &TrustDomain<'_>, plan: Plan, now: Timestamp) -> Decision {
     }
 }
 
-/// Anchors that were on their way out and have left every trust place.
+/// Anchors that were on their way out and have left every trust place that this domain writes.
 fn dropped(
+    observed: &Observed,
     earlier: Option<&ExternalCAIssuanceStatus>,
     status: &ExternalCAIssuanceStatus,
 ) -> Vec<Notice> {
@@ -115,8 +118,21 @@ fn dropped(
     retired
         .filter(|old| left.iter().all(|new| new.fingerprint != old.fingerprint))
         .map(|old| {
+            let trusts = |plane: &&Arc<Plane>| {
+                let mut anchors = plane.anchors.iter();
+                anchors.any(|anchor| anchor.fingerprint().to_string() == old.fingerprint)
+            };
+            let planes = observed.planes.iter().filter(trusts);
+            let planes: Vec<String> = planes.map(|plane| plane.plane.to_string()).collect();
+            let elsewhere = match planes.as_slice() {
+                [] => String::new(),
+                planes => format!(
+                    "; still trusted by planes that are not wired here: {}",
+                    list(planes)
+                ),
+            };
             let message = format!(
-                "{} ({}) is no longer trusted anywhere: nothing depends on it",
+                "{} ({}) has left every trust place of this issuance: nothing of it depends on that CA{elsewhere}",
                 old.subject, old.fingerprint
             );
             Notice {

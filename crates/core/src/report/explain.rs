@@ -2,9 +2,11 @@
 
 use std::sync::Arc;
 
+use jiff::Timestamp;
+
 use crate::model::{MaterialKind, MaterialRef, Observed, Read};
 use crate::plan::{GenerateCa, IssueLeaf, Restart, Step, WirePlane, Wiring, WriteBundle};
-use crate::trust::evidence::{Load, load, pods_of};
+use crate::trust::evidence::{Evidence, Load};
 use crate::x509::{Certificate, parse_bundle};
 
 /// Why, from the snapshot that led to the step. `real`: the certificate that is meant by one of the snapshot's.
@@ -55,15 +57,18 @@ pub fn explain(
             let Some(found) = found.next() else {
                 return String::new();
             };
-            let pods = pods_of(&observed.pods, workload);
-            let changed = observed.material.iter().filter(|(object, stored)| {
-                found.mounts.contains(*object)
+            // A pod that has no node yet is no reason to restart it.
+            let cache = observed.issuance.spec.rollout.kubelet_cache.0;
+            let evidence = Evidence::new(observed, cache, Timestamp::MAX);
+            let pods = evidence.pods_of(workload);
+            let changed = found.mounts.iter().filter(|object| {
+                observed.material.contains_key(*object)
                     && matches!(
-                        load(found, &pods, object, stored),
+                        evidence.load(found, &pods, object),
                         Load::Stale | Load::Unproven
                     )
             });
-            let names: Vec<String> = changed.map(|(object, _)| short(object)).collect();
+            let names: Vec<String> = changed.map(short).collect();
             format!("its pods may hold an older {}", names.join(", "))
         }
         Step::DropRequest(_) => "the leaf is stored, or no longer wanted like that".to_owned(),

@@ -91,7 +91,8 @@ pub(super) fn names(blockers: &[Blocker]) -> Vec<String> {
     names.into_iter().take(TOLD).collect()
 }
 
-fn list(names: &[String]) -> String {
+/// The first few names, and how many more there are.
+pub(super) fn list(names: &[String]) -> String {
     let shown: Vec<&str> = names.iter().take(NAMED).map(String::as_str).collect();
     match names.len().saturating_sub(shown.len()) {
         0 => shown.join(", "),

@@ -1,13 +1,16 @@
-//! Consumers: what living pods hold, and who may be restarted now.
+//! Consumers: what living pods hold.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use external_ca_api::MANAGER;
 use jiff::{SignedDuration, Timestamp};
 
 use super::blocker::Blocker;
+use crate::domain::TrustDomain;
 use crate::model::{
-    Controller, Material, MaterialRef, Pod, Read, RolloutState, Workload, WorkloadRef,
+    Controller, ListRef, Material, MaterialRef, Observed, Pod, Read, RolloutState, Source,
+    Workload, WorkloadRef,
 };
 
 /// What running pods hold of an object, in the order in which one matters more than the other.
@@ -25,33 +28,107 @@ pub enum Load {
     Unknown,
 }
 
-/// What one pod holds. Its processes may hold every content that stood since the pod was made: volumes are set up early,
-/// refreshed late, and read again by a container that starts anew. So it proves one content only where that one has stood
-/// since before the pod was made, or where its annotation, which it has from its template, names it. No other time counts.
-pub fn pod_load(pod: &Pod, material: &MaterialRef, stored: &Material) -> Load {
-    let named = pod.loaded.get(material);
-    // The same second proves nothing.
-    let made_after = stored
-        .changed
-        .is_some_and(|since| pod.created > Some(since));
-    // Without a node no volume is set up yet; what it will read stands by then.
-    let is_current = pod.node.is_none()
-        || named.is_some_and(|named| *named == stored.version())
-        || made_after
-        || has_waited_for(pod, material, stored);
-    match (is_current, named, &stored.issuance) {
-        (true, ..) => Load::Current,
-        (false, None, None) => Load::Unproven,
-        (false, ..) => Load::Stale,
+/// What tells what was loaded: a snapshot, and how far kubelets may be behind it.
+#[derive(Clone, Copy)]
+pub struct Evidence<'a> {
+    observed: &'a Observed,
+    kubelet_cache: SignedDuration,
+    now: Timestamp,
+}
+
+impl<'a> Evidence<'a> {
+    /// Kubelets may hand out for as long as `kubelet_cache` what was replaced.
+    pub fn new(observed: &'a Observed, kubelet_cache: SignedDuration, now: Timestamp) -> Self {
+        Self {
+            observed,
+            kubelet_cache,
+            now,
+        }
+    }
+
+    /// The pods that a workload has made.
+    pub fn pods_of(&self, workload: &WorkloadRef) -> Vec<&'a Arc<Pod>> {
+        let is_of = |pod: &&Arc<Pod>| matches!(&pod.controller, Controller::Workload(one) if one == workload);
+        self.observed.pods.iter().filter(is_of).collect()
+    }
+
+    /// What one pod holds. Its processes may hold every content that stood since the pod was made: volumes are set up early,
+    /// refreshed late, and read again by a container that starts anew. So it proves one content only where that one has stood
+    /// since before the pod was made, longer than a kubelet may be behind, or where its annotation, which it has from its
+    /// template, names it. No other time counts.
+    fn pod_load(&self, pod: &Pod, material: &MaterialRef, stored: &Material) -> Load {
+        // Without a node no volume is set up yet.
+        let reads_from = match &pod.node {
+            Some(_) => pod.created,
+            None => Some(self.now),
+        };
+        let known_from = stored.changed.map(|since| {
+            let known_from = since.saturating_add(self.kubelet_cache);
+            known_from.unwrap_or(Timestamp::MAX)
+        });
+        // The same second proves nothing.
+        let made_after = known_from.is_some() && reads_from > known_from;
+        // It could not start before the object was there.
+        let has_waited = !pod.optional.contains(material) && has_never_changed(stored);
+        match pod.loaded.get(material) {
+            _ if made_after || has_waited => Load::Current,
+            named => by_annotation(named, stored),
+        }
+    }
+
+    /// What a workload's pods hold of an object: the least certain of them counts.
+    pub fn load(&self, workload: &Workload, pods: &[&Arc<Pod>], material: &MaterialRef) -> Load {
+        let mut readers = pods.iter().filter(|pod| pod.mounts.contains(material));
+        let stored = self.observed.material.get(material).map(AsRef::as_ref);
+        let stored = match stored {
+            Some(Read::Found(stored)) => stored,
+            // No pod can hold, nor start with, what is not there.
+            Some(Read::Absent) if readers.next().is_none() => return Load::Current,
+            Some(Read::Absent | Read::Unknown(_)) | None => return Load::Unknown,
+        };
+        let named = workload.loaded.get(material);
+        // The template is as it should be, or mounts it no longer: old pods go with the rollout, and no restart helps.
+        let goes = named == Some(&stored.version()) || !workload.mounts.contains(material);
+        let loads = readers.map(|pod| match self.pod_load(pod, material, stored) {
+            Load::Stale | Load::Unproven if goes || pod.is_terminating => Load::Pending,
+            load => load,
+        });
+        let unseen = (pods.is_empty() && self.is_hidden(&workload.workload)).then(|| {
+            // The guards wait for the list of them; a certificate that was renewed does not.
+            match has_never_changed(stored) {
+                true => Load::Current,
+                false => by_annotation(named, stored),
+            }
+        });
+        loads.chain(unseen).max().unwrap_or(Load::Current)
+    }
+
+    /// Whether its pods cannot be listed.
+    fn is_hidden(&self, workload: &WorkloadRef) -> bool {
+        let namespace = &workload.object.namespace;
+        let mut unread = self.observed.unreadable.iter();
+        unread.any(|unread| {
+            matches!(&unread.source, Source::List(ListRef::Pods(_, of)) if of == namespace)
+        })
     }
 }
 
-/// Whether the pod could not start before the object was there, with the content that it has had ever since.
-fn has_waited_for(pod: &Pod, material: &MaterialRef, stored: &Material) -> bool {
+/// What a template's annotation says, which its pods have from it.
+fn by_annotation(named: Option<&String>, stored: &Material) -> Load {
+    match (named, &stored.issuance) {
+        (Some(named), _) if *named == stored.version() => Load::Current,
+        (None, None) => Load::Unproven,
+        _ => Load::Stale,
+    }
+}
+
+/// Whether the object has had one content ever since this operator made it, and none stood there before that pods may hold.
+/// What others made anew names the operator's annotations, and not its writing.
+fn has_never_changed(stored: &Material) -> bool {
     stored.issuance.is_some()
+        && stored.manager.as_deref() == Some(MANAGER)
         && stored.is_first_content()
         && !stored.replaces
-        && !pod.optional.contains(material)
 }
 
 /// A workload's part in the conversation.
@@ -61,6 +138,14 @@ pub enum Side {
     Gateway,
     /// Any other.
     Peer,
+}
+
+/// A living pod that no rollout replaces: one of no known workload, or one that outlives a complete rollout.
+pub struct Stray<'a> {
+    /// Which one.
+    pub pod: &'a Arc<Pod>,
+    /// What it holds of each object.
+    pub loads: BTreeMap<&'a MaterialRef, Load>,
 }
 
 /// A workload whose template or pods mount material of the domain.
@@ -73,8 +158,10 @@ pub struct Consumer<'a> {
     pub side: Side,
     /// What its pods hold of each object.
     pub loads: BTreeMap<&'a MaterialRef, Load>,
-    /// Whether it mounts what does not exist: its rollout cannot end before that is there.
+    /// Whether it cannot start without what is still to be made for it: its rollout cannot end before that is there.
     pub blocked: bool,
+    /// Those of its pods that its rollout has left behind, with what they may hold something older of.
+    pub outlived: Vec<Stray<'a>>,
 }
 
 impl<'a> Consumer<'a> {
@@ -93,55 +180,29 @@ impl<'a> Consumer<'a> {
     }
 
     /// Who holds something else of an object than what is stored: the workload, or the pods that outlive its rollout.
-    fn holding(&self, object: &MaterialRef) -> Vec<Blocker> {
-        let readers = self.pods.iter().filter(|pod| pod.mounts.contains(object));
-        let is_over = self.workload.rollout == RolloutState::Complete;
-        if is_over && readers.clone().any(|pod| pod.is_terminating) {
-            let ending = readers.filter(|pod| pod.is_terminating);
-            return ending.map(|pod| Blocker::Pod(Arc::clone(pod))).collect();
+    fn holding(&self, object: &MaterialRef, load: Load) -> Vec<Blocker> {
+        let outlived = self.outlived.iter();
+        let outlived = outlived.filter(|stray| stray.loads.contains_key(object));
+        let pods = outlived.map(|stray| Blocker::Pod(Arc::clone(stray.pod)));
+        match (load, pods.collect::<Vec<_>>()) {
+            (Load::Current, _) => Vec::new(),
+            (Load::Pending, pods) if !pods.is_empty() => pods,
+            _ => vec![Blocker::Workload(self.workload.workload.clone())],
         }
-        vec![Blocker::Workload(self.workload.workload.clone())]
     }
 
-    /// A pod that has not started, where none has: what it waits for, no restart brings.
+    /// The newest pod, where it has not started, nor has any of its template: what it waits for, no restart brings.
     pub fn cannot_start(&self) -> Option<&'a Arc<Pod>> {
-        let first = self.pods.first().copied()?;
-        let has_started = self.pods.iter().any(|pod| pod.has_started());
-        (!has_started).then_some(first)
+        let staying = self.pods.iter().filter(|pod| !pod.is_terminating);
+        let newest = staying.max_by_key(|pod| (pod.created, &pod.uid))?;
+        let is_alike = |pod: &Pod| pod.revision == newest.revision;
+        let mut started = self.pods.iter().filter(|pod| pod.has_started());
+        (!started.any(|pod| is_alike(pod))).then_some(*newest)
     }
-}
 
-/// The pods that a workload has made.
-pub fn pods_of<'a>(pods: &'a [Arc<Pod>], workload: &WorkloadRef) -> Vec<&'a Arc<Pod>> {
-    let is_of =
-        |pod: &&Arc<Pod>| matches!(&pod.controller, Controller::Workload(one) if one == workload);
-    pods.iter().filter(is_of).collect()
-}
-
-/// What a workload's pods hold of an object: the least certain of them counts.
-pub fn load(
-    workload: &Workload,
-    pods: &[&Arc<Pod>],
-    material: &MaterialRef,
-    stored: &Read<Material>,
-) -> Load {
-    let stored = match stored {
-        Read::Found(stored) => stored,
-        // No pod can hold, nor start with, what is not there.
-        Read::Absent if pods.iter().all(|pod| !pod.mounts.contains(material)) => {
-            return Load::Current;
-        }
-        Read::Absent | Read::Unknown(_) => return Load::Unknown,
-    };
-    let readers = pods.iter().filter(|pod| pod.mounts.contains(material));
-    let worst = readers.map(|pod| pod_load(pod, material, stored)).max();
-    let worst = worst.unwrap_or(Load::Current);
-    let is_named = workload.loaded.get(material) == Some(&stored.version());
-    // The template is as it should be, or mounts it no longer: old pods go with the rollout, and no restart helps.
-    let goes = is_named || !workload.mounts.contains(material);
-    match worst {
-        Load::Stale | Load::Unproven if goes => Load::Pending,
-        worst => worst,
+    /// Whether it may hold anything: one of its pods has started, or they are not seen.
+    pub fn holds_any(&self) -> bool {
+        self.pods.is_empty() || self.pods.iter().any(|pod| pod.has_started())
     }
 }
 
@@ -150,154 +211,114 @@ pub struct Consumers<'a> {
     /// Workloads, which can be restarted.
     pub workloads: Vec<Consumer<'a>>,
     /// Living pods that no known workload has made: no restart helps them.
-    pub strays: Vec<&'a Arc<Pod>>,
-    material: &'a BTreeMap<MaterialRef, Arc<Read<Material>>>,
+    pub strays: Vec<Stray<'a>>,
 }
 
 impl<'a> Consumers<'a> {
-    /// The workloads and pods that mount any of `material`.
-    pub fn new(
-        workloads: &'a [Arc<Workload>],
-        pods: &'a [Arc<Pod>],
-        material: &'a BTreeMap<MaterialRef, Arc<Read<Material>>>,
-        ignored: &BTreeSet<MaterialRef>,
-        gateway: Option<&MaterialRef>,
-    ) -> Self {
-        let counts = |one: &&MaterialRef| material.contains_key(*one) && !ignored.contains(*one);
-        let known: BTreeSet<&WorkloadRef> = workloads.iter().map(|one| &one.workload).collect();
+    /// The workloads and pods that mount any of a domain's material.
+    pub fn new(domain: &TrustDomain<'_>, observed: &'a Observed, now: Timestamp) -> Self {
+        let material = Counted {
+            evidence: Evidence::new(observed, domain.rollout.kubelet_cache, now),
+            ignored: &domain.wanted.ignored,
+            gateway: domain.gateway.as_ref(),
+        };
+        let known = observed.workloads.iter();
+        let known: BTreeSet<&WorkloadRef> = known.map(|one| &one.workload).collect();
         let mut made: BTreeMap<&WorkloadRef, Vec<&Arc<Pod>>> = BTreeMap::new();
         let mut strays = Vec::new();
-        for pod in pods {
+        for pod in &observed.pods {
             match &pod.controller {
                 Controller::Workload(owner) if known.contains(owner) => {
                     made.entry(owner).or_default().push(pod);
                 }
-                _ if pod.mounts.iter().any(|mount| counts(&mount)) => {
-                    strays.push(pod);
-                }
-                _ => {}
+                _ => strays.push(material.stray(pod)),
             }
         }
-        let consumers = workloads.iter().filter_map(|workload| {
+        strays.retain(|stray| !stray.loads.is_empty());
+        let consumers = observed.workloads.iter().filter_map(|workload| {
             let pods = made.remove(&workload.workload).unwrap_or_default();
-            consumer(workload, pods, material, counts, gateway)
+            material.consumer(workload, pods)
         });
         Self {
             workloads: consumers.collect(),
             strays,
-            material,
         }
+    }
+
+    /// Every pod that no rollout replaces.
+    pub fn all_strays(&self) -> impl Iterator<Item = &Stray<'a>> {
+        let outlived = self.workloads.iter().flat_map(|one| &one.outlived);
+        self.strays.iter().chain(outlived)
     }
 }
 
-fn consumer<'a>(
-    workload: &'a Arc<Workload>,
-    pods: Vec<&'a Arc<Pod>>,
-    material: &'a BTreeMap<MaterialRef, Arc<Read<Material>>>,
-    counts: impl Fn(&&MaterialRef) -> bool,
-    gateway: Option<&MaterialRef>,
-) -> Option<Consumer<'a>> {
-    let of_pods = pods.iter().flat_map(|pod| &pod.mounts);
-    let mounts: BTreeSet<&MaterialRef> = workload.mounts.iter().chain(of_pods).collect();
-    let loads: BTreeMap<_, _> = mounts
-        .into_iter()
-        .filter(&counts)
-        .filter_map(|object| material.get_key_value(object))
-        .map(|(object, stored)| (object, load(workload, &pods, object, stored)))
-        .collect();
-    let side = match gateway {
-        Some(gateway) if loads.contains_key(gateway) => Side::Gateway,
-        _ => Side::Peer,
-    };
-    let absent = |object: &MaterialRef| {
-        matches!(material.get(object).map(AsRef::as_ref), Some(Read::Absent))
-    };
-    let blocked = workload.mounts.iter().any(absent);
-    (!loads.is_empty()).then_some(Consumer {
-        workload,
-        pods,
-        side,
-        loads,
-        blocked,
-    })
+/// The material of a domain, and what tells who has loaded it.
+struct Counted<'d, 'a> {
+    evidence: Evidence<'a>,
+    ignored: &'d BTreeSet<MaterialRef>,
+    gateway: Option<&'d MaterialRef>,
 }
 
-/// Who may be restarted now.
-pub struct Restarts<'c, 'a> {
-    /// Every consumer.
-    pub consumers: &'c [Consumer<'a>],
-    /// What is about to be written.
-    pub about_to_change: BTreeSet<MaterialRef>,
-    /// How many peers at once.
-    pub max_concurrent: usize,
-    /// When a rollout counts as stuck.
-    pub timeout: SignedDuration,
-    /// Since when each rollout has been running, as the earlier report says.
-    pub running_since: BTreeMap<&'a str, Timestamp>,
-    /// Now.
-    pub now: Timestamp,
-}
+impl<'a> Counted<'_, 'a> {
+    /// Those of some mounts that count, with what stands there.
+    fn of<'b>(
+        &'b self,
+        mounts: impl Iterator<Item = &'b MaterialRef>,
+    ) -> impl Iterator<Item = (&'a MaterialRef, &'a Read<Material>)> {
+        let material = &self.evidence.observed.material;
+        let counted = mounts.filter(|mount| !self.ignored.contains(*mount));
+        let counted = counted.filter_map(|mount| material.get_key_value(mount));
+        counted.map(|(object, stored)| (object, stored.as_ref()))
+    }
 
-impl<'c, 'a> Restarts<'c, 'a> {
-    /// Which of those that are `wanted` are restarted now: the gateway alone and first, then at most `max_concurrent` peers
-    /// at once. A workload waits while something that it mounts is about to change, so that one restart does for all. One
-    /// that mounts what does not exist holds no other back: what it lacks may wait for the others. Nor does a peer whose
-    /// rollout is stuck: the others' certificates have an end too.
-    pub fn due(&self, wanted: impl Fn(&Consumer<'_>) -> bool) -> Vec<&'c Consumer<'a>> {
-        let of = |side: Side| {
-            let all = self.consumers.iter();
-            all.filter(move |consumer| consumer.side == side && !consumer.blocked)
+    fn stray(&self, pod: &'a Arc<Pod>) -> Stray<'a> {
+        let loads = self.of(pod.mounts.iter()).map(|(object, stored)| {
+            let found = stored.found();
+            let load = found.map(|found| self.evidence.pod_load(pod, object, found));
+            (object, load.unwrap_or(Load::Unknown))
+        });
+        let loads = loads.collect();
+        Stray { pod, loads }
+    }
+
+    fn consumer(
+        &self,
+        workload: &'a Arc<Workload>,
+        pods: Vec<&'a Arc<Pod>>,
+    ) -> Option<Consumer<'a>> {
+        let of_pods = pods.iter().flat_map(|pod| &pod.mounts);
+        let loads: BTreeMap<_, _> = self
+            .of(workload.mounts.iter().chain(of_pods))
+            .map(|(object, _)| (object, self.evidence.load(workload, &pods, object)))
+            .collect();
+        if loads.is_empty() {
+            return None;
+        }
+        let needed = workload.mounts.difference(&workload.optional);
+        let blocked = self.of(needed).any(|(_, stored)| *stored == Read::Absent);
+        let side = match self.gateway {
+            Some(gateway) if loads.contains_key(gateway) => Side::Gateway,
+            _ => Side::Peer,
         };
-        let busy = |side: Side| of(side).filter(|consumer| consumer.is_busy());
-        let stale = |side: Side| {
-            of(side).filter(|consumer| consumer.cannot_start().is_none() && wanted(consumer))
-        };
-        let is_stuck = |consumer: &Consumer<'_>| self.is_stuck(consumer);
-        let is_ready = |consumer: &Consumer<'_>| !consumer.is_busy() && self.is_settled(consumer);
-        if busy(Side::Gateway).next().is_some() {
-            // A gateway that is stuck because its template names old material is helped by the next restart.
-            let mut gateway = stale(Side::Gateway).filter(|consumer| self.is_settled(consumer));
-            return gateway.next().into_iter().collect();
-        }
-        let moving = busy(Side::Peer)
-            .filter(|consumer| !is_stuck(consumer))
-            .count();
-        if stale(Side::Gateway).next().is_some() {
-            let mut gateway = stale(Side::Gateway).filter(|consumer| is_ready(consumer));
-            return gateway.next().filter(|_| moving == 0).into_iter().collect();
-        }
-        stale(Side::Peer)
-            .filter(|consumer| is_ready(consumer) || consumer.is_busy() && is_stuck(consumer))
-            .take(self.max_concurrent.saturating_sub(moving))
-            .collect()
+        let is_over = workload.rollout == RolloutState::Complete;
+        let left = pods.iter().filter(|_| is_over).map(|pod| {
+            let mut stray = self.stray(pod);
+            let goes = |object: &MaterialRef| loads.get(object) == Some(&Load::Pending);
+            stray
+                .loads
+                .retain(|object, load| *load != Load::Current && goes(object));
+            stray
+        });
+        let outlived = left.filter(|stray| !stray.loads.is_empty()).collect();
+        Some(Consumer {
+            workload,
+            pods,
+            side,
+            loads,
+            blocked,
+            outlived,
+        })
     }
-
-    fn is_stuck(&self, consumer: &Consumer<'_>) -> bool {
-        let workload = consumer.workload.workload.to_string();
-        let since = self.running_since.get(workload.as_str());
-        since.is_some_and(|since| since.duration_until(self.now) > self.timeout)
-    }
-
-    /// Whether what it mounts stays as it is for now.
-    fn is_settled(&self, consumer: &Consumer<'_>) -> bool {
-        let mut mounts = consumer.workload.mounts.iter();
-        !mounts.any(|mount| self.about_to_change.contains(mount))
-    }
-}
-
-/// What the pod template is to name: the entries it has, with every object of ours that it mounts as it is stored.
-pub fn stamp(
-    consumer: &Consumer<'_>,
-    material: &BTreeMap<MaterialRef, Arc<Read<Material>>>,
-) -> BTreeMap<MaterialRef, String> {
-    let mut loaded = consumer.workload.loaded.clone();
-    loaded.retain(|object, _| consumer.workload.mounts.contains(object));
-    for object in consumer.loads.keys() {
-        if let Some(Read::Found(stored)) = material.get(*object).map(Arc::as_ref) {
-            loaded.insert((*object).clone(), stored.version());
-        }
-    }
-    loaded
 }
 
 /// Which pods mount what, and who of them may not hold what is stored.
@@ -332,20 +353,14 @@ impl<'a> Holders<'a> {
                 {
                     mounted.add(pod);
                 }
-                if *load != Load::Current {
-                    mounted.not_current.extend(consumer.holding(object));
-                }
+                mounted.not_current.extend(consumer.holding(object, *load));
             }
         }
-        for pod in &consumers.strays {
-            for mount in &pod.mounts {
-                let Some((object, stored)) = consumers.material.get_key_value(mount) else {
-                    continue;
-                };
-                let mounted = found.entry(object).or_default();
+        for Stray { pod, loads } in &consumers.strays {
+            for (object, load) in loads {
+                let mounted = found.entry(*object).or_default();
                 mounted.add(pod);
-                let load = stored.found().map(|stored| pod_load(pod, object, stored));
-                if load != Some(Load::Current) {
+                if *load != Load::Current {
                     mounted.not_current.push(Blocker::Pod(Arc::clone(pod)));
                 }
             }

@@ -1,12 +1,14 @@
 //! Who trusts what, what has been loaded, and what may follow from it.
 
 mod blocker;
+mod edits;
 pub mod evidence;
 mod guards;
 mod lost;
 mod memory;
 mod overlap;
 mod place;
+pub mod restarts;
 mod view;
 
 pub use blocker::{Blocker, Peer};

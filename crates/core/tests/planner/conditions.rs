@@ -9,8 +9,8 @@ use external_ca_core::plan::Step;
 use external_ca_core::report::{decide, without_memory};
 use serde_json::json;
 
-use super::pieces::{DATA, Issuer, ca, config_map_ref, days, gateway};
-use super::scene::{Scene, condition};
+use super::pieces::{DATA, Issuer, ca, config_map_ref, days, gateway, plane};
+use super::scene::{Scene, condition, told};
 
 #[test]
 fn paused_says_what_is_wrong_and_does_nothing() {
@@ -108,4 +108,54 @@ fn without_a_stored_status_everything_goes_on_but_what_takes_trust_away() {
         scene.settle();
         assert_eq!(scene.anchors(&config_map_ref(DATA)), [1], "{strategy}");
     }
+}
+
+/// "named beforehand as about to be cut off": each of them.
+#[test]
+fn everybody_who_is_about_to_be_cut_off_is_named() {
+    let mut scene =
+        Scene::new(json!({"agents": [{"secretName": "agent-{planeID}"}]})).with_workloads();
+    scene.workloads.truncate(2);
+    let names = ["a", "b", "c", "d", "e", "f", "g"].map(|name| format!("plane-{name}"));
+    scene.planes = names.iter().map(|name| plane(name, name)).collect();
+    for plane in &mut scene.planes {
+        plane.plane.namespace = Some("of-somebody-else".into());
+        plane.agent_connected = Some(true);
+    }
+    scene.settle();
+    scene.issuer = Issuer::Ready(ca(1));
+    let planned = scene.settle();
+    assert_eq!(scene.signer(&gateway()), 0);
+    let unnamed: Vec<&String> = names
+        .iter()
+        .filter(|name| {
+            let name = format!("the agent of DataPlane of-somebody-else/{name}");
+            let mut conditions = planned.status.conditions.iter();
+            !conditions.any(|one| one.message.contains(&name) && one.message.contains("cut off"))
+        })
+        .collect();
+    assert!(unnamed.is_empty(), "{unnamed:?} {:#?}", told(&planned));
+}
+
+/// "is no longer trusted anywhere": a plane that no selector selects trusts it.
+#[test]
+fn an_anchor_that_a_plane_still_trusts_is_not_said_to_be_trusted_nowhere() {
+    let mut scene = Scene::local();
+    scene.settle();
+    let selector = json!({"matchLabels": {"no": "plane"}});
+    scene.issuance.spec.planes.selector = Some(serde_json::from_value(selector).unwrap());
+    scene.settle();
+    scene.issuer = Issuer::Ready(ca(1));
+    let mut said = String::new();
+    for _ in 0..40 {
+        for event in scene.turn().events {
+            if event.problem.reason == external_ca_core::Reason::AnchorDropped {
+                said = event.problem.message;
+            }
+        }
+        scene.finish_rollouts();
+        scene.now += scene.kubelet_cache();
+    }
+    assert!(scene.planes[0].anchors.contains(ca(0).anchor()));
+    assert!(!said.contains("no longer trusted anywhere"), "{said}");
 }

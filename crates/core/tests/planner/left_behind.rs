@@ -1,15 +1,25 @@
 //! Peers that nobody wants any longer, and that talk all the same.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use external_ca_api::{PROCEED_ANNOTATION, Phase};
-use external_ca_core::model::{ListRef, RolloutState};
+use external_ca_core::model::{Life, ListRef, Pod, RolloutState};
 use external_ca_core::report::{Decision, decide};
+use jiff::SignedDuration;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 use serde_json::json;
 
-use super::pieces::{DATA, HOME, Issuer, agent, ca, config_map_ref, days, gateway, secret_ref};
-use super::scene::{Scene, condition};
+use super::pieces::{
+    DATA, HOME, Issuer, agent, ca, config_map_ref, days, gateway, pod_of, secret_ref,
+};
+use super::scene::{Scene, condition, says, told};
+
+fn running(pod: Pod) -> Pod {
+    Pod {
+        life: Life::Running { ready: true },
+        ..pod
+    }
+}
 
 fn warned(planned: &Decision, reason: &str) -> bool {
     let mut noted = planned.problems.iter();
@@ -187,4 +197,54 @@ fn nor_does_it_where_its_secret_holds_something_else() {
     scene.issuer = Issuer::Ready(ca(1));
     scene.settle();
     assert_eq!(scene.anchors(&secret_ref(HOME, "cluster-gateway-ca")), [1]);
+}
+
+/// The gateway that runs mounts a certificate that has ended: every handshake fails.
+#[test]
+fn it_is_not_ready_where_what_the_gateway_mounts_has_ended() {
+    let mut scene = Scene::local();
+    scene.settle();
+    scene.issuance.spec.gateway.secret_name = "another".into();
+    scene.settle();
+    scene.now += days(400);
+    let planned = scene.settle();
+    assert_ne!(
+        planned.status.phase,
+        Some(Phase::Ready),
+        "{:#?}",
+        told(&planned)
+    );
+}
+
+/// `kubectl rollout undo` after the rotation: the gateway mounts the Secret of the earlier name again, whose CA has left.
+#[test]
+fn a_gateway_that_nobody_trusts_is_not_ready() {
+    let mut scene = Scene::local();
+    scene.settle();
+    let another = secret_ref(HOME, "another");
+    scene.issuance.spec.gateway.secret_name = "another".into();
+    scene.settle();
+    let mount = |scene: &mut Scene, what| {
+        scene.workloads[0].mounts = BTreeSet::from([what]);
+        scene
+            .pods
+            .retain(|pod| !pod.pod.name.starts_with("cluster-gateway"));
+        let mut pod = running(pod_of(&scene.workloads[0]));
+        pod.created = Some(scene.now + SignedDuration::from_secs(1));
+        scene.pods.push(pod);
+        scene.now += SignedDuration::from_secs(5);
+    };
+    mount(&mut scene, another);
+    scene.settle();
+    scene.issuer = Issuer::Ready(ca(1));
+    scene.settle();
+    assert_eq!(scene.anchors(&config_map_ref(DATA)), [1]);
+    mount(&mut scene, gateway());
+    let planned = scene.settle();
+    let untrue = says(&planned, "the CA that signed it stays trusted");
+    assert!(
+        planned.status.phase != Some(Phase::Ready) && !untrue,
+        "{:#?}",
+        told(&planned)
+    );
 }

@@ -8,13 +8,12 @@
 )]
 
 mod adopt;
-mod breaks_peers;
-mod breaks_words;
 mod conditions;
 mod conflicts;
 mod consumers;
 mod contests;
 mod diagnosis;
+mod evidence;
 mod forecast;
 mod immediate;
 mod issuer;

@@ -6,7 +6,8 @@ use std::sync::{Arc, OnceLock};
 use external_ca_api::PlaneKind;
 use external_ca_core::model::{
     AuthorityState, Controller, GeneratedCa, Leaf, Life, Material, MaterialKind, MaterialRef,
-    ObjectRef, Plane, PlaneRef, Pod, RolloutState, Signing, Workload, WorkloadKind, WorkloadRef,
+    ObjectRef, Plane, PlaneRef, Pod, RolloutState, Signing, Unready, Workload, WorkloadKind,
+    WorkloadRef,
 };
 use external_ca_core::x509::{
     CaChain, CaProfile, CertificateAuthority, KeyAlgorithm, PrivateKey, generate, self_signed_ca,
@@ -212,6 +213,7 @@ pub fn workload(namespace: &str, name: &str, mounts: &[MaterialRef]) -> Workload
         },
         resource_version: "1".into(),
         mounts: mounts.iter().cloned().collect(),
+        optional: BTreeSet::new(),
         loaded: BTreeMap::new(),
         rollout: RolloutState::Running("0 pods available, 1 wanted".into()),
         rollout_since: None,
@@ -230,12 +232,14 @@ pub fn pod_of(workload: &Workload) -> Pod {
         resource_version: "1".into(),
         created: Some(start()),
         controller: Controller::Workload(workload.workload.clone()),
+        revision: None,
         node: Some("node-1".into()),
         agent: workload.agent.clone(),
         mounts: workload.mounts.clone(),
-        optional: BTreeSet::new(),
+        optional: workload.optional.clone(),
         loaded: workload.loaded.clone(),
         life: Life::Waiting(None),
+        unready: Unready::default(),
         is_terminating: false,
     }
 }

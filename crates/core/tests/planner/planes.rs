@@ -1,11 +1,13 @@
-//! Planes that refer to the trust Secret.
+//! How planes are wired, and planes that refer to the trust Secret.
 
 use external_ca_core::model::{ListRef, ObjectRef, WorkloadKind};
 use external_ca_core::plan::Step;
 use external_ca_core::report::decide;
 use serde_json::json;
 
-use super::pieces::{DATA, HOME, agent, ca, config_map_ref, plane, secret_ref, workload};
+use super::pieces::{
+    DATA, HOME, Issuer, agent, ca, config_map_ref, days, plane, secret_ref, workload,
+};
 use super::scene::{Scene, condition};
 
 #[test]
@@ -117,4 +119,18 @@ fn an_agent_without_a_plane_is_known_before_ready_is_told() {
     assert_eq!(condition(&scene.turn(), "PlanesWired").1, "PlaneNotFound");
     scene.workloads.clear();
     assert_eq!(told(&scene).0, "False", "it may still run there");
+}
+
+/// An edit of the plane has open connections verified again, with the certificate that was presented then.
+#[test]
+fn an_agent_whose_loaded_certificate_has_ended_restarts_before_its_plane_is_written() {
+    let mut scene = Scene::local();
+    scene.settle();
+    scene.now += days(340);
+    scene.turns_without_agents(10);
+    scene.now += days(40);
+    scene.issuer = Issuer::Ready(ca(1));
+    let wires = |step: &Step| matches!(step, Step::WirePlane(_));
+    let steps = scene.plan().steps;
+    assert!(!steps.iter().any(wires), "it is cut off: {steps:#?}");
 }

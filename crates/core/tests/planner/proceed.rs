@@ -6,9 +6,7 @@ use external_ca_api::PROCEED_ANNOTATION;
 use jiff::SignedDuration;
 use serde_json::json;
 
-use super::pieces::{
-    DATA, HOME, Issuer, agent, ca, config_map_ref, days, gateway, plane, secret_ref,
-};
+use super::pieces::{DATA, Issuer, agent, ca, config_map_ref, days, gateway, plane, secret_ref};
 use super::scene::{Scene, condition};
 use super::unseen::{no_plane, remote};
 

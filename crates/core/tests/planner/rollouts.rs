@@ -2,16 +2,26 @@
 
 use std::collections::BTreeMap;
 
-use external_ca_core::model::RolloutState;
-use external_ca_core::model::facts::config_map;
+use external_ca_core::model::facts::{self, config_map};
+use external_ca_core::model::{
+    Controller, Life, ListRef, ObjectRef, Pod, RolloutState, Unread, WorkloadKind,
+};
 use external_ca_core::plan::Step;
 use jiff::SignedDuration;
 use serde_json::json;
 
 use super::pieces::{
-    DATA, HOME, agent, ca, config_map_ref, days, gateway, plane, secret_ref, workload,
+    DATA, HOME, Issuer, agent, ca, config_map_ref, days, gateway, plane, pod_of, secret_ref,
+    workload,
 };
-use super::scene::{Scene, condition};
+use super::scene::{Scene, condition, says, told};
+
+fn running(pod: Pod) -> Pod {
+    Pod {
+        life: Life::Running { ready: true },
+        ..pod
+    }
+}
 
 #[test]
 fn the_gateway_restarts_alone_and_agents_one_at_a_time() {
@@ -184,4 +194,242 @@ fn content_changes_when_whoever_owns_it_has_written() {
         let expected = hour.map(|hour| format!("2026-01-02T{hour:02}:00:00Z").parse().unwrap());
         assert_eq!(found.changed, expected);
     }
+}
+
+/// An admission policy refuses any change of one Deployment. "Other objects go on" (docs/troubleshooting.md, WriteFailed).
+#[test]
+fn a_workload_whose_restart_is_refused_holds_up_nobody() {
+    let mut scene = Scene::new(json!({"agents": [{"secretName": "agent-{planeID}"}]}));
+    let names = ["a", "b"];
+    scene.planes = names.map(|name| plane(name, name)).into();
+    scene.workloads = names
+        .map(|name| {
+            let leaf = secret_ref(DATA, &format!("agent-{name}"));
+            workload(DATA, name, &[leaf, config_map_ref(DATA)])
+        })
+        .into();
+    scene.settle();
+    scene.now += days(300);
+    for _ in 0..40 {
+        let mut planned = scene.plan();
+        let refused = |step: &mut Step| matches!(step, Step::Restart(restart) if restart.workload.object.name == "a");
+        scene.refused = planned
+            .steps
+            .extract_if(.., |step| refused(step))
+            .map(|step| step.object())
+            .collect();
+        scene.carry_out(&planned.steps);
+        scene.issuance.status = Some(planned.status);
+        scene.finish_rollouts();
+        scene.now += days(2);
+    }
+    assert!(
+        scene.restarts.contains_key("b"),
+        "its certificate has ended"
+    );
+}
+
+/// A chart that is older than the operator gives no right to list pods: "everything else goes on" (Unreadable).
+#[test]
+fn renewed_certificates_are_loaded_also_where_pods_cannot_be_listed() {
+    let mut scene = Scene::local();
+    scene.settle();
+    scene.now += days(300);
+    let mut restarts = 0;
+    for _ in 0..20 {
+        let mut observed = scene.observed();
+        observed.pods.clear();
+        let lists =
+            [HOME, DATA].map(|namespace| Unread::list(ListRef::pods(namespace), "forbidden"));
+        observed.unreadable.extend(lists);
+        let planned = external_ca_core::report::decide(&observed, scene.now);
+        restarts += planned
+            .steps
+            .iter()
+            .filter(|step| matches!(step, Step::Restart(_)))
+            .count();
+        scene.carry_out(&planned.steps);
+        scene.issuance.status = Some(planned.status);
+        scene.finish_rollouts();
+        scene.now += days(5);
+    }
+    assert!(restarts > 0, "what they hold has ended");
+}
+
+/// A gateway of two pods, one of which finds no node, serves: agents are not restarted for as long as that lasts.
+#[test]
+fn a_gateway_that_lacks_a_pod_does_not_let_agents_certificates_end() {
+    let mut scene = Scene::local();
+    scene.settle();
+    scene.now += days(250);
+    scene.settle();
+    scene.workloads[0].rollout = RolloutState::Running("1 pods available, 2 wanted".into());
+    scene.restarts.clear();
+    for _ in 0..80 {
+        scene.turn();
+        scene.finish_rollouts_of(|workload| workload.workload.object.namespace == DATA);
+        scene.now += days(5);
+    }
+    assert!(
+        scene.restarts.contains_key("cluster-agent-dataplane"),
+        "its certificate has ended"
+    );
+}
+
+/// Orphaned (`--cascade=orphan`), and its Deployment applied again with another selector: the name says whose it was, and no
+/// rollout ends it.
+#[test]
+fn an_old_pod_that_outlives_a_complete_rollout_is_named() {
+    let mut scene = Scene::local();
+    scene.settle();
+    let orphan = Pod {
+        pod: ObjectRef::new(DATA, "orphan"),
+        uid: "orphan".into(),
+        ..running(pod_of(&scene.workloads[2]))
+    };
+    scene.issuer = Issuer::Ready(ca(1));
+    for _ in 0..40 {
+        scene.turn();
+        scene.finish_rollouts();
+        scene.pods.retain(|pod| pod.uid != orphan.uid);
+        scene.pods.push(orphan.clone());
+        scene.now += SignedDuration::from_mins(1);
+    }
+    let planned = scene.plan();
+    assert!(
+        says(&planned, "openchoreo-data-plane/orphan"),
+        "{:#?}",
+        told(&planned)
+    );
+}
+
+/// DESIGN: "Pods on lost nodes are blockers that no restart helps: the message names node and owner and what to do."
+#[test]
+fn a_pod_on_a_lost_node_is_named_also_where_its_rollout_waits_for_it() {
+    let mut scene = Scene::local();
+    scene.workloads[2].workload.kind = WorkloadKind::StatefulSet;
+    scene.settle();
+    scene.issuer = Issuer::Ready(ca(1));
+    for pod in scene
+        .pods
+        .iter_mut()
+        .filter(|pod| pod.pod.namespace == DATA)
+    {
+        (pod.is_terminating, pod.node) = (true, Some("node-lost".into()));
+    }
+    for _ in 0..20 {
+        scene.turn();
+        scene.finish_rollouts_of(|workload| workload.workload.object.namespace != DATA);
+        scene.now += SignedDuration::from_mins(2);
+    }
+    let planned = scene.plan();
+    assert!(says(&planned, "node-lost"), "{:#?}", told(&planned));
+}
+
+/// An object by a name that the operator writes, that nothing wants there, and that the pod can do without.
+#[test]
+fn an_optional_mount_that_is_absent_does_not_keep_its_reader_from_being_restarted() {
+    let mut scene = Scene::local();
+    scene.settle();
+    let optional = secret_ref(DATA, "cluster-gateway-tls");
+    scene.workloads[2].mounts.insert(optional.clone());
+    for pod in scene
+        .pods
+        .iter_mut()
+        .filter(|pod| pod.pod.namespace == DATA)
+    {
+        pod.mounts.insert(optional.clone());
+        pod.optional.insert(optional.clone());
+    }
+    scene.issuer = Issuer::Ready(ca(1));
+    for _ in 0..20 {
+        scene.turn();
+        scene.finish_rollouts();
+        scene.now += SignedDuration::from_mins(5);
+    }
+    let planned = scene.plan();
+    assert!(
+        scene.restarts.contains_key("cluster-agent-dataplane"),
+        "{:#?}",
+        told(&planned)
+    );
+}
+
+/// A bare agent (a Job's, an Argo Rollout's) holds a certificate that was renewed since: nobody restarts it, nobody says so, and
+/// it goes on until its handshakes fail.
+#[test]
+fn a_bare_pod_that_holds_an_ended_certificate_is_told() {
+    let mut scene = Scene::local();
+    scene.settle();
+    let bare = Pod {
+        controller: Controller::Nothing,
+        ..running(pod_of(&scene.workloads[2]))
+    };
+    scene.workloads.truncate(2);
+    scene.pods.retain(|pod| pod.pod.namespace != DATA);
+    scene.pods.push(bare);
+    scene.planes[0].agent_connected = Some(true);
+    scene.settle();
+    scene.now += days(300);
+    scene.settle();
+    scene.now += days(100);
+    let planned = scene.settle();
+    assert!(
+        says(&planned, "cluster-agent-dataplane-1"),
+        "{:#?}",
+        told(&planned)
+    );
+}
+
+/// Issue 14, item 9: "The message names neither the pod nor the partition."
+#[test]
+fn a_stateful_set_that_a_partition_holds_says_so() {
+    let object = json!({
+        "metadata": {"name": "agent", "namespace": DATA, "generation": 2},
+        "spec": {"replicas": 3, "selector": {}, "serviceName": "agent", "template": {},
+            "updateStrategy": {"type": "RollingUpdate", "rollingUpdate": {"partition": 2}}},
+        "status": {"observedGeneration": 2, "replicas": 3, "availableReplicas": 3, "updatedReplicas": 1,
+            "currentRevision": "a", "updateRevision": "b"},
+    });
+    let found = facts::stateful_set(&serde_json::from_value(object).unwrap()).unwrap();
+    let RolloutState::Running(why) = found.rollout else {
+        panic!("it is not complete")
+    };
+    assert!(why.contains("partition"), "{why}");
+}
+
+/// Somebody's new image does not exist. After a stamp `kubectl rollout undo` brings that image back.
+#[test]
+fn what_cannot_start_is_not_restarted_while_an_older_pod_runs() {
+    let mut scene = Scene::local();
+    scene.settle();
+    let waiting = Pod {
+        pod: ObjectRef::new(DATA, "broken"),
+        uid: "broken".into(),
+        revision: Some("broken".into()),
+        created: Some(scene.now),
+        life: Life::Waiting(Some("ImagePullBackOff".into())),
+        ..pod_of(&scene.workloads[2])
+    };
+    scene.pods.push(waiting);
+    scene.workloads[2].rollout = RolloutState::Running("1 pods updated".into());
+    scene.issuer = Issuer::Ready(ca(1));
+    for _ in 0..20 {
+        scene.turn();
+        scene.finish_rollouts_of(|workload| workload.workload.object.namespace != DATA);
+        scene.now += scene.kubelet_cache();
+    }
+    let (_, reason, message) = condition(&scene.plan(), "RolloutsComplete");
+    assert_eq!(reason, "RollingOut", "{message}");
+    scene.now += SignedDuration::from_mins(10);
+    let (_, reason, message) = condition(&scene.plan(), "RolloutsComplete");
+    assert_eq!(reason, "RolloutStuck", "{message}");
+    assert!(message.contains("kubectl rollout undo"), "{message}");
+    assert!(!scene.restarts.contains_key("cluster-agent-dataplane"));
+
+    // It was mended.
+    scene.pods.retain(|pod| pod.uid != "broken");
+    scene.workloads[2].rollout = RolloutState::Complete;
+    scene.settle();
+    assert!(scene.restarts.contains_key("cluster-agent-dataplane"));
 }

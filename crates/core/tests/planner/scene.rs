@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use external_ca_api::{
-    ANCHORS_ANNOTATION, ExternalCAIssuance, HELD_UNTIL_ANNOTATION, RENEWAL_ANNOTATION,
+    ANCHORS_ANNOTATION, ExternalCAIssuance, HELD_UNTIL_ANNOTATION, MANAGER, RENEWAL_ANNOTATION,
     REPLACES_ANNOTATION, SIGNED_SINCE_ANNOTATION,
 };
 use external_ca_core::model::facts::{decode_loaded, handed_out, hash};
@@ -38,6 +38,8 @@ pub struct Scene {
     pub unknown: BTreeSet<MaterialRef>,
     pub anchor_config_maps: BTreeMap<(String, String), Read<Vec<Certificate>>>,
     pub claims: Claims,
+    /// Objects whose last write was refused.
+    pub refused: BTreeSet<String>,
     pub planes: Vec<Plane>,
     pub workloads: Vec<Workload>,
     /// Pods; a workload without any here has one that waits to start.
@@ -70,12 +72,29 @@ impl Scene {
             unknown: BTreeSet::new(),
             anchor_config_maps: BTreeMap::new(),
             claims: Claims::default(),
+            refused: BTreeSet::new(),
             planes: vec![plane("eu", "eu-1")],
             workloads: Vec::new(),
             pods: Vec::new(),
             now: start() + days(1),
             serial: 0,
             restarts: BTreeMap::new(),
+        }
+    }
+
+    /// The guide's world, its agent recognisable by its arguments.
+    pub fn local() -> Self {
+        let mut scene = Self::new(json!({})).with_workloads();
+        scene.workloads[2].agent = Some(("dataplane".into(), "eu-1".into()));
+        scene
+    }
+
+    /// Turns in which the agents' rollouts do not finish.
+    pub fn turns_without_agents(&mut self, count: usize) {
+        for _ in 0..count {
+            self.turn();
+            self.finish_rollouts_of(|workload| workload.workload.object.namespace != DATA);
+            self.now += self.kubelet_cache();
         }
     }
 
@@ -152,6 +171,7 @@ impl Scene {
             awaited: Vec::new(),
             unreadable: Vec::new(),
             claims: self.claims.clone(),
+            refused: self.refused.clone(),
         }
     }
 
@@ -382,6 +402,7 @@ impl Scene {
             target.clone(),
             Material {
                 issuance: ours.then(|| format!("{HOME}/cluster-gateway")),
+                manager: ours.then(|| MANAGER.to_owned()),
                 created: Some(created),
                 changed: Some(self.now),
                 hash: hash(&[encode_bundle(&chain).as_bytes()]),
@@ -443,6 +464,19 @@ impl Scene {
         let has = |index: &usize| self.material[target].anchors.contains(ca(*index).anchor());
         (0..3).filter(has).collect()
     }
+}
+
+/// Whether any condition says this.
+pub fn says(planned: &Decision, what: &str) -> bool {
+    told(planned).values().any(|message| message.contains(what))
+}
+
+/// What conditions say.
+pub fn told(planned: &Decision) -> BTreeMap<&str, &str> {
+    let conditions = planned.status.conditions.iter();
+    conditions
+        .map(|one| (one.type_.as_str(), one.message.as_str()))
+        .collect()
 }
 
 pub fn condition(planned: &Decision, kind: &str) -> (String, String, String) {

@@ -1,9 +1,8 @@
 //! Living gateways and agents that are hard to see: wanted no longer, named otherwise, elsewhere, or talked of too late.
 
-use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use external_ca_api::{ExternalCAIssuance, PROCEED_ANNOTATION};
+use external_ca_api::ExternalCAIssuance;
 use external_ca_core::model::{
     AuthorityState, Controller, Leaf, Life, ListRef, MaterialRef, Pod, Read,
 };

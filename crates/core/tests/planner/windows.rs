@@ -3,6 +3,8 @@
 use external_ca_api::{Phase, RENEW_ANNOTATION};
 use external_ca_core::Reason;
 use external_ca_core::model::Leaf;
+use jiff::civil::Weekday;
+use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp};
 use serde_json::json;
 
@@ -20,13 +22,16 @@ fn next_window(scene: &Scene) -> Timestamp {
     opens.expect("something waits for a window").0
 }
 
-/// When every certificate is due for renewal.
+/// When every certificate is due for renewal, and no window is open: the jitter may fall into one.
 fn all_due(scene: &Scene) -> Timestamp {
     let leaves = scene.plan().status.certificates;
     let due = leaves
         .iter()
         .map(|leaf| leaf.renewal_time.clone().unwrap().0);
-    due.max().unwrap()
+    let due = due.max().unwrap();
+    let open = due.to_zoned(TimeZone::UTC);
+    let is_open = open.weekday() == Weekday::Saturday && (2..6).contains(&open.hour());
+    due + SignedDuration::from_hours(if is_open { 4 } else { 0 })
 }
 
 fn restarted(scene: &Scene) -> usize {

@@ -6,17 +6,19 @@ use std::collections::BTreeMap;
 use external_ca_api::MATERIAL_HASH_ANNOTATION;
 use k8s_openapi::NamespaceResourceScope;
 use k8s_openapi::api::core::v1::{self, EnvFromSource, EnvVar, Volume};
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference, Time};
 use kube::Resource;
 use serde::Deserialize;
 
 use super::arguments::agent;
 use super::loaded::decode_loaded;
 use super::mounts::{Mounts, Reader};
-use crate::model::{Controller, Life, ObjectRef, Pod, WorkloadKind, WorkloadRef};
+use crate::model::{Controller, Life, ObjectRef, Pod, Unready, WorkloadKind, WorkloadRef};
 
 /// Of a Deployment's pods and their ReplicaSets alike.
 const TEMPLATE_HASH: &str = "pod-template-hash";
+/// Of a StatefulSet's and a DaemonSet's pods.
+const REVISION_HASH: &str = "controller-revision-hash";
 /// The ConfigMap that every namespace has and every pod mounts.
 const ROOT_CA: &str = "kube-root-ca.crt";
 
@@ -47,6 +49,8 @@ struct Spec {
 struct Container {
     command: Option<Vec<String>>,
     args: Option<Vec<String>>,
+    restart_policy: Option<String>,
+    restart_policy_rules: Option<Vec<serde::de::IgnoredAny>>,
     env: Option<Vec<EnvVar>>,
     env_from: Option<Vec<EnvFromSource>>,
 }
@@ -61,12 +65,13 @@ struct Status {
 }
 
 #[derive(Clone, Debug, Default, Deserialize)]
-#[serde(default)]
+#[serde(rename_all = "camelCase", default)]
 struct Condition {
     r#type: String,
     status: String,
     reason: Option<String>,
     message: Option<String>,
+    last_transition_time: Option<Time>,
 }
 
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -150,6 +155,7 @@ pub fn pod(object: &SlimPod) -> Option<Pod> {
         resource_version: metadata.resource_version.clone().unwrap_or_default(),
         created: metadata.creation_timestamp.as_ref().map(|time| time.0),
         controller: controller(&pod.namespace, metadata),
+        revision: revision(metadata),
         node: spec.node_name.clone(),
         agent: agent(spec.containers.iter().map(|one| {
             let env = one.env.as_deref();
@@ -159,6 +165,7 @@ pub fn pod(object: &SlimPod) -> Option<Pod> {
         optional,
         loaded,
         life: life(spec, status, metadata.deletion_timestamp.is_some()),
+        unready: unready(status),
         is_terminating: metadata.deletion_timestamp.is_some(),
         pod,
     })
@@ -211,6 +218,50 @@ fn controller(namespace: &str, metadata: &ObjectMeta) -> Controller {
     }
 }
 
+fn revision(metadata: &ObjectMeta) -> Option<String> {
+    let labels = metadata.labels.as_ref()?;
+    let hashes = [TEMPLATE_HASH, REVISION_HASH].into_iter();
+    hashes.filter_map(|hash| labels.get(hash)).next().cloned()
+}
+
+fn unready(status: &Status) -> Unready {
+    let ready = status.condition("Ready");
+    let containers = [&status.init_container_statuses, &status.container_statuses];
+    let mut waiting = containers
+        .into_iter()
+        .flatten()
+        .flatten()
+        .filter_map(|one| one.state.waiting.as_ref()?.reason.clone());
+    let since = ready.filter(|one| one.status == "False");
+    Unready {
+        since: since.and_then(|one| Some(one.last_transition_time.as_ref()?.0)),
+        why: waiting.next(),
+    }
+}
+
+impl Status {
+    fn condition(&self, kind: &str) -> Option<&Condition> {
+        let mut conditions = self.conditions.iter().flatten();
+        conditions.find(|one| one.r#type == kind)
+    }
+}
+
+impl Spec {
+    /// Whether a container that has ended with this code stays so. One that has a policy of its own may start again.
+    fn stays_ended(&self, exit_code: i32) -> bool {
+        let may_restart = |one: &Container| {
+            let policy = one.restart_policy.as_deref();
+            policy.is_some_and(|policy| policy != "Never") || one.restart_policy_rules.is_some()
+        };
+        match self.restart_policy.as_deref() {
+            _ if self.containers.iter().any(may_restart) => false,
+            Some("Never") => true,
+            Some("OnFailure") => exit_code == 0,
+            _ => false,
+        }
+    }
+}
+
 fn life(spec: &Spec, status: &Status, is_terminating: bool) -> Life {
     if matches!(status.phase.as_deref(), Some("Succeeded" | "Failed")) {
         return Life::Ended;
@@ -222,10 +273,7 @@ fn life(spec: &Spec, status: &Status, is_terminating: bool) -> Life {
         .unwrap_or_default();
     let ended = |one: &ContainerStatus| {
         let end = one.state.terminated.as_ref();
-        end.is_some_and(|end| {
-            let policy = spec.restart_policy.as_deref().unwrap_or("Always");
-            is_terminating || policy == "Never" || policy == "OnFailure" && end.exit_code == 0
-        })
+        end.is_some_and(|end| is_terminating || spec.stays_ended(end.exit_code))
     };
     // Sidecars are init containers that go on running.
     let idle = |one: &ContainerStatus| one.state.running.is_none();
@@ -246,10 +294,9 @@ fn life(spec: &Spec, status: &Status, is_terminating: bool) -> Life {
     if !main.iter().chain(init).any(has_started) {
         return Life::Waiting(why(main, init, status));
     }
-    let conditions = status.conditions.as_deref().unwrap_or_default();
-    let mut ready = conditions.iter().filter(|one| one.r#type == "Ready");
+    let ready = status.condition("Ready");
     Life::Running {
-        ready: ready.any(|one| one.status == "True"),
+        ready: ready.is_some_and(|one| one.status == "True"),
     }
 }
 
@@ -260,8 +307,8 @@ fn why(main: &[ContainerStatus], init: &[ContainerStatus], status: &Status) -> O
         Some((waiting.reason.clone()?, waiting.message.clone()))
     });
     let unscheduled = || {
-        let mut conditions = status.conditions.iter().flatten();
-        let found = conditions.find(|one| one.r#type == "PodScheduled" && one.status == "False")?;
+        let found = status.condition("PodScheduled")?;
+        let found = Some(found).filter(|one| one.status == "False")?;
         Some((found.reason.clone()?, found.message.clone()))
     };
     let (reason, message) = waiting.or_else(unscheduled)?;

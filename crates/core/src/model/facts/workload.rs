@@ -72,10 +72,15 @@ pub fn stateful_set(object: &StatefulSet) -> Option<Workload> {
     if state == RolloutState::Complete && status.current_revision != status.update_revision {
         state = RolloutState::Running("its current revision is not the updated one".into());
     }
-    let on_delete = spec
-        .update_strategy
-        .as_ref()
-        .and_then(|strategy| strategy.type_.as_deref());
+    let strategy = spec.update_strategy.as_ref();
+    let on_delete = strategy.and_then(|strategy| strategy.type_.as_deref());
+    let rolling = strategy.and_then(|strategy| strategy.rolling_update.as_ref());
+    let partition = rolling.and_then(|rolling| rolling.partition);
+    if let (RolloutState::Running(why), Some(partition @ 1..)) = (&mut state, partition) {
+        why.push_str(&format!(
+            "; its partition {partition} (spec.updateStrategy.rollingUpdate.partition) keeps pods of lower ordinals as they are: set it to 0"
+        ));
+    }
     workload(
         WorkloadKind::StatefulSet,
         &object.metadata,
@@ -146,7 +151,10 @@ fn workload(
     rollout: RolloutState,
 ) -> Option<Workload> {
     let object = ObjectRef::new(metadata.namespace.clone()?, metadata.name.clone()?);
-    let mounts = Mounts::of(&object.namespace, template).all;
+    let Mounts {
+        all: mounts,
+        optional,
+    } = Mounts::of(&object.namespace, template);
     let annotation = template
         .metadata
         .as_ref()
@@ -158,6 +166,7 @@ fn workload(
     Some(Workload {
         resource_version: metadata.resource_version.clone().unwrap_or_default(),
         mounts,
+        optional,
         loaded,
         rollout,
         rollout_since: None,
