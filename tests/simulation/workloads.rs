@@ -216,6 +216,7 @@ impl Deployment {
             loaded,
         );
         (pod.revision, pod.slot) = (revision, slot);
+        Arc::make_mut(&mut pod.facts).revision = Some(revision.to_string());
         pod
     }
 
