@@ -66,7 +66,7 @@ pub enum Mutant {
 }
 
 impl Mutant {
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
         Self::TrustLater,
         Self::DistrustEarly,
         Self::UnknownIsFine,
@@ -78,6 +78,7 @@ impl Mutant {
         Self::IgnoresReplaces,
         Self::Unconditional,
         Self::TrustsIssuer,
+        Self::OnlyPlanned,
         Self::NeedsNoMemory,
     ];
 
@@ -91,7 +92,7 @@ impl Mutant {
     ];
 
     /// Those that do not see peers whom nobody wants.
-    pub const OF_PEERS: [Self; 2] = [Self::OnlyWanted, Self::OnlyPlanned];
+    pub const OF_PEERS: [Self; 1] = [Self::OnlyWanted];
 
     /// Those that an authority catches which answers later.
     pub const OF_TICKETS: [Self; 2] = [Self::AsksAnew, Self::StoresUnseen];

@@ -205,8 +205,13 @@ impl Operator {
         let fails = Rng::with_seed(weather.seed ^ 0x5eed_0015).u8(..100) < weather.unknown;
         let answers = !matches!(weather.answer, Broken | Lost | Refused | Withheld);
         // What these do not count, a live list shows them no more.
-        let blind = [Mutant::EndingIsGone, Mutant::OnlyWorkloads].map(Some);
-        let careless = blind.contains(&world.mutant) || world.mutant == Some(Mutant::UnknownIsFine);
+        let blind = [
+            Mutant::EndingIsGone,
+            Mutant::OnlyWorkloads,
+            Mutant::UnknownIsFine,
+            Mutant::OnlyPlanned,
+        ];
+        let careless = blind.map(Some).contains(&world.mutant);
         answers
             && !fails
             && self

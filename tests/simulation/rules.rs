@@ -12,7 +12,7 @@ use external_ca_core::x509::Certificate;
 
 use jiff::Timestamp;
 
-use crate::cluster::{Cluster, content, gateway_leaf, retiring, trust_secret};
+use crate::cluster::{Cluster, content, retiring, trust_secret};
 use crate::handshakes::{Handshakes, edited};
 use crate::pki::stranger;
 

@@ -216,7 +216,9 @@ impl Deployment {
             loaded,
         );
         (pod.revision, pod.slot) = (revision, slot);
-        Arc::make_mut(&mut pod.facts).agent = self.facts.agent.clone();
+        let facts = Arc::make_mut(&mut pod.facts);
+        facts.agent = self.facts.agent.clone();
+        facts.revision = Some(revision.to_string());
         pod
     }
 

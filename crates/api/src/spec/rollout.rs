@@ -22,7 +22,7 @@ pub struct Rollout {
     pub timeout: Duration,
 
     /// How long a kubelet may hand out what a Secret or ConfigMap held before: a workload is restarted so long after the
-    /// write that it is to load, at the earliest. The default suits kubelet's default configMapAndSecretChangeDetectionStrategy
+    /// write that it is to load, at the earliest, and a pod that was made sooner after it proves nothing. The default suits kubelet's default configMapAndSecretChangeDetectionStrategy
     /// (Watch); set `90s` where kubelets run with Cache, `0s` where they run with Get.
     pub kubelet_cache: Duration,
 

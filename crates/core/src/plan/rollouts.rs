@@ -98,7 +98,11 @@ impl<'a> Draft<'a> {
         let changed = old
             .iter()
             .filter_map(|object| self.observed.material.get(*object)?.found()?.changed);
-        let Some(changed) = changed.max().filter(|_| stray.pod.has_started()) else {
+        let changed = changed.max();
+        // A kubelet may be behind for so long.
+        let fresh = old.iter().filter_map(|object| self.fresh_until(object));
+        fresh.min().into_iter().for_each(|until| self.wake(until));
+        let Some(changed) = changed.filter(|_| stray.pod.has_started()) else {
             return;
         };
         let names: Vec<String> = old.iter().map(ToString::to_string).collect();
@@ -230,7 +234,7 @@ impl<'a> Draft<'a> {
             RolloutState::Running(why) if consumer.is_busy() => {
                 (Reason::RollingOut, RolloutPhase::Running, why.as_str())
             }
-            RolloutState::Running(_) if consumer.cannot_start().is_some() => (
+            _ if consumer.cannot_start().is_some() => (
                 Reason::RollingOut,
                 RolloutPhase::Running,
                 "its newest pod does not start, and it is restarted after that",

@@ -1,13 +1,14 @@
 //! Agents that a restart of ours may have cut off.
 
+use external_ca_api::Phase;
 use external_ca_core::domain::plane_type;
 use jiff::SignedDuration;
 use serde_json::json;
 
 use super::pieces::{
-    DATA, HOME, Issuer, ca, config_map_ref, gateway, plane, secret_ref, start, workload,
+    DATA, HOME, Issuer, ca, config_map_ref, days, gateway, plane, secret_ref, start, workload,
 };
-use super::scene::{Scene, condition};
+use super::scene::{Scene, condition, told};
 
 /// A gateway and two agents, all connected.
 fn connected() -> Scene {
@@ -156,4 +157,25 @@ fn an_agent_that_went_at_another_time_or_does_not_run_holds_nobody_up() {
         let (_, reason, _) = condition(&scene.plan(), "RolloutsComplete");
         assert_ne!(reason, "AgentsLost", "{case}");
     }
+}
+
+/// Item 18: the operator's clock was ahead, its new certificate is not valid yet, and every agent is cut off.
+#[test]
+fn agents_that_are_gone_after_a_restart_of_ours_are_told() {
+    let mut scene = Scene::local();
+    scene.planes[0].agent_connected = Some(true);
+    scene.settle();
+    scene.now += days(300);
+    scene.settle();
+    assert!(scene.restarts["cluster-gateway"] > 0);
+    scene.planes[0].agent_connected = Some(false);
+    scene.planes[0].agent_disconnected = Some(scene.now);
+    scene.now += SignedDuration::from_hours(2);
+    let planned = scene.settle();
+    assert_ne!(
+        planned.status.phase,
+        Some(Phase::Ready),
+        "{:#?}",
+        told(&planned)
+    );
 }

@@ -131,6 +131,17 @@ fn an_agent_whose_loaded_certificate_has_ended_restarts_before_its_plane_is_writ
     scene.now += days(40);
     scene.issuer = Issuer::Ready(ca(1));
     let wires = |step: &Step| matches!(step, Step::WirePlane(_));
-    let steps = scene.plan().steps;
+    let planned = scene.plan();
+    let steps = &planned.steps;
     assert!(!steps.iter().any(wires), "it is cut off: {steps:#?}");
+    let (_, reason, message) = condition(&planned, "PlanesWired");
+    assert_eq!(reason, "WaitingForPeers");
+    assert!(message.contains("cluster-agent-dataplane"), "{message}");
+
+    // One that is not connected has nothing to lose.
+    scene.planes[0].agent_connected = Some(false);
+    assert!(scene.plan().steps.iter().any(wires));
+    scene.planes[0].agent_connected = None;
+    scene.settle();
+    assert_eq!(scene.planes[0].anchors, [ca(1).anchor().clone()]);
 }

@@ -433,3 +433,22 @@ fn what_cannot_start_is_not_restarted_while_an_older_pod_runs() {
     scene.settle();
     assert!(scene.restarts.contains_key("cluster-agent-dataplane"));
 }
+
+#[test]
+fn a_gateway_whose_restart_is_refused_holds_up_no_agent() {
+    let mut scene = Scene::local();
+    scene.settle();
+    scene.now += days(300);
+    scene.refused = ["Deployment openchoreo-control-plane/cluster-gateway".to_owned()].into();
+    while !scene.restarts.contains_key("cluster-agent-dataplane") {
+        assert_eq!(scene.restarts.get("cluster-gateway"), None);
+        scene.turn();
+        scene.now += scene.kubelet_cache();
+    }
+    scene.finish_rollouts();
+    scene.settle();
+    assert!(
+        scene.restarts.contains_key("cluster-gateway"),
+        "it is tried again"
+    );
+}

@@ -7,7 +7,7 @@ use serde_json::json;
 use super::pieces::{
     DATA, HOME, Issuer, agent, ca, config_map_ref, gateway, plane, secret_ref, workload,
 };
-use super::scene::{Scene, condition};
+use super::scene::{Scene, condition, told};
 
 #[test]
 fn a_ca_replacement_moves_everybody_and_drops_the_old_ca_last() {
@@ -197,4 +197,34 @@ fn an_issuance_that_is_made_anew_in_the_middle_takes_the_old_ca_out_all_the_same
     scene.now += SignedDuration::from_secs(31);
     scene.settle();
     assert_eq!(scene.anchors(&config_map_ref(DATA)), [1]);
+}
+
+/// Item 19: deleted and made anew in mid-rotation.
+#[test]
+fn an_old_ca_that_stays_in_bundles_is_listed() {
+    let mut scene = Scene::local();
+    scene.settle();
+    scene.issuer = Issuer::Ready(ca(1));
+    for _ in 0..60 {
+        scene.turn();
+        scene.finish_rollouts();
+        if (scene.signer(&gateway()), scene.signer(&agent())) == (1, 1) {
+            break;
+        }
+    }
+    assert_eq!(scene.anchors(&config_map_ref(DATA)), [0, 1]);
+    scene.issuance.status = None;
+    let planned = scene.settle();
+    let listed = planned
+        .status
+        .anchors()
+        .iter()
+        .any(|anchor| anchor.fingerprint == ca(0).anchor().fingerprint().to_string());
+    let stays = scene.anchors(&config_map_ref(DATA)).contains(&0);
+    assert!(
+        !stays || listed,
+        "{:?} {:#?}",
+        planned.status.phase,
+        told(&planned)
+    );
 }
