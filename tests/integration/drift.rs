@@ -421,7 +421,7 @@ async fn nobody_is_restarted_and_nothing_written_unless_it_is_allowed() -> Resul
 
     let templates = generations(&world).await?;
     world
-        .issue_with(json!({"paused": false, "rollout": {"strategy": "None"}}))
+        .issue_with(json!({"paused": false, "rollout": {"strategy": "None", "kubeletCache": "0s"}}))
         .await?;
     // Pods have waited for what they mount.
     world.ready().await;

@@ -68,7 +68,8 @@ impl Scene {
             processes: false,
             ..KubeletOptions::default()
         };
-        let spec = json!({"rollout": {"strategy": "None"}});
+        // The kubelet that is played is never behind.
+        let spec = json!({"rollout": {"strategy": "None", "kubeletCache": "0s"}});
         Self::set(old, 1, options, spec).await
     }
 

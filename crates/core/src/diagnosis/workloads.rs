@@ -200,7 +200,8 @@ fn old_material(case: &mut Case<'_>, workload: &Arc<Workload>) {
     let mut stale: Vec<String> = Vec::new();
     let cache = case.observed.issuance.spec.rollout.kubelet_cache.0;
     let evidence = Evidence::new(case.observed, cache, case.now);
-    let pods = evidence.pods_of(&workload.workload);
+    let mut pods = evidence.pods_of(&workload.workload);
+    pods.retain(|pod| pod.has_started());
     for material in &workload.mounts {
         let Some(stored) = case.observed.material.get(material) else {
             continue;

@@ -62,12 +62,14 @@ impl<'a> Evidence<'a> {
             Some(_) => pod.created,
             None => Some(self.now),
         };
-        let known_from = stored.changed.map(|since| {
-            let known_from = since.saturating_add(self.kubelet_cache);
-            known_from.unwrap_or(Timestamp::MAX)
-        });
         // The same second proves nothing.
-        let made_after = known_from.is_some() && reads_from > known_from;
+        let made_after = match stored.changed {
+            Some(since) => {
+                let known_from = since.saturating_add(self.kubelet_cache);
+                reads_from > Some(known_from.unwrap_or(Timestamp::MAX))
+            }
+            None => pod.node.is_none(),
+        };
         // It could not start before the object was there.
         let has_waited = !pod.optional.contains(material) && has_never_changed(stored);
         match pod.loaded.get(material) {

@@ -108,7 +108,8 @@ fn a_gateway_that_is_restarted_and_has_lost_every_agent_is_told() {
     let mut scene = connected();
     scene.issuance.spec.gateway.dns_names = vec!["gw.example.com".into()];
     assert_eq!(next_restart(&mut scene).as_deref(), Some("cluster-gateway"));
-    (disconnect(&mut scene, 0), disconnect(&mut scene, 1));
+    disconnect(&mut scene, 0);
+    disconnect(&mut scene, 1);
     assert_eq!(
         condition(&scene.plan(), "Ready").0,
         "True",
