@@ -164,6 +164,7 @@ mod tests {
     use external_ca_api::ExternalCAIssuance;
     use k8s_openapi::api::apps::v1::Deployment;
     use k8s_openapi::api::core::v1::Secret;
+    use kube::core::{ObjectList, WatchEvent};
     use serde_json::json;
 
     #[test]
@@ -211,6 +212,52 @@ mod tests {
         let items: Vec<Lenient<Deployment>> = items.unwrap();
         let broken: Vec<bool> = items.iter().map(|one| one.decoded().is_err()).collect();
         assert_eq!(broken, [true, false]);
+    }
+
+    #[test]
+    fn neither_a_list_nor_a_watch_ends_at_an_object_that_is_nested_too_deep_or_holds_an_endless_number() {
+        let deep = format!("{}1{}", r#"{"f:a":"#.repeat(300), "}".repeat(300));
+        let odd = |name: &str, fields: &str| {
+            format!(
+                r#"{{"metadata":{{"name":"{name}","namespace":"n","resourceVersion":"7","managedFields":[{{"fieldsV1":{fields}}}]}},"data":{{"tls.key":"c2VjcmV0"}}}}"#
+            )
+        };
+        let (nested, endless) = (odd("nested", &deep), odd("endless", "1e999"));
+        let list = format!(r#"{{"items":[{nested},{endless},{{"metadata":{{"name":"b"}}}}]}}"#);
+        let list: ObjectList<Lenient<Secret>> = serde_json::from_str(&list).unwrap();
+        let told = list.items.iter().map(|one| {
+            let name = one.meta().name.clone().unwrap();
+            (name, one.decoded().map_err(ToString::to_string).err())
+        });
+        let told: Vec<_> = told.collect();
+        assert_eq!(told.len(), 3);
+        assert!(matches!(told.as_slice(), [(a, Some(_)), (b, Some(_)), (c, None)]
+            if a == "nested" && b == "endless" && c == "b"), "{told:?}");
+        let texts = format!("{told:?}");
+        assert!(texts.contains("metadata.managedFields[0].fieldsV1"), "{texts}");
+        assert!(!texts.contains("c2VjcmV0") && texts.len() < 1024, "{texts}");
+        let first = list.items.first().unwrap().meta();
+        assert_eq!(first.resource_version.as_deref(), Some("7"));
+
+        let event = format!(r#"{{"type":"ADDED","object":{nested}}}"#);
+        let event: WatchEvent<Lenient<Secret>> = serde_json::from_str(&event).unwrap();
+        assert!(matches!(event, WatchEvent::Added(one) if one.decoded().is_err()));
+    }
+
+    #[test]
+    fn a_time_of_any_year_is_read_as_the_nearest_that_jiff_holds() {
+        // In protobuf, Kubernetes takes any number of seconds.
+        for (text, nearest) in [
+            ("292277026596-12-04T15:30:07Z", Timestamp::MAX),
+            ("10000-01-01T00:00:00Z", Timestamp::MAX),
+            ("-292277022399-01-01T00:00:00Z", Timestamp::MIN),
+        ] {
+            let fields = json!({"managedFields": [{"time": text}], "name": "a"});
+            let found = Lenient::<Secret>::of(json!({"metadata": fields}));
+            let entries = found.into_decoded().unwrap().metadata.managed_fields;
+            let time = entries.unwrap().first().unwrap().time.clone().unwrap();
+            assert_eq!(time.0.as_second(), nearest.as_second(), "{text}");
+        }
     }
 
     #[test]
