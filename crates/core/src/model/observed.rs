@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use external_ca_api::ExternalCAIssuance;
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 
 use super::authority::Authority;
 use super::list::{ListRef, Unread};
@@ -197,6 +197,8 @@ pub struct Observed {
     pub unreadable: Vec<Unread>,
     /// What another, older issuance owns: its `<namespace>/<name>`.
     pub claims: Claims,
+    /// How far the clock that tells the time of the plan is ahead of the API server's.
+    pub clock_ahead: SignedDuration,
 }
 
 impl Observed {

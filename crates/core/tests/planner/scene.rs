@@ -145,6 +145,7 @@ impl Scene {
             awaited: Vec::new(),
             unreadable: Vec::new(),
             claims: self.claims.clone(),
+            clock_ahead: SignedDuration::ZERO,
         }
     }
 
