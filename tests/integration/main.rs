@@ -4,6 +4,7 @@ mod adopt;
 mod alerts;
 mod broken;
 mod check;
+mod clock;
 mod drift;
 mod generate;
 mod guide;

@@ -150,6 +150,8 @@ words! {
     WriteFailed,
     /// The issuer refused or failed to sign.
     IssuerFailed,
+    /// The operator's clock and the API server's are more than five minutes apart.
+    ClockOff,
     /// An additional anchor cannot be read.
     AnchorUnreadable,
 

@@ -59,8 +59,9 @@ async fn turn(
     memory.status.catch_up(cached);
     let mut writer = StatusWriter::new(context, cached, &memory.status);
     let issuance = memory.status.latest(cached);
-    let now = Timestamp::now();
-    let Some(Sight { observed, issuer }) = observe(context, &issuance, now) else {
+    let clock = context.clock.read();
+    let now = clock.now;
+    let Some(Sight { observed, issuer }) = observe(context, &issuance, clock) else {
         // The cluster announces it when the last first read is in.
         return FIRST_READS;
     };

@@ -140,6 +140,11 @@ const ADVICE: &[(Reason, &str, &str)] = &[
         "let whoever approves requests at the issuer look at it",
     ),
     (
+        Reason::ClockOff,
+        "a certificate that is dated by a wrong clock is not valid yet, or ends too soon, for everybody else",
+        "set the clocks of the operator's node and of the API server's by NTP; the operator goes on by itself then",
+    ),
+    (
         Reason::IssuerFailed,
         "the operator tried and was refused; it goes on trying",
         "do what the message says; most often the chart's values must name the object",
