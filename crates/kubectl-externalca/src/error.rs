@@ -66,3 +66,21 @@ pub fn api_message(error: &kube::Error) -> String {
         error => format!("the API server cannot be reached: {error}"),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use k8s_openapi::api::core::v1::Secret;
+
+    #[test]
+    fn an_answer_that_does_not_parse_is_not_quoted() {
+        for body in [r#"{"data":"S0VZS0VZS0VZ"}"#, r#"{"data":{"tls.key":"S0VZ"#] {
+            let Err(error) = serde_json::from_str::<Secret>(body) else {
+                continue;
+            };
+            let told = Error::api("Secret ns/one", kube::Error::SerdeError(error)).to_string();
+            assert!(!told.contains("S0VZ"), "{told}");
+            assert!(told.contains("cannot be read"), "{told}");
+        }
+    }
+}

@@ -14,6 +14,7 @@ mod http;
 mod issuances;
 mod issuers;
 mod lease;
+mod logging;
 mod observe;
 mod pace;
 mod pending;
@@ -62,7 +63,7 @@ fn main() -> ExitCode {
     let result = match cli.command {
         Command::Crd => print_crd(),
         Command::Run(args) => {
-            telemetry::init(args.log_format, &args.log_level);
+            logging::init(args.log_format, &args.log_level);
             match tokio::runtime::Builder::new_multi_thread()
                 .enable_all()
                 .build()
