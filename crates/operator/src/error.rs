@@ -202,11 +202,79 @@ mod tests {
         let client = Client::new(tower::service_fn(answer), "default");
         let error = Api::<Secret>::default_namespaced(client).get("one").await;
         let error = error.unwrap_err();
-        assert_eq!(
-            describe(&error),
-            api_message(&error).replace("; create the namespace", "")
-        );
         describe(&error)
+    }
+
+    #[tokio::test]
+    async fn each_kind_of_refusal_has_its_own_way_out() {
+        let status = |code: u16, message: &str| {
+            let status = serde_json::json!({"kind": "Status", "apiVersion": "v1", "status": "Failure",
+                "message": message, "code": code});
+            &*status.to_string().leak()
+        };
+        let chart = "the chart's values";
+        let rbac = r#"secrets "one" is forbidden: User "system:serviceaccount:a:b" cannot get resource "secrets" in API group "" in the namespace "n""#;
+        for (code, message, way_out) in [
+            (403, rbac, chart),
+            (
+                403,
+                r#"admission webhook "policy.example" denied the request: no"#,
+                "admission",
+            ),
+            (
+                403,
+                r#"secrets "one" is forbidden: ValidatingAdmissionPolicy 'p' with binding 'b' denied request: no"#,
+                "admission",
+            ),
+            (
+                422,
+                r#"secrets "one" is forbidden: ValidatingAdmissionPolicy 'p' with binding 'b' denied request: no"#,
+                "admission",
+            ),
+            (
+                400,
+                r#"admission webhook "policy.example" denied the request: no"#,
+                "admission",
+            ),
+            (
+                500,
+                r#"Internal error occurred: failed calling webhook "policy.example": refused"#,
+                "webhook",
+            ),
+            (
+                403,
+                r#"secrets "one" is forbidden: exceeded quota: q, requested: secrets=1, used: secrets=1, limited: secrets=1"#,
+                "ResourceQuota",
+            ),
+            (
+                403,
+                r#"secrets "one" is forbidden: unable to create new content in namespace n because it is being terminated"#,
+                "is being deleted",
+            ),
+            (401, "Unauthorized", "ServiceAccount"),
+            (404, r#"namespaces "n" not found"#, "create the namespace"),
+            (
+                404,
+                "the server could not find the requested resource",
+                "CustomResourceDefinition",
+            ),
+            (
+                410,
+                "The provided continue parameter is too old",
+                "is read anew by itself",
+            ),
+            (429, "slow down", "by itself"),
+            (500, "etcdserver: leader changed", "by itself"),
+            (503, "apiserver is shutting down", "by itself"),
+            (504, "Timeout: request did not complete", "by itself"),
+        ] {
+            let text = text_of(code, status(code, message)).await;
+            assert!(
+                text.starts_with(message) && text.contains(way_out),
+                "{code}: {text}"
+            );
+            assert_eq!(text.contains(chart), way_out == chart, "{code}: {text}");
+        }
     }
 
     #[tokio::test]
