@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use external_ca_core::model::lenient::refusal;
+use external_ca_core::model::refusal::{garbled, refusal};
 use external_ca_core::x509::MintError;
 
 /// A command that failed: exit code 1.
@@ -63,6 +63,7 @@ impl Error {
 pub fn api_message(error: &kube::Error) -> String {
     match error {
         kube::Error::Api(status) => refusal(status),
+        kube::Error::SerdeError(error) => garbled(error),
         error => format!("the API server cannot be reached: {error}"),
     }
 }

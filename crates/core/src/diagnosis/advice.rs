@@ -87,7 +87,7 @@ const ADVICE: &[(Reason, &str, &str)] = &[
     (
         Reason::Unreadable,
         "nothing is concluded about what cannot be read, and nothing written to it",
-        "name the object in the chart's values (secrets.leaves, trust.names, namespaces.serve)",
+        "do what the message says; where no Role permits it, name the object in the chart's values (secrets.leaves, trust.names, namespaces.serve)",
     ),
     (
         Reason::AnchorUnreadable,

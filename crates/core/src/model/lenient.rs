@@ -6,8 +6,6 @@ use std::fmt;
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::Resource;
-use kube::core::Status;
-use kube::core::response::StatusSummary;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
@@ -30,30 +28,6 @@ pub struct Undecodable {
 
 /// So much of a path is told.
 const TOLD_SEGMENTS: usize = 6;
-
-/// What the API server says in plain text.
-const PLAIN: [&str; 2] = [
-    "404 page not found",
-    "Too many requests, please try again later.",
-];
-
-/// What a refusal says. The client takes any text for a message, also a page or an object, and these may hold a key.
-pub fn refusal(status: &Status) -> String {
-    let message = status.message.as_str();
-    let is_parsed = status.reason != "Failed to parse error data";
-    let is_status = is_parsed && status.status == Some(StatusSummary::Failure);
-    if is_status && !message.is_empty() || PLAIN.contains(&message) {
-        return message.to_owned();
-    }
-    match status.code {
-        0 => "the answer is no Kubernetes Status; look at what stands between here and the API server".to_owned(),
-        code if is_status => format!("HTTP {code} {}, without a message", status.reason),
-        429 => "HTTP 429: the API server, or what stands before it, has too much to do".to_owned(),
-        code => format!(
-            "HTTP {code}, and the answer is no Kubernetes Status; look at what stands between here and the API server"
-        ),
-    }
-}
 
 impl<K> Lenient<K> {
     /// The object, where it parses.

@@ -102,9 +102,6 @@ async fn watch<K: MaterialObject>(reader: Reader, target: ObjectRef) {
             Err(error) => {
                 tracing::debug!(error = describe_watch(&error), %key, "watch");
                 if let Some(why) = unreadable(&key, &error) {
-                    let why = format!(
-                        "{why}; let the chart's values name it (secrets, trust), so that its Role allows it"
-                    );
                     K::note(store, &target, Read::Unknown(why));
                 }
             }
