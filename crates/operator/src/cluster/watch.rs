@@ -15,6 +15,10 @@ use serde::de::DeserializeOwned;
 use super::store::Store;
 use crate::error::{describe, describe_watch};
 
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests;
+
 /// So many objects a page of a list has.
 pub const PAGE: u32 = 50;
 
