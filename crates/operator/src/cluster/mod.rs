@@ -10,6 +10,7 @@ mod planes;
 mod pods;
 mod read;
 mod reread;
+mod steady;
 mod store;
 mod watch;
 

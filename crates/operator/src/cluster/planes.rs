@@ -12,6 +12,7 @@ use kube::core::DynamicObject;
 use kube::{Api, Client, ResourceExt};
 use tokio::task::AbortHandle;
 
+use super::facts::Facts;
 use super::store::Store;
 use super::watch::{List, follow};
 use crate::error::bounded;
@@ -146,11 +147,8 @@ impl List for PlaneList {
             .update(|facts| facts.plane_gone(&reference, version.as_deref()));
     }
 
-    fn complete(&self, existing: &BTreeSet<PlaneRef>) {
-        self.store.update(|facts| {
-            facts.keep_planes(|known| known.kind != self.kind || existing.contains(known));
-            facts.list_read(&self.list)
-        });
+    fn complete(&self, facts: &mut Facts, existing: &BTreeSet<PlaneRef>) -> bool {
+        facts.keep_planes(|known| known.kind != self.kind || existing.contains(known))
     }
 }
 
