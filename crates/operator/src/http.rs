@@ -38,12 +38,15 @@ const CONNECTIONS: usize = 128;
 
 /// Serves until the process ends.
 pub async fn serve(address: SocketAddr, health: Health) -> std::io::Result<()> {
-    let router = Router::new()
+    accept(TcpListener::bind(address).await?, router(health)).await
+}
+
+fn router(health: Health) -> Router {
+    Router::new()
         .route("/healthz", get(|| async { "ok" }))
         .route("/readyz", get(ready))
         .route("/metrics", get(metrics))
-        .with_state(health);
-    accept(TcpListener::bind(address).await?, router).await
+        .with_state(health)
 }
 
 async fn accept(listener: TcpListener, router: Router) -> std::io::Result<()> {
@@ -114,7 +117,57 @@ async fn metrics(State(health): State<Health>) -> impl IntoResponse {
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
+    use prometheus_client::collector::Collector;
+    use prometheus_client::encoding::DescriptorEncoder;
+    use std::sync::atomic::AtomicUsize;
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+    /// Counts how often the series are written down.
+    #[derive(Debug)]
+    struct Written(Arc<AtomicUsize>);
+
+    impl Collector for Written {
+        fn encode(&self, _: DescriptorEncoder<'_>) -> std::fmt::Result {
+            self.0.fetch_add(1, Ordering::Relaxed);
+            Ok(())
+        }
+    }
+
+    #[tokio::test]
+    async fn who_asks_for_metrics_and_reads_none_takes_no_memory() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let (mut metrics, written) = (Metrics::new(), Arc::new(AtomicUsize::new(0)));
+        let count = Box::new(Written(Arc::clone(&written)));
+        metrics.registry.register_collector(count);
+        let health = Health {
+            ready: Arc::default(),
+            metrics: Arc::new(metrics),
+        };
+        let server = tokio::spawn(accept(listener, router(health)));
+        let asked = "GET /metrics HTTP/1.1\r\nhost: a\r\n\r\n";
+        let mut held = Vec::new();
+        for _ in 0..100 {
+            let mut stream = TcpStream::connect(address).await.unwrap();
+            stream.write_all(asked.as_bytes()).await.unwrap();
+            held.push(stream);
+        }
+        assert!(ask(address, asked).await.contains("# EOF"));
+        let written = written.load(Ordering::Relaxed);
+        assert!((1..5).contains(&written), "{written}");
+        server.abort();
+    }
+
+    #[tokio::test]
+    async fn a_head_that_does_not_end_is_given_up() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let server = tokio::spawn(accept(listener, Router::new()));
+        let started = std::time::Instant::now();
+        ask(address, "GET / HTTP/1.1\r\nx: ").await;
+        assert!(started.elapsed() < HEAD_TIME * 2, "{:?}", started.elapsed());
+        server.abort();
+    }
 
     async fn ask(address: SocketAddr, head: &str) -> String {
         let mut stream = TcpStream::connect(address).await.unwrap();
