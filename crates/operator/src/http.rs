@@ -2,10 +2,11 @@
 
 use std::collections::VecDeque;
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
+use axum::body::Bytes;
 use axum::extract::State;
 use axum::http::{StatusCode, header};
 use axum::response::IntoResponse;
@@ -26,11 +27,15 @@ pub struct Health {
     pub ready: Arc<AtomicBool>,
     /// The series.
     pub metrics: Arc<Metrics>,
+    /// Their text.
+    pub series: Series,
 }
 
 /// Requests are small, and their senders are strangers: so much of a head is read, in so much time.
 const HEAD: usize = 8 * 1024;
 const HEAD_TIME: Duration = Duration::from_secs(5);
+/// So long is the text of the series good.
+const FRESH: Duration = Duration::from_secs(1);
 /// The longest life of a connection.
 const LIFE: Duration = Duration::from_secs(30);
 /// So many are open at once; the oldest makes way for the next, so that a probe is answered whatever holds the others.
@@ -99,17 +104,36 @@ async fn ready(State(health): State<Health>) -> impl IntoResponse {
 }
 
 async fn metrics(State(health): State<Health>) -> impl IntoResponse {
-    let mut text = String::new();
-    match encode(&mut text, &health.metrics.registry) {
-        Ok(()) => {
+    match health.series.text(&health.metrics) {
+        Ok(text) => {
             let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";
             (StatusCode::OK, [(header::CONTENT_TYPE, kind)], text)
         }
         Err(_) => (
             StatusCode::INTERNAL_SERVER_ERROR,
             [(header::CONTENT_TYPE, "text/plain")],
-            String::new(),
+            Bytes::new(),
         ),
+    }
+}
+
+/// The series as text. All who ask within a second share one: they may be many, and slow to read it.
+#[derive(Clone, Default)]
+pub struct Series(Arc<Mutex<Option<(Instant, Bytes)>>>);
+
+impl Series {
+    fn text(&self, metrics: &Metrics) -> Result<Bytes, std::fmt::Error> {
+        let mut last = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((made, text)) = last.as_ref()
+            && made.elapsed() < FRESH
+        {
+            return Ok(text.clone());
+        }
+        let mut text = String::new();
+        encode(&mut text, &metrics.registry)?;
+        let text = Bytes::from(text);
+        *last = Some((Instant::now(), text.clone()));
+        Ok(text)
     }
 }
 
@@ -143,6 +167,7 @@ mod tests {
         let health = Health {
             ready: Arc::default(),
             metrics: Arc::new(metrics),
+            series: Series::default(),
         };
         let server = tokio::spawn(accept(listener, router(health)));
         let asked = "GET /metrics HTTP/1.1\r\nhost: a\r\n\r\n";

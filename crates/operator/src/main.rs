@@ -105,6 +105,7 @@ async fn run(args: RunArgs) -> Result<(), Fatal> {
     let health = http::Health {
         ready: Arc::clone(&ready),
         metrics: Arc::clone(&metrics),
+        series: http::Series::default(),
     };
     let server = tokio::spawn(http::serve(args.http_address, health));
 
