@@ -36,6 +36,8 @@ const HEAD: usize = 8 * 1024;
 const HEAD_TIME: Duration = Duration::from_secs(5);
 /// So long is the text of the series good.
 const FRESH: Duration = Duration::from_secs(1);
+/// So many texts are held at once; then whoever asks gets the newest, however old.
+const TEXTS: usize = 3;
 /// The longest life of a connection.
 const LIFE: Duration = Duration::from_secs(30);
 /// So many are open at once; the oldest makes way for the next, so that a probe is answered whatever holds the others.
@@ -117,28 +119,30 @@ async fn metrics(State(health): State<Health>) -> impl IntoResponse {
     }
 }
 
-/// The series as text. All who ask within a second share one: they may be many, and slow to read it.
+/// The series as text, as often as it is still held. All who ask within a second share one: they may be many, and slow to
+/// read it.
 #[derive(Clone, Default)]
-pub struct Series(Arc<Mutex<Option<(Instant, Bytes)>>>);
+pub struct Series(Arc<Mutex<Vec<(Instant, Bytes)>>>);
 
 impl Series {
     fn text(&self, metrics: &Metrics) -> Result<Bytes, std::fmt::Error> {
-        let mut last = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some((made, text)) = last.as_ref()
-            && made.elapsed() < FRESH
+        let mut texts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        texts.retain(|(made, text)| made.elapsed() < FRESH || !text.is_unique());
+        if let Some((made, text)) = texts.last()
+            && (made.elapsed() < FRESH || texts.len() >= TEXTS)
         {
             return Ok(text.clone());
         }
         let mut text = String::new();
         encode(&mut text, &metrics.registry)?;
         let text = Bytes::from(text);
-        *last = Some((Instant::now(), text.clone()));
+        texts.push((Instant::now(), text.clone()));
         Ok(text)
     }
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used)]
+#[allow(clippy::unwrap_used, clippy::indexing_slicing)]
 mod tests {
     use super::*;
     use prometheus_client::collector::Collector;
@@ -181,6 +185,19 @@ mod tests {
         let written = written.load(Ordering::Relaxed);
         assert!((1..5).contains(&written), "{written}");
         server.abort();
+    }
+
+    #[test]
+    fn no_more_than_three_texts_are_held_at_once() {
+        let (series, metrics) = (Series::default(), Metrics::new());
+        let old = |text: Bytes| (Instant::now() - FRESH * 2, text);
+        let held = ["a", "b", "c"].map(|text| Bytes::from(text.repeat(100)));
+        *series.0.lock().unwrap() = held.iter().cloned().map(old).collect();
+        assert_eq!(series.text(&metrics).unwrap(), held[2]);
+        drop(held);
+        let fresh = series.text(&metrics).unwrap();
+        assert!(fresh.ends_with(b"# EOF\n"));
+        assert_eq!(series.text(&metrics).unwrap().as_ptr(), fresh.as_ptr());
     }
 
     #[tokio::test]
