@@ -155,7 +155,9 @@ impl Pace {
 mod tests {
     use super::*;
     use external_ca_core::model::{ObjectRef, WorkloadKind, WorkloadRef};
-    use external_ca_core::plan::{GenerateCa, Restart};
+    use external_ca_core::plan::{GenerateCa, IssueLeaf, Restart};
+    use external_ca_core::x509::{KeyAlgorithm, LeafProfile, Usages};
+    use jiff::SignedDuration;
 
     fn step(name: &str) -> Step {
         Step::GenerateCa(GenerateCa {
@@ -216,6 +218,73 @@ mod tests {
             assert_eq!(pace.admit(vec![step("a")], now).0.len(), 1, "it is settled");
             pace.wrote(&[step("a").object()], now);
         }
+    }
+
+    /// A leaf that is due for this reason.
+    fn leaf(reason: Reason) -> Step {
+        Step::IssueLeaf(IssueLeaf {
+            target: ObjectRef::new("ns", "leaf"),
+            profile: LeafProfile {
+                common_name: "a".into(),
+                organizations: Vec::new(),
+                sans: Vec::new(),
+                usages: Usages::CLIENT,
+                key: KeyAlgorithm::EcdsaP256,
+                duration: SignedDuration::from_hours(24),
+            },
+            reuse_key: false,
+            why: Problem::new(reason, "it is due"),
+            marks: Default::default(),
+            trusted_by: Vec::new(),
+        })
+    }
+
+    /// How many certificates are issued in an hour in which each turn finds another reason.
+    fn issued_in_an_hour(reasons: &[Reason], apart: Duration) -> usize {
+        let (mut pace, start) = (Pace::default(), Instant::now());
+        let (mut now, mut issued) = (start, 0);
+        for reason in reasons.iter().cycle() {
+            now += apart;
+            if now > start + Duration::from_secs(3600) {
+                break;
+            }
+            let (admitted, waiting) = pace.admit(vec![leaf(*reason)], now);
+            let told = waiting.iter().map(|(_, problem)| problem.reason);
+            assert!(
+                told.clone().all(|word| word == Reason::IssuedTooOften),
+                "{waiting:?}"
+            );
+            issued += admitted.len();
+            let objects: Vec<String> = admitted.iter().map(Step::object).collect();
+            pace.wrote(&objects, now);
+        }
+        issued
+    }
+
+    #[test]
+    fn a_leaf_that_is_wanted_otherwise_again_and_again_is_issued_less_and_less_often() {
+        let fast = Duration::from_millis(400);
+        for reasons in [
+            &[Reason::NamesChanged][..],
+            &[Reason::NamesChanged, Reason::KeyPolicyChanged],
+            &[Reason::RenewRequested],
+            &[
+                Reason::RenewRequested,
+                Reason::NamesChanged,
+                Reason::SecretMissing,
+            ],
+        ] {
+            let issued = issued_in_an_hour(reasons, fast);
+            assert!(
+                (MAX_REPEATS as usize + 1..30).contains(&issued),
+                "{reasons:?}: {issued}"
+            );
+        }
+        // What time brings is not held up, and what a person does is not noticed.
+        let minute = Duration::from_secs(60);
+        assert_eq!(issued_in_an_hour(&[Reason::Renewing], minute), 60);
+        let slow = Duration::from_secs(16 * 60);
+        assert_eq!(issued_in_an_hour(&[Reason::NamesChanged], slow), 3);
     }
 
     #[test]

@@ -140,6 +140,11 @@ const ADVICE: &[(Reason, &str, &str)] = &[
         "let whoever approves requests at the issuer look at it",
     ),
     (
+        Reason::IssuedTooOften,
+        "something changes what is wanted, or what is stored, each time it is issued; the pauses grow meanwhile, up to five minutes",
+        "look for whoever changes the issuance's names or keys, asks for renewals, or changes the Secret: kubectl get -o yaml --show-managed-fields",
+    ),
+    (
         Reason::ClockOff,
         "a certificate that is dated by a wrong clock is not valid yet, or ends too soon, for everybody else",
         "set the clocks of the operator's node and of the API server's by NTP; the operator goes on by itself then",
