@@ -20,35 +20,64 @@ pub struct Pace {
     held: HashMap<String, Held>,
     repeats: HashMap<String, Repeats>,
     /// What the steps of this turn write, by object.
-    contents: HashMap<String, String>,
+    contents: HashMap<String, Content>,
+}
+
+/// What is written: alike is what is equal.
+#[derive(Clone, PartialEq, Eq)]
+enum Content {
+    /// A certificate, whatever for: each costs a key and a signature.
+    Certificate,
+    /// Anything else.
+    Text(String),
 }
 
 /// How often an object was written alike, and when last.
 #[derive(Clone)]
 struct Repeats {
-    content: String,
+    content: Content,
     count: u32,
     last: Instant,
 }
 
-/// What a step writes, as far as writing it twice means that it was undone: a renewal never does.
-fn content(step: &Step) -> Option<String> {
+/// What a step writes, as far as writing it twice means that it was undone, or is wanted too often. A renewal that time
+/// brings never does.
+fn content(step: &Step) -> Option<Content> {
     let names = |anchors: &[Certificate]| {
         let names = anchors.iter().map(|anchor| anchor.fingerprint().short());
         names.collect::<String>()
     };
-    match step {
-        Step::WriteBundle(step) => Some(names(&step.anchors)),
-        Step::WirePlane(step) => Some(match &step.client_ca {
+    Some(Content::Text(match step {
+        Step::IssueLeaf(step) => {
+            return (step.why.reason != Reason::Renewing).then_some(Content::Certificate);
+        }
+        Step::WriteBundle(step) => names(&step.anchors),
+        Step::WirePlane(step) => match &step.client_ca {
             Wiring::Value(bundle) => bundle.clone(),
             Wiring::Reference { secret, .. } => secret.to_string(),
-        }),
-        Step::IssueLeaf(step) => match step.why.reason {
-            Reason::Renewing | Reason::RenewRequested => None,
-            reason => Some(reason.to_string()),
         },
-        Step::Restart(step) => Some(step.material_hash.clone()),
-        Step::GenerateCa(_) | Step::DropRequest(_) | Step::Consume(_) => Some(String::new()),
+        Step::Restart(step) => step.material_hash.clone(),
+        Step::GenerateCa(_) | Step::DropRequest(_) | Step::Consume(_) => String::new(),
+    }))
+}
+
+impl Content {
+    /// Why what is written like this again and again must wait.
+    fn problem(&self, object: &str) -> Problem {
+        match self {
+            Self::Certificate => Problem::new(
+                Reason::IssuedTooOften,
+                format!(
+                    "{object} was issued again and again within a quarter of an hour, and waits a while now; look for what changes the                      issuance's names or keys, asks for renewals, or changes the Secret"
+                ),
+            ),
+            Self::Text(_) => Problem::new(
+                Reason::WriteFailed,
+                format!(
+                    "{object} does not stay as it is written; look for an admission webhook or a controller that changes it"
+                ),
+            ),
+        }
     }
 }
 
@@ -105,32 +134,27 @@ impl Pace {
     pub fn wrote(&mut self, objects: &[String], now: Instant) {
         self.repeats.retain(|_, repeats| now < repeats.last + QUIET);
         for object in objects {
-            let excess = self.repeated(object, now).saturating_sub(MAX_REPEATS);
-            if excess == 0 {
+            let repeated = self.repeated(object, now);
+            let excess = repeated.filter(|repeats| repeats.count > MAX_REPEATS);
+            let Some(repeats) = excess else {
                 self.held.remove(object);
                 continue;
-            }
-            let message = format!(
-                "{object} does not stay as it is written; look for an admission webhook or a controller that changes it"
-            );
-            let problem = Problem::new(Reason::WriteFailed, message);
-            let until = now + backoff(excess);
+            };
+            let attempts = repeats.count - MAX_REPEATS;
             self.held.insert(
                 object.clone(),
                 Held {
-                    attempts: excess,
-                    until,
-                    problem,
+                    attempts,
+                    until: now + backoff(attempts),
+                    problem: repeats.content.problem(object),
                 },
             );
         }
     }
 
     /// How often an object has been written alike.
-    fn repeated(&mut self, object: &str, now: Instant) -> u32 {
-        let Some(content) = self.contents.remove(object) else {
-            return 0;
-        };
+    fn repeated(&mut self, object: &str, now: Instant) -> Option<Repeats> {
+        let content = self.contents.remove(object)?;
         let before = self.repeats.remove(object);
         let alike = before.filter(|before| before.content == content);
         let count = alike.map_or(0, |before| before.count).saturating_add(1);
@@ -139,8 +163,8 @@ impl Pace {
             count,
             last: now,
         };
-        self.repeats.insert(object.to_owned(), repeats);
-        count
+        self.repeats.insert(object.to_owned(), repeats.clone());
+        Some(repeats)
     }
 
     /// In how long the next object may be tried again.
