@@ -21,6 +21,7 @@ mod pods;
 mod quiet;
 mod refusals;
 mod rights;
+mod size;
 mod standby;
 mod status;
 mod tickets;
