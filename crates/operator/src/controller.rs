@@ -20,7 +20,7 @@ use tokio::sync::Semaphore;
 use crate::backoff::backoff;
 use crate::cli::RunArgs;
 use crate::clock::Clock;
-use crate::cluster::{Cluster, small_pages};
+use crate::cluster::{Cluster, smallest_pages};
 use crate::context::Context;
 use crate::error::describe_watch;
 use crate::issuances;
@@ -54,7 +54,7 @@ pub async fn run(
     let (told, known) = (Arc::clone(&context), reader.clone());
     let events = watcher(
         Api::<Lenient<ExternalCAIssuance>>::all(client),
-        small_pages(),
+        smallest_pages(),
     )
     .default_backoff()
     .try_filter_map(move |event| future::ready(Ok(issuances::decoded(event, &told, &known))));

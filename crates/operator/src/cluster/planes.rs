@@ -9,12 +9,13 @@ use external_ca_core::model::facts::{self, ClientCaTooLarge};
 use external_ca_core::model::lenient::Lenient;
 use external_ca_core::model::{ListRef, Plane, PlaneRef};
 use kube::core::DynamicObject;
+use kube::runtime::watcher;
 use kube::{Api, Client, ResourceExt};
 use tokio::task::AbortHandle;
 
 use super::facts::Facts;
 use super::store::Store;
-use super::watch::{List, follow};
+use super::watch::{List, follow, smallest_pages};
 use crate::error::bounded;
 
 /// Plane resources.
@@ -116,6 +117,10 @@ impl Planes {
 impl List for PlaneList {
     type Object = DynamicObject;
     type Reference = PlaneRef;
+
+    fn config(&self) -> watcher::Config {
+        smallest_pages()
+    }
 
     fn list(&self) -> &ListRef {
         &self.list

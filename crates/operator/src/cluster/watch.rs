@@ -21,9 +21,18 @@ mod tests;
 /// So many objects a page of a list has.
 pub const PAGE: u32 = 50;
 
-/// Pages are small: one is held at once, whatever its objects weigh.
+/// So many where anybody may have made the objects, and as large as the API server takes them: a page is held at once, in
+/// three forms.
+const STRANGERS_PAGE: u32 = 8;
+
+/// Small pages.
 pub fn small_pages() -> watcher::Config {
     watcher::Config::default().page_size(PAGE)
+}
+
+/// The smallest pages.
+pub fn smallest_pages() -> watcher::Config {
+    watcher::Config::default().page_size(STRANGERS_PAGE)
 }
 
 /// What a list holds, and how its objects become facts.
@@ -32,6 +41,11 @@ pub trait List {
     type Object;
     /// How one of them is named.
     type Reference: Ord + Send;
+
+    /// How it is read.
+    fn config(&self) -> watcher::Config {
+        small_pages()
+    }
 
     /// Which list it is.
     fn list(&self) -> &ListRef;
@@ -55,7 +69,7 @@ where
     Lenient<L::Object>: Resource + Clone + Debug + DeserializeOwned + Send + 'static,
 {
     let mut existing = BTreeSet::new();
-    let mut watch = Steady::new(api, small_pages());
+    let mut watch = Steady::new(api, list.config());
     loop {
         let told = watch.next().await;
         let is_watched = watch.is_watched();
