@@ -13,6 +13,8 @@ use std::time::Duration;
 
 const DATA: &str = "openchoreo-data-plane";
 
+const NEST: &str = "nest";
+
 /// A time that Kubernetes keeps and jiff does not.
 fn late(mut entry: Value) -> Value {
     entry["time"] = json!("9999-12-31T23:59:59Z");
@@ -30,12 +32,28 @@ async fn at_the_end_of_time(world: &World, path: &str) {
 }
 
 async fn try_at_the_end_of_time(world: &World, path: &str) -> Result<String> {
+    change_managed_fields(world, path, late).await
+}
+
+/// Field names that are nested deeper than any field.
+fn deep(mut entry: Value) -> Value {
+    let name = format!("f:{NEST}");
+    let nested = (0..200).fold(json!({}), |inner, _| json!({name.clone(): inner}));
+    entry["fieldsV1"][name] = nested;
+    entry
+}
+
+async fn change_managed_fields(
+    world: &World,
+    path: &str,
+    change: fn(Value) -> Value,
+) -> Result<String> {
     let get = http::Request::get(path).body(Vec::new())?;
     let mut found: Value = world.admin.request(get).await?;
     let entries = found["metadata"]["managedFields"].as_array_mut().unwrap();
     entries
         .iter_mut()
-        .for_each(|entry| *entry = late(entry.take()));
+        .for_each(|entry| *entry = change(entry.take()));
     // A write that changes times alone is none.
     found["metadata"]["labels"] = json!({"changed": "too"});
     let put = http::Request::put(path)
@@ -64,6 +82,7 @@ async fn one_broken_object_hides_no_other() -> Result<()> {
         &ClientCa::Nothing,
     );
     apply_yaml(&world.admin, &stranger).await?;
+    apply_yaml(&world.admin, &stranger.replace("odd", "deep")).await?;
     let mut other = external_ca_tests::world::issuance("odd");
     other["metadata"]["namespace"] = json!("tenant");
     apply_yaml(&world.admin, &other.to_string()).await?;
@@ -76,6 +95,9 @@ async fn one_broken_object_hides_no_other() -> Result<()> {
     ] {
         at_the_end_of_time(&world, path).await;
     }
+    let path = "/apis/openchoreo.dev/v1alpha1/namespaces/tenant/dataplanes/deep";
+    let stored = change_managed_fields(&world, path, deep).await?;
+    assert!(stored.matches(NEST).count() > 150, "{stored}");
 
     let _operator = world.operator(None).await?;
     world

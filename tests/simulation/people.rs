@@ -1,6 +1,5 @@
 //! What people do. What they break themselves is not the operator's failure; but it must not make it worse.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use external_ca_api::{AdditionalAnchor, ClientCa, PlaneKind, RotationStrategy};

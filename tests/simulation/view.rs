@@ -11,7 +11,7 @@ use external_ca_core::model::{
 };
 use external_ca_core::snapshot::{Scope, mounted};
 use external_ca_core::{Problem, Reason};
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 
 use crate::cluster::{AGENTS, Cluster, HOME, Object};
 use crate::pki::ca;
@@ -237,6 +237,7 @@ impl View {
             unreadable,
             claims: Claims::default(),
             refused: BTreeSet::new(),
+            clock_ahead: SignedDuration::ZERO,
             issuance,
         };
         let pods = self.pods.values().filter(|pod| is_reader(pod, &observed));

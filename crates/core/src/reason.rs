@@ -150,6 +150,10 @@ words! {
     WriteFailed,
     /// The issuer refused or failed to sign.
     IssuerFailed,
+    /// A certificate was issued again and again within a short time.
+    IssuedTooOften,
+    /// The operator's clock and the API server's are more than five minutes apart.
+    ClockOff,
     /// An additional anchor cannot be read.
     AnchorUnreadable,
 

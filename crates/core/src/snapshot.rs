@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use external_ca_api::{ClientCa, ExternalCAIssuance, MANAGER};
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 
 use crate::domain::{ca_secret, desired, identity, namespace, trust_secret};
 use crate::model::{
@@ -235,6 +235,7 @@ impl Seen {
             unreadable: self.unread(needs, scope),
             claims: claims(issuance, others, &needs.planes, scope),
             refused: BTreeSet::new(),
+            clock_ahead: SignedDuration::ZERO,
         }
     }
 }

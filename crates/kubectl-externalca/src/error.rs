@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use external_ca_core::model::lenient::refusal;
+use external_ca_core::model::refusal::{garbled, refusal};
 use external_ca_core::x509::MintError;
 
 /// A command that failed: exit code 1.
@@ -63,6 +63,25 @@ impl Error {
 pub fn api_message(error: &kube::Error) -> String {
     match error {
         kube::Error::Api(status) => refusal(status),
+        kube::Error::SerdeError(error) => garbled(error),
         error => format!("the API server cannot be reached: {error}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use k8s_openapi::api::core::v1::Secret;
+
+    #[test]
+    fn an_answer_that_does_not_parse_is_not_quoted() {
+        for body in [r#"{"data":"S0VZS0VZS0VZ"}"#, r#"{"data":{"tls.key":"S0VZ"#] {
+            let Err(error) = serde_json::from_str::<Secret>(body) else {
+                continue;
+            };
+            let told = Error::api("Secret ns/one", kube::Error::SerdeError(error)).to_string();
+            assert!(!told.contains("S0VZ"), "{told}");
+            assert!(told.contains("cannot be read"), "{told}");
+        }
     }
 }

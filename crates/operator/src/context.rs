@@ -15,6 +15,7 @@ use kube::{Client, ResourceExt};
 use tokio::sync::Semaphore;
 
 use crate::broken::Broken;
+use crate::clock::Clock;
 use crate::cluster::Cluster;
 use crate::error::bounded;
 use crate::issuers::Issuers;
@@ -27,6 +28,8 @@ use crate::versions::is_older;
 pub struct Context {
     /// The API server that holds the issuances.
     pub client: Client,
+    /// How far the operator's clock is from the API server's.
+    pub clock: Clock,
     /// The cluster that holds the material, planes and workloads.
     pub cluster: Arc<Cluster>,
     /// Every issuance.

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use external_ca_api::{ExternalCAIssuance, MANAGER};
 use external_ca_core::model::lenient::Lenient;
+use external_ca_core::plan;
 use external_ca_core::snapshot::{Scope, WrittenNames};
 use futures::{StreamExt, TryStreamExt, future};
 use kube::runtime::controller::{self, Config};
@@ -18,7 +19,8 @@ use tokio::sync::Semaphore;
 
 use crate::backoff::backoff;
 use crate::cli::RunArgs;
-use crate::cluster::{Cluster, small_pages};
+use crate::clock::Clock;
+use crate::cluster::{Cluster, smallest_pages};
 use crate::context::Context;
 use crate::error::describe_watch;
 use crate::issuances;
@@ -27,9 +29,13 @@ use crate::pending::Pending;
 use crate::reconcile::{on_error, reconcile};
 use crate::telemetry::Metrics;
 
+/// How often the clocks are compared.
+const CLOCKS: Duration = Duration::from_secs(2);
+
 /// Runs until the process is told to stop.
 pub async fn run(
     client: Client,
+    clock: Clock,
     args: &RunArgs,
     metrics: Arc<Metrics>,
     ready: Arc<AtomicBool>,
@@ -37,20 +43,18 @@ pub async fn run(
 ) {
     let (cluster, changes) = Cluster::new(client.clone());
     let (reader, writer) = reflector::store();
-    let context = Arc::new(context(
-        &client,
-        args,
-        Arc::clone(&cluster),
-        reader.clone(),
-        metrics,
-    ));
+    let context = Arc::new(Context {
+        clock,
+        ..context(&client, args, Arc::clone(&cluster), reader.clone(), metrics)
+    });
     cluster.start(&context.scope.served);
+    tokio::spawn(compare_clocks(Arc::clone(&context)));
     tokio::spawn(drop_orphans(Arc::clone(&context)));
     let gone = Arc::clone(&context);
     let (told, known) = (Arc::clone(&context), reader.clone());
     let events = watcher(
         Api::<Lenient<ExternalCAIssuance>>::all(client),
-        small_pages(),
+        smallest_pages(),
     )
     .default_backoff()
     .try_filter_map(move |event| future::ready(Ok(issuances::decoded(event, &told, &known))));
@@ -111,6 +115,7 @@ fn context(
     };
     Context {
         client: client.clone(),
+        clock: Clock::default(),
         cluster,
         issuances,
         scope: Scope {
@@ -129,6 +134,19 @@ fn context(
         issuers: Issuers::new(args),
         pending: Pending::new(client.clone(), args.own_namespace(client)),
         memories: Default::default(),
+    }
+}
+
+/// Has every issuance looked at when the clock goes wrong, or comes right: at rest nothing else does.
+async fn compare_clocks(context: Arc<Context>) {
+    let is_off = || plan::is_off(context.clock.read().ahead);
+    let mut was_off = is_off();
+    loop {
+        tokio::time::sleep(CLOCKS).await;
+        if was_off != is_off() {
+            was_off = !was_off;
+            context.cluster.announce_change();
+        }
     }
 }
 

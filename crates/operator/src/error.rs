@@ -3,7 +3,8 @@
 use std::future::Future;
 use std::time::Duration;
 
-use external_ca_core::model::lenient::{Undecodable, refusal};
+use external_ca_core::model::lenient::Undecodable;
+use external_ca_core::model::refusal::{garbled, refusal_and_way_out};
 use external_ca_core::x509::{IssuedError, KeyError, MintError};
 use external_ca_core::{Problem, Reason};
 use kube::runtime::watcher;
@@ -15,7 +16,7 @@ const CALL_TIMEOUT: Duration = Duration::from_secs(20);
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The API server refused or failed.
-    #[error("{}", api_message(.0))]
+    #[error("{}", describe(.0))]
     Api(#[source] Box<kube::Error>),
     /// The API server did not answer.
     #[error("the API server did not answer within {} s", CALL_TIMEOUT.as_secs())]
@@ -75,34 +76,12 @@ impl From<kube::Error> for Error {
     }
 }
 
-fn api_message(error: &kube::Error) -> String {
-    match error {
-        kube::Error::Api(status) => {
-            let message = refusal(status);
-            match status.code {
-                403 => format!(
-                    "{message}; let the chart's values name it (secrets, trust, namespaces), so that its Role allows it"
-                ),
-                404 if message.contains("namespaces") => format!("{message}; create the namespace"),
-                _ => message,
-            }
-        }
-        error => describe(error),
-    }
-}
-
-/// An error of the client. Where an answer does not parse, the client's own text quotes it, and it may hold a key.
+/// An error of the client, and the way out. Where an answer does not parse, the client's own text quotes it, and it may hold
+/// a key.
 pub fn describe(error: &kube::Error) -> String {
     match error {
-        kube::Error::Api(status) => refusal(status),
-        kube::Error::SerdeError(error) => {
-            let kind = match error.classify() {
-                serde_json::error::Category::Data => "a field has a value that it cannot have",
-                serde_json::error::Category::Eof => "it ends too early",
-                _ => "it is no JSON",
-            };
-            format!("the API server's answer cannot be read: {kind}")
-        }
+        kube::Error::Api(status) => refusal_and_way_out(status),
+        kube::Error::SerdeError(error) => garbled(error),
         kube::Error::FromUtf8(_) => "the API server's answer cannot be read: it is no UTF-8".into(),
         error => format!("the API server cannot be reached: {error}"),
     }
@@ -114,7 +93,7 @@ pub fn describe_watch(error: &watcher::Error) -> String {
         watcher::Error::InitialListFailed(error)
         | watcher::Error::WatchStartFailed(error)
         | watcher::Error::WatchFailed(error) => describe(error),
-        watcher::Error::WatchError(status) => refusal(status),
+        watcher::Error::WatchError(status) => refusal_and_way_out(status),
         watcher::Error::NoResourceVersion => "the list has no resourceVersion".into(),
     }
 }
@@ -202,23 +181,92 @@ mod tests {
         let client = Client::new(tower::service_fn(answer), "default");
         let error = Api::<Secret>::default_namespaced(client).get("one").await;
         let error = error.unwrap_err();
-        assert_eq!(
-            describe(&error),
-            api_message(&error).replace("; create the namespace", "")
-        );
         describe(&error)
+    }
+
+    #[tokio::test]
+    async fn each_kind_of_refusal_has_its_own_way_out() {
+        let status = |code: u16, message: &str| {
+            let status = serde_json::json!({"kind": "Status", "apiVersion": "v1", "status": "Failure",
+                "message": message, "code": code});
+            &*status.to_string().leak()
+        };
+        let chart = "the chart's values";
+        let rbac = r#"secrets "one" is forbidden: User "system:serviceaccount:a:b" cannot get resource "secrets" in API group "" in the namespace "n""#;
+        for (code, message, way_out) in [
+            (403, rbac, chart),
+            (
+                403,
+                r#"admission webhook "policy.example" denied the request: no"#,
+                "admission",
+            ),
+            (
+                403,
+                r#"secrets "one" is forbidden: ValidatingAdmissionPolicy 'p' with binding 'b' denied request: no"#,
+                "admission",
+            ),
+            (
+                422,
+                r#"secrets "one" is forbidden: ValidatingAdmissionPolicy 'p' with binding 'b' denied request: no"#,
+                "admission",
+            ),
+            (
+                400,
+                r#"admission webhook "policy.example" denied the request: no"#,
+                "admission",
+            ),
+            (
+                500,
+                r#"Internal error occurred: failed calling webhook "policy.example": refused"#,
+                "webhook",
+            ),
+            (
+                403,
+                r#"secrets "one" is forbidden: exceeded quota: q, requested: secrets=1, used: secrets=1, limited: secrets=1"#,
+                "ResourceQuota",
+            ),
+            (
+                403,
+                r#"secrets "one" is forbidden: unable to create new content in namespace n because it is being terminated"#,
+                "is being deleted",
+            ),
+            (401, "Unauthorized", "ServiceAccount"),
+            (404, r#"namespaces "n" not found"#, "create the namespace"),
+            (
+                404,
+                "the server could not find the requested resource",
+                "CustomResourceDefinition",
+            ),
+            (
+                410,
+                "The provided continue parameter is too old",
+                "is read anew by itself",
+            ),
+            (429, "slow down", "by itself"),
+            (500, "etcdserver: leader changed", "by itself"),
+            (503, "apiserver is shutting down", "by itself"),
+            (504, "Timeout: request did not complete", "by itself"),
+        ] {
+            let text = text_of(code, status(code, message)).await;
+            assert!(
+                text.starts_with(message) && text.contains(way_out),
+                "{code}: {text}"
+            );
+            assert_eq!(text.contains(chart), way_out == chart, "{code}: {text}");
+        }
     }
 
     #[tokio::test]
     async fn a_refusal_is_told_only_in_the_words_of_a_kubernetes_status() {
         let status = r#"{"kind":"Status","apiVersion":"v1","status":"Failure","message":"namespaces \"a\" not found","code":404}"#;
-        assert_eq!(text_of(404, status).await, "namespaces \"a\" not found");
+        let text = text_of(404, status).await;
+        assert_eq!(text, "namespaces \"a\" not found; create the namespace");
         let plain = "Too many requests, please try again later.";
-        assert_eq!(text_of(429, plain).await, plain);
+        assert!(text_of(429, plain).await.starts_with(plain));
         let mute = r#"{"kind":"Status","status":"Failure","reason":"Conflict","code":410}"#;
         assert_eq!(
             text_of(410, mute).await,
-            "HTTP 410 Conflict, without a message"
+            "HTTP 410 Conflict, without a message; it is read anew by itself"
         );
         // A proxy that echoes the request, an object, a page: each may hold a key.
         for body in [

@@ -2,10 +2,11 @@
 
 use std::collections::VecDeque;
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
+use axum::body::Bytes;
 use axum::extract::State;
 use axum::http::{StatusCode, header};
 use axum::response::IntoResponse;
@@ -26,11 +27,17 @@ pub struct Health {
     pub ready: Arc<AtomicBool>,
     /// The series.
     pub metrics: Arc<Metrics>,
+    /// Their text.
+    pub series: Series,
 }
 
 /// Requests are small, and their senders are strangers: so much of a head is read, in so much time.
 const HEAD: usize = 8 * 1024;
 const HEAD_TIME: Duration = Duration::from_secs(5);
+/// So long is the text of the series good.
+const FRESH: Duration = Duration::from_secs(1);
+/// So many texts are held at once; then whoever asks gets the newest, however old.
+const TEXTS: usize = 3;
 /// The longest life of a connection.
 const LIFE: Duration = Duration::from_secs(30);
 /// So many are open at once; the oldest makes way for the next, so that a probe is answered whatever holds the others.
@@ -38,12 +45,15 @@ const CONNECTIONS: usize = 128;
 
 /// Serves until the process ends.
 pub async fn serve(address: SocketAddr, health: Health) -> std::io::Result<()> {
-    let router = Router::new()
+    accept(TcpListener::bind(address).await?, router(health)).await
+}
+
+fn router(health: Health) -> Router {
+    Router::new()
         .route("/healthz", get(|| async { "ok" }))
         .route("/readyz", get(ready))
         .route("/metrics", get(metrics))
-        .with_state(health);
-    accept(TcpListener::bind(address).await?, router).await
+        .with_state(health)
 }
 
 async fn accept(listener: TcpListener, router: Router) -> std::io::Result<()> {
@@ -96,25 +106,110 @@ async fn ready(State(health): State<Health>) -> impl IntoResponse {
 }
 
 async fn metrics(State(health): State<Health>) -> impl IntoResponse {
-    let mut text = String::new();
-    match encode(&mut text, &health.metrics.registry) {
-        Ok(()) => {
+    match health.series.text(&health.metrics) {
+        Ok(text) => {
             let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";
             (StatusCode::OK, [(header::CONTENT_TYPE, kind)], text)
         }
         Err(_) => (
             StatusCode::INTERNAL_SERVER_ERROR,
             [(header::CONTENT_TYPE, "text/plain")],
-            String::new(),
+            Bytes::new(),
         ),
     }
 }
 
+/// The series as text, as often as it is still held. All who ask within a second share one: they may be many, and slow to
+/// read it.
+#[derive(Clone, Default)]
+pub struct Series(Arc<Mutex<Vec<(Instant, Bytes)>>>);
+
+impl Series {
+    fn text(&self, metrics: &Metrics) -> Result<Bytes, std::fmt::Error> {
+        let mut texts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        texts.retain(|(made, text)| made.elapsed() < FRESH || !text.is_unique());
+        if let Some((made, text)) = texts.last()
+            && (made.elapsed() < FRESH || texts.len() >= TEXTS)
+        {
+            return Ok(text.clone());
+        }
+        let mut text = String::new();
+        encode(&mut text, &metrics.registry)?;
+        let text = Bytes::from(text);
+        texts.push((Instant::now(), text.clone()));
+        Ok(text)
+    }
+}
+
 #[cfg(test)]
-#[allow(clippy::unwrap_used)]
+#[allow(clippy::unwrap_used, clippy::indexing_slicing)]
 mod tests {
     use super::*;
+    use prometheus_client::collector::Collector;
+    use prometheus_client::encoding::DescriptorEncoder;
+    use std::sync::atomic::AtomicUsize;
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+    /// Counts how often the series are written down.
+    #[derive(Debug)]
+    struct Written(Arc<AtomicUsize>);
+
+    impl Collector for Written {
+        fn encode(&self, _: DescriptorEncoder<'_>) -> std::fmt::Result {
+            self.0.fetch_add(1, Ordering::Relaxed);
+            Ok(())
+        }
+    }
+
+    #[tokio::test]
+    async fn who_asks_for_metrics_and_reads_none_takes_no_memory() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let (mut metrics, written) = (Metrics::new(), Arc::new(AtomicUsize::new(0)));
+        let count = Box::new(Written(Arc::clone(&written)));
+        metrics.registry.register_collector(count);
+        let health = Health {
+            ready: Arc::default(),
+            metrics: Arc::new(metrics),
+            series: Series::default(),
+        };
+        let server = tokio::spawn(accept(listener, router(health)));
+        let asked = "GET /metrics HTTP/1.1\r\nhost: a\r\n\r\n";
+        let mut held = Vec::new();
+        for _ in 0..100 {
+            let mut stream = TcpStream::connect(address).await.unwrap();
+            stream.write_all(asked.as_bytes()).await.unwrap();
+            held.push(stream);
+        }
+        assert!(ask(address, asked).await.contains("# EOF"));
+        let written = written.load(Ordering::Relaxed);
+        assert!((1..5).contains(&written), "{written}");
+        server.abort();
+    }
+
+    #[test]
+    fn no_more_than_three_texts_are_held_at_once() {
+        let (series, metrics) = (Series::default(), Metrics::new());
+        let old = |text: Bytes| (Instant::now() - FRESH * 2, text);
+        let held = ["a", "b", "c"].map(|text| Bytes::from(text.repeat(100)));
+        *series.0.lock().unwrap() = held.iter().cloned().map(old).collect();
+        assert_eq!(series.text(&metrics).unwrap(), held[2]);
+        drop(held);
+        let fresh = series.text(&metrics).unwrap();
+        assert!(fresh.ends_with(b"# EOF\n"));
+        assert_eq!(series.text(&metrics).unwrap().as_ptr(), fresh.as_ptr());
+    }
+
+    #[tokio::test]
+    async fn a_head_that_does_not_end_is_given_up() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let server = tokio::spawn(accept(listener, Router::new()));
+        let started = std::time::Instant::now();
+        ask(address, "GET / HTTP/1.1\r\nx: ").await;
+        assert!(started.elapsed() < HEAD_TIME * 2, "{:?}", started.elapsed());
+        server.abort();
+    }
 
     async fn ask(address: SocketAddr, head: &str) -> String {
         let mut stream = TcpStream::connect(address).await.unwrap();

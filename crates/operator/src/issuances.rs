@@ -17,7 +17,8 @@ use crate::apply::write::merge_status;
 use crate::broken::Issuance;
 use crate::context::Context;
 
-/// What the watch tells of issuances that parse. Of one that no longer does the last version that did stays known: what it
+/// What the watch tells of issuances of served namespaces that parse: strangers' take no room, and `kubectl externalca check`
+/// tells them. Of one that no longer does the last version that did stays known: what it
 /// claims is not free for others.
 pub fn decoded(
     event: watcher::Event<Lenient<ExternalCAIssuance>>,
@@ -39,9 +40,14 @@ pub fn decoded(
         }
         object.into_decoded().ok()
     };
+    let is_served = |object: &Lenient<ExternalCAIssuance>| {
+        let namespace = object.namespace();
+        namespace.is_some_and(|namespace| context.scope.served.contains(&namespace))
+    };
     match event {
         Init => Some(Init),
         InitDone => Some(InitDone),
+        InitApply(object) | Apply(object) | Delete(object) if !is_served(&object) => None,
         InitApply(object) => found(object).map(InitApply),
         Apply(object) => found(object).map(Apply),
         Delete(object) => {
@@ -75,9 +81,6 @@ async fn tell(context: Arc<Context>, object: Lenient<ExternalCAIssuance>, error:
         secondary: None,
     };
     context.publish(&event, &object.object_ref(&())).await;
-    if !context.scope.served.contains(&namespace) {
-        return;
-    }
     let stated = |kind, status| Stated {
         kind,
         status,

@@ -4,6 +4,7 @@ mod apply;
 mod backoff;
 mod broken;
 mod cli;
+mod clock;
 mod cluster;
 mod context;
 mod controller;
@@ -13,6 +14,7 @@ mod http;
 mod issuances;
 mod issuers;
 mod lease;
+mod logging;
 mod observe;
 mod pace;
 mod pending;
@@ -30,11 +32,13 @@ use clap::Parser;
 use external_ca_api::ExternalCAIssuance;
 use external_ca_core::model::lenient::Lenient;
 use kube::api::ListParams;
+use kube::client::ClientBuilder;
 use kube::{Api, Client, Config, CustomResourceExt};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 
 use crate::cli::{Cli, Command, RunArgs};
+use crate::clock::Clock;
 use crate::error::bounded;
 use crate::telemetry::Metrics;
 
@@ -59,7 +63,7 @@ fn main() -> ExitCode {
     let result = match cli.command {
         Command::Crd => print_crd(),
         Command::Run(args) => {
-            telemetry::init(args.log_format, &args.log_level);
+            logging::init(args.log_format, &args.log_level);
             match tokio::runtime::Builder::new_multi_thread()
                 .enable_all()
                 .build()
@@ -93,13 +97,15 @@ async fn run(args: RunArgs) -> Result<(), Fatal> {
     let mut config = Config::infer().await?;
     // Failures are paced here, by issuance and by Retry-After; hidden retries would hold a turn up for minutes.
     config.default_retry = false;
-    let client = Client::try_from(config)?;
+    let clock = Clock::default();
+    let client = ClientBuilder::try_from(config)?.with_layer(&clock).build();
     let metrics = Arc::new(Metrics::new());
     let ready = Arc::new(AtomicBool::new(false));
     let stop = stop_signal()?;
     let health = http::Health {
         ready: Arc::clone(&ready),
         metrics: Arc::clone(&metrics),
+        series: http::Series::default(),
     };
     let server = tokio::spawn(http::serve(args.http_address, health));
 
@@ -111,7 +117,7 @@ async fn run(args: RunArgs) -> Result<(), Fatal> {
         }
         if !args.leader_elect {
             metrics.leader.set(1);
-            controller::run(client, &args, metrics, ready, stopped(stop.clone())).await;
+            controller::run(client, clock, &args, metrics, ready, stopped(stop.clone())).await;
             return Ok(());
         }
         let (mut holder, lease) = tokio::select! {
@@ -120,7 +126,7 @@ async fn run(args: RunArgs) -> Result<(), Fatal> {
         };
         metrics.leader.set(1);
         let result = tokio::select! {
-            () = controller::run(client, &args, metrics, ready, stopped(stop.clone())) => Ok(()),
+            () = controller::run(client, clock, &args, metrics, ready, stopped(stop.clone())) => Ok(()),
             _ = holder.wait_for(|holds| !holds) => Err(Fatal::LeaseLost),
         };
         // Dropping the channel ends the task, which gives the Lease back.

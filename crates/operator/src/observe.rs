@@ -6,9 +6,9 @@ use external_ca_api::ExternalCAIssuance;
 use external_ca_core::domain::{ca_secret, identity};
 use external_ca_core::model::Observed;
 use external_ca_core::snapshot::Needs;
-use jiff::Timestamp;
 use kube::ResourceExt;
 
+use crate::clock::Reading;
 use crate::context::Context;
 use crate::issuers::Issuer;
 
@@ -24,7 +24,7 @@ pub struct Sight {
 pub fn observe(
     context: &Context,
     issuance: &Arc<ExternalCAIssuance>,
-    now: Timestamp,
+    Reading { now, ahead }: Reading,
 ) -> Option<Sight> {
     let (cluster, scope) = (&context.cluster, &context.scope);
     let (planes, mounted) = (cluster.planes()?, cluster.mounted(issuance, scope));
@@ -41,6 +41,7 @@ pub fn observe(
     sight.map(|sight| Sight {
         observed: Observed {
             pending: context.pending.of(&uid),
+            clock_ahead: ahead,
             ..sight.observed
         },
         ..sight

@@ -20,35 +20,64 @@ pub struct Pace {
     held: HashMap<String, Held>,
     repeats: HashMap<String, Repeats>,
     /// What the steps of this turn write, by object.
-    contents: HashMap<String, String>,
+    contents: HashMap<String, Content>,
+}
+
+/// What is written: alike is what is equal.
+#[derive(Clone, PartialEq, Eq)]
+enum Content {
+    /// A certificate, whatever for: each costs a key and a signature.
+    Certificate,
+    /// Anything else.
+    Text(String),
 }
 
 /// How often an object was written alike, and when last.
 #[derive(Clone)]
 struct Repeats {
-    content: String,
+    content: Content,
     count: u32,
     last: Instant,
 }
 
-/// What a step writes, as far as writing it twice means that it was undone: a renewal never does.
-fn content(step: &Step) -> Option<String> {
+/// What a step writes, as far as writing it twice means that it was undone, or is wanted too often. A renewal that time
+/// brings never does.
+fn content(step: &Step) -> Option<Content> {
     let names = |anchors: &[Certificate]| {
         let names = anchors.iter().map(|anchor| anchor.fingerprint().short());
         names.collect::<String>()
     };
-    match step {
-        Step::WriteBundle(step) => Some(names(&step.anchors)),
-        Step::WirePlane(step) => Some(match &step.client_ca {
+    Some(Content::Text(match step {
+        Step::IssueLeaf(step) => {
+            return (step.why.reason != Reason::Renewing).then_some(Content::Certificate);
+        }
+        Step::WriteBundle(step) => names(&step.anchors),
+        Step::WirePlane(step) => match &step.client_ca {
             Wiring::Value(bundle) => bundle.clone(),
             Wiring::Reference { secret, .. } => secret.to_string(),
-        }),
-        Step::IssueLeaf(step) => match step.why.reason {
-            Reason::Renewing | Reason::RenewRequested => None,
-            reason => Some(reason.to_string()),
         },
-        Step::Restart(step) => Some(step.material_hash.clone()),
-        Step::GenerateCa(_) | Step::DropRequest(_) | Step::Consume(_) => Some(String::new()),
+        Step::Restart(step) => step.material_hash.clone(),
+        Step::GenerateCa(_) | Step::DropRequest(_) | Step::Consume(_) => String::new(),
+    }))
+}
+
+impl Content {
+    /// Why what is written like this again and again must wait.
+    fn problem(&self, object: &str) -> Problem {
+        match self {
+            Self::Certificate => Problem::new(
+                Reason::IssuedTooOften,
+                format!(
+                    "{object} was issued again and again within a quarter of an hour, and waits a while now; look for what changes the                      issuance's names or keys, asks for renewals, or changes the Secret"
+                ),
+            ),
+            Self::Text(_) => Problem::new(
+                Reason::WriteFailed,
+                format!(
+                    "{object} does not stay as it is written; look for an admission webhook or a controller that changes it"
+                ),
+            ),
+        }
     }
 }
 
@@ -110,32 +139,27 @@ impl Pace {
     pub fn wrote(&mut self, objects: &[String], now: Instant) {
         self.repeats.retain(|_, repeats| now < repeats.last + QUIET);
         for object in objects {
-            let excess = self.repeated(object, now).saturating_sub(MAX_REPEATS);
-            if excess == 0 {
+            let repeated = self.repeated(object, now);
+            let excess = repeated.filter(|repeats| repeats.count > MAX_REPEATS);
+            let Some(repeats) = excess else {
                 self.held.remove(object);
                 continue;
-            }
-            let message = format!(
-                "{object} does not stay as it is written; look for an admission webhook or a controller that changes it"
-            );
-            let problem = Problem::new(Reason::WriteFailed, message);
-            let until = now + backoff(excess);
+            };
+            let attempts = repeats.count - MAX_REPEATS;
             self.held.insert(
                 object.clone(),
                 Held {
-                    attempts: excess,
-                    until,
-                    problem,
+                    attempts,
+                    until: now + backoff(attempts),
+                    problem: repeats.content.problem(object),
                 },
             );
         }
     }
 
     /// How often an object has been written alike.
-    fn repeated(&mut self, object: &str, now: Instant) -> u32 {
-        let Some(content) = self.contents.remove(object) else {
-            return 0;
-        };
+    fn repeated(&mut self, object: &str, now: Instant) -> Option<Repeats> {
+        let content = self.contents.remove(object)?;
         let before = self.repeats.remove(object);
         let alike = before.filter(|before| before.content == content);
         let count = alike.map_or(0, |before| before.count).saturating_add(1);
@@ -144,8 +168,8 @@ impl Pace {
             count,
             last: now,
         };
-        self.repeats.insert(object.to_owned(), repeats);
-        count
+        self.repeats.insert(object.to_owned(), repeats.clone());
+        Some(repeats)
     }
 
     /// In how long the next object may be tried again.
@@ -160,7 +184,9 @@ impl Pace {
 mod tests {
     use super::*;
     use external_ca_core::model::{ObjectRef, WorkloadKind, WorkloadRef};
-    use external_ca_core::plan::{GenerateCa, Restart};
+    use external_ca_core::plan::{GenerateCa, IssueLeaf, Restart};
+    use external_ca_core::x509::{KeyAlgorithm, LeafProfile, Usages};
+    use jiff::SignedDuration;
 
     fn step(name: &str) -> Step {
         Step::GenerateCa(GenerateCa {
@@ -222,6 +248,73 @@ mod tests {
             assert_eq!(pace.admit(vec![step("a")], now).0.len(), 1, "it is settled");
             pace.wrote(&[step("a").object()], now);
         }
+    }
+
+    /// A leaf that is due for this reason.
+    fn leaf(reason: Reason) -> Step {
+        Step::IssueLeaf(IssueLeaf {
+            target: ObjectRef::new("ns", "leaf"),
+            profile: LeafProfile {
+                common_name: "a".into(),
+                organizations: Vec::new(),
+                sans: Vec::new(),
+                usages: Usages::CLIENT,
+                key: KeyAlgorithm::EcdsaP256,
+                duration: SignedDuration::from_hours(24),
+            },
+            reuse_key: false,
+            why: Problem::new(reason, "it is due"),
+            marks: Default::default(),
+            trusted_by: Vec::new(),
+        })
+    }
+
+    /// How many certificates are issued in an hour in which each turn finds another reason.
+    fn issued_in_an_hour(reasons: &[Reason], apart: Duration) -> usize {
+        let (mut pace, start) = (Pace::default(), Instant::now());
+        let (mut now, mut issued) = (start, 0);
+        for reason in reasons.iter().cycle() {
+            now += apart;
+            if now > start + Duration::from_secs(3600) {
+                break;
+            }
+            let (admitted, waiting) = pace.admit(vec![leaf(*reason)], now);
+            let told = waiting.iter().map(|(_, problem)| problem.reason);
+            assert!(
+                told.clone().all(|word| word == Reason::IssuedTooOften),
+                "{waiting:?}"
+            );
+            issued += admitted.len();
+            let objects: Vec<String> = admitted.iter().map(Step::object).collect();
+            pace.wrote(&objects, now);
+        }
+        issued
+    }
+
+    #[test]
+    fn a_leaf_that_is_wanted_otherwise_again_and_again_is_issued_less_and_less_often() {
+        let fast = Duration::from_millis(400);
+        for reasons in [
+            &[Reason::NamesChanged][..],
+            &[Reason::NamesChanged, Reason::KeyPolicyChanged],
+            &[Reason::RenewRequested],
+            &[
+                Reason::RenewRequested,
+                Reason::NamesChanged,
+                Reason::SecretMissing,
+            ],
+        ] {
+            let issued = issued_in_an_hour(reasons, fast);
+            assert!(
+                (MAX_REPEATS as usize + 1..30).contains(&issued),
+                "{reasons:?}: {issued}"
+            );
+        }
+        // What time brings is not held up, and what a person does is not noticed.
+        let minute = Duration::from_secs(60);
+        assert_eq!(issued_in_an_hour(&[Reason::Renewing], minute), 60);
+        let slow = Duration::from_secs(16 * 60);
+        assert_eq!(issued_in_an_hour(&[Reason::NamesChanged], slow), 3);
     }
 
     #[test]

@@ -59,11 +59,12 @@ async fn turn(
     memory.status.catch_up(cached);
     let mut writer = StatusWriter::new(context, cached, &memory.status);
     let issuance = memory.status.latest(cached);
-    let now = Timestamp::now();
+    let clock = context.clock.read();
+    let now = clock.now;
     let Some(Sight {
         mut observed,
         issuer,
-    }) = observe(context, &issuance, now)
+    }) = observe(context, &issuance, clock)
     else {
         // The cluster announces it when the last first read is in.
         return FIRST_READS;

@@ -1,4 +1,4 @@
-//! Logs and metrics.
+//! What the operator counts.
 
 use std::time::Duration;
 
@@ -8,42 +8,8 @@ use prometheus_client::metrics::{
     counter::Counter, family::Family, gauge::Gauge, histogram::Histogram, info::Info,
 };
 use prometheus_client::registry::Registry;
-use tracing::Metadata;
-use tracing_subscriber::filter::filter_fn;
-use tracing_subscriber::layer::SubscriberExt;
-use tracing_subscriber::util::SubscriberInitExt;
-use tracing_subscriber::{EnvFilter, Layer, Registry as Spans, fmt};
 
-use crate::cli::LogFormat;
 use crate::gauges::Issuances;
-
-/// What may log: this program, and the keeper of its Lease. A client logs bodies that it cannot parse, and errors that
-/// quote them; keys stand in those.
-const MAY_LOG: [&str; 3] = [
-    env!("CARGO_CRATE_NAME"),
-    "external_ca_core",
-    "kube_lease_manager",
-];
-
-/// Starts logging to standard error. `filter` chooses among what [`MAY_LOG`] leaves, and cannot widen it.
-pub fn init(format: LogFormat, filter: &str) {
-    let filter = EnvFilter::try_new(filter).unwrap_or_else(|_| EnvFilter::new("info"));
-    let plain = fmt::layer().with_writer(std::io::stderr);
-    let formatted: Box<dyn Layer<Spans> + Send + Sync> = match format {
-        LogFormat::Json => plain.json().flatten_event(true).boxed(),
-        LogFormat::Text => plain.boxed(),
-    };
-    let filtered = formatted
-        .with_filter(filter)
-        .with_filter(filter_fn(may_log));
-    tracing_subscriber::registry().with(filtered).init();
-}
-
-fn may_log(event: &Metadata<'_>) -> bool {
-    let target = event.target();
-    let root = target.split("::").next().unwrap_or(target);
-    MAY_LOG.contains(&root)
-}
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct Word {

@@ -55,6 +55,8 @@ struct State {
     forgotten: usize,
     writes: u64,
     fault: Option<Hook>,
+    // By how much the time in answers is off.
+    shift: jiff::SignedDuration,
     points: Vec<Point>,
 }
 
@@ -163,6 +165,11 @@ impl Proxy {
     /// or 0 for what is not one: reads, Leases, Events. It is called once for each request.
     pub fn set_fault(&self, fault: impl Fn(&RequestInfo, u64) -> Fault + Send + Sync + 'static) {
         self.state().fault = Some(Arc::new(fault));
+    }
+
+    /// Shifts the `Date` of every answer from now on: whoever reads it takes its own clock for one that is off.
+    pub fn shift_dates(&self, by: jiff::SignedDuration) {
+        self.state().shift = by;
     }
 
     /// Undoes [`Proxy::set_fault`].
@@ -292,7 +299,8 @@ impl Shared {
         }
         head.headers.remove(HOST);
         head.headers.remove(CONNECTION);
-        let answer = (self.upstream)(Request::from_parts(head, Full::new(body))).await?;
+        let mut answer = (self.upstream)(Request::from_parts(head, Full::new(body))).await?;
+        self.shift_date(answer.headers_mut());
         let answer = if let (Fault::Tamper(change), false) = (&fault, info.verb == Verb::Watch) {
             let (mut head, body) = answer.into_parts();
             let body = body.collect().await?.to_bytes();
@@ -316,6 +324,27 @@ impl Shared {
         }
         self.answered(index, answer.status().as_u16());
         Ok(answer)
+    }
+
+    fn shift_date(&self, headers: &mut hyper::HeaderMap) {
+        let shift = self.state.lock().unwrap().shift;
+        let date = headers
+            .get(hyper::header::DATE)
+            .filter(|_| !shift.is_zero());
+        let shifted = date.and_then(|date| {
+            let date = jiff::fmt::rfc2822::parse(date.to_str().ok()?)
+                .ok()?
+                .timestamp();
+            let printer = jiff::fmt::rfc2822::DateTimePrinter::new();
+            printer
+                .timestamp_to_rfc9110_string(&(date + shift))
+                .ok()?
+                .parse()
+                .ok()
+        });
+        if let Some(shifted) = shifted {
+            headers.insert(hyper::header::DATE, shifted);
+        }
     }
 
     fn note(&self, info: &mut RequestInfo) -> (usize, Fault) {

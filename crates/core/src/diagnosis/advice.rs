@@ -87,7 +87,7 @@ const ADVICE: &[(Reason, &str, &str)] = &[
     (
         Reason::Unreadable,
         "nothing is concluded about what cannot be read, and nothing written to it",
-        "name the object in the chart's values (secrets.leaves, trust.names, namespaces.serve)",
+        "do what the message says; where no Role permits it, name the object in the chart's values (secrets.leaves, trust.names, namespaces.serve)",
     ),
     (
         Reason::AnchorUnreadable,
@@ -143,6 +143,16 @@ const ADVICE: &[(Reason, &str, &str)] = &[
         Reason::IssuerPending,
         "the issuer has the request and has not signed it yet; the operator keeps the key and asks again by itself",
         "let whoever approves requests at the issuer look at it",
+    ),
+    (
+        Reason::IssuedTooOften,
+        "something changes what is wanted, or what is stored, each time it is issued; the pauses grow meanwhile, up to five minutes",
+        "look for whoever changes the issuance's names or keys, asks for renewals, or changes the Secret: kubectl get -o yaml --show-managed-fields",
+    ),
+    (
+        Reason::ClockOff,
+        "a certificate that is dated by a wrong clock is not valid yet, or ends too soon, for everybody else",
+        "set the clocks of the operator's node and of the API server's by NTP; the operator goes on by itself then",
     ),
     (
         Reason::IssuerFailed,

@@ -3,13 +3,12 @@
 use std::borrow::Cow;
 use std::fmt;
 
-use jiff::{Timestamp, civil};
+use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::Resource;
-use kube::core::Status;
-use kube::core::response::StatusSummary;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Deserializer};
+use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 
 /// An object of a kind, or its metadata alone where the rest does not parse.
@@ -27,29 +26,8 @@ pub struct Undecodable {
     pub field: String,
 }
 
-/// What the API server says in plain text.
-const PLAIN: [&str; 2] = [
-    "404 page not found",
-    "Too many requests, please try again later.",
-];
-
-/// What a refusal says. The client takes any text for a message, also a page or an object, and these may hold a key.
-pub fn refusal(status: &Status) -> String {
-    let message = status.message.as_str();
-    let is_parsed = status.reason != "Failed to parse error data";
-    let is_status = is_parsed && status.status == Some(StatusSummary::Failure);
-    if is_status && !message.is_empty() || PLAIN.contains(&message) {
-        return message.to_owned();
-    }
-    match status.code {
-        0 => "the answer is no Kubernetes Status; look at what stands between here and the API server".to_owned(),
-        code if is_status => format!("HTTP {code} {}, without a message", status.reason),
-        429 => "HTTP 429: the API server, or what stands before it, has too much to do".to_owned(),
-        code => format!(
-            "HTTP {code}, and the answer is no Kubernetes Status; look at what stands between here and the API server"
-        ),
-    }
-}
+/// So much of a path is told.
+const TOLD_SEGMENTS: usize = 6;
 
 impl<K> Lenient<K> {
     /// The object, where it parses.
@@ -64,6 +42,18 @@ impl<K> Lenient<K> {
 }
 
 impl<K: DeserializeOwned> Lenient<K> {
+    /// Decodes an object from its text, which may be no value at all: nested too deep, or with an endless number.
+    fn of_text(text: &str) -> Self {
+        let mut reader = serde_json::Deserializer::from_str(text);
+        match serde_path_to_error::deserialize(&mut reader) {
+            Ok(value) => Self::of(value),
+            Err(error) => Self {
+                metadata: Outline::of(text).metadata.into(),
+                object: Err(Undecodable::at(error.path())),
+            },
+        }
+    }
+
     /// Decodes an object.
     pub fn of(mut value: Value) -> Self {
         let mut object = decode(&value);
@@ -81,7 +71,9 @@ impl<K: DeserializeOwned> Lenient<K> {
 
 impl<'de, K: DeserializeOwned> Deserialize<'de> for Lenient<K> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        Ok(Self::of(Value::deserialize(deserializer)?))
+        // Text is passed over without looking into it: whatever stands there, the list goes on behind it.
+        let text = Box::<RawValue>::deserialize(deserializer)?;
+        Ok(Self::of_text(text.get()))
     }
 }
 
@@ -122,11 +114,54 @@ impl<K: Resource> Resource for Lenient<K> {
     }
 }
 
+impl Undecodable {
+    fn at(path: &serde_path_to_error::Path) -> Self {
+        let segments = path.iter().take(TOLD_SEGMENTS).map(ToString::to_string);
+        let mut field = segments.collect::<Vec<_>>().join(".").replace(".[", "[");
+        if path.iter().len() > TOLD_SEGMENTS {
+            field.push_str(".…");
+        }
+        Self { field }
+    }
+}
+
+/// What tells which object it is, in a text that may be no value.
+#[derive(Default, Deserialize)]
+struct Outline {
+    #[serde(default)]
+    metadata: Names,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+struct Names {
+    name: Option<String>,
+    namespace: Option<String>,
+    uid: Option<String>,
+    resource_version: Option<String>,
+}
+
+impl Outline {
+    fn of(text: &str) -> Self {
+        serde_json::from_str(text).unwrap_or_default()
+    }
+}
+
+impl From<Names> for ObjectMeta {
+    fn from(names: Names) -> Self {
+        Self {
+            name: names.name,
+            namespace: names.namespace,
+            uid: names.uid,
+            resource_version: names.resource_version,
+            ..Self::default()
+        }
+    }
+}
+
 /// Decodes a value; the error names the field.
 pub fn decode<K: DeserializeOwned>(value: &Value) -> Result<K, Undecodable> {
-    serde_path_to_error::deserialize(value).map_err(|error| Undecodable {
-        field: error.path().to_string(),
-    })
+    serde_path_to_error::deserialize(value).map_err(|error| Undecodable::at(error.path()))
 }
 
 /// What tells which object it is.
@@ -139,22 +174,33 @@ fn identity(metadata: &Value) -> ObjectMeta {
     decode(&Value::Object(known.collect::<Map<_, _>>())).unwrap_or_default()
 }
 
-/// Kubernetes stores times until the end of the year 9999, jiff until a day before: those become the last that it holds.
+/// Kubernetes stores times of any year, jiff those until a day before the end of 9999: others become the nearest that it
+/// holds.
 fn clamp_times(value: &mut Value) {
     match value {
-        Value::String(text) if is_late(text) => *text = Timestamp::MAX.to_string(),
+        Value::String(text) if is_beyond_jiff(text) => {
+            let nearest = match text.starts_with('-') {
+                true => Timestamp::MIN,
+                false => Timestamp::MAX,
+            };
+            *text = nearest.to_string();
+        }
         Value::Array(items) => items.iter_mut().for_each(clamp_times),
         Value::Object(fields) => fields.values_mut().for_each(clamp_times),
         _ => {}
     }
 }
 
-fn is_late(text: &str) -> bool {
-    text.starts_with("9999-12-3")
+/// Whether a text is a time, of a year that jiff does not hold: the same day of another year is one.
+fn is_beyond_jiff(text: &str) -> bool {
+    let year = text.strip_prefix('-').unwrap_or(text);
+    let Some((year, rest)) = year.split_once('-') else {
+        return false;
+    };
+    (4..=12).contains(&year.len())
+        && year.bytes().all(|digit| digit.is_ascii_digit())
         && text.parse::<Timestamp>().is_err()
-        && text
-            .get(..19)
-            .is_some_and(|local| local.parse::<civil::DateTime>().is_ok())
+        && format!("2000-{rest}").parse::<Timestamp>().is_ok()
 }
 
 #[cfg(test)]
@@ -164,6 +210,7 @@ mod tests {
     use external_ca_api::ExternalCAIssuance;
     use k8s_openapi::api::apps::v1::Deployment;
     use k8s_openapi::api::core::v1::Secret;
+    use kube::core::{ObjectList, WatchEvent};
     use serde_json::json;
 
     #[test]
@@ -211,6 +258,59 @@ mod tests {
         let items: Vec<Lenient<Deployment>> = items.unwrap();
         let broken: Vec<bool> = items.iter().map(|one| one.decoded().is_err()).collect();
         assert_eq!(broken, [true, false]);
+    }
+
+    #[test]
+    fn neither_a_list_nor_a_watch_ends_at_an_object_that_is_nested_too_deep_or_holds_an_endless_number()
+     {
+        let deep = format!("{}1{}", r#"{"f:a":"#.repeat(300), "}".repeat(300));
+        let odd = |name: &str, fields: &str| {
+            format!(
+                r#"{{"metadata":{{"name":"{name}","namespace":"n","resourceVersion":"7","managedFields":[{{"fieldsV1":{fields}}}]}},"data":{{"tls.key":"c2VjcmV0"}}}}"#
+            )
+        };
+        let (nested, endless) = (odd("nested", &deep), odd("endless", "1e999"));
+        let list = format!(r#"{{"items":[{nested},{endless},{{"metadata":{{"name":"b"}}}}]}}"#);
+        let list: ObjectList<Lenient<Secret>> = serde_json::from_str(&list).unwrap();
+        let told = list.items.iter().map(|one| {
+            let name = one.meta().name.clone().unwrap();
+            (name, one.decoded().map_err(ToString::to_string).err())
+        });
+        let told: Vec<_> = told.collect();
+        assert_eq!(told.len(), 3);
+        assert!(
+            matches!(told.as_slice(), [(a, Some(_)), (b, Some(_)), (c, None)]
+            if a == "nested" && b == "endless" && c == "b"),
+            "{told:?}"
+        );
+        let texts = format!("{told:?}");
+        assert!(
+            texts.contains("metadata.managedFields[0].fieldsV1"),
+            "{texts}"
+        );
+        assert!(!texts.contains("c2VjcmV0") && texts.len() < 1024, "{texts}");
+        let first = list.items.first().unwrap().meta();
+        assert_eq!(first.resource_version.as_deref(), Some("7"));
+
+        let event = format!(r#"{{"type":"ADDED","object":{nested}}}"#);
+        let event: WatchEvent<Lenient<Secret>> = serde_json::from_str(&event).unwrap();
+        assert!(matches!(event, WatchEvent::Added(one) if one.decoded().is_err()));
+    }
+
+    #[test]
+    fn a_time_of_any_year_is_read_as_the_nearest_that_jiff_holds() {
+        // In protobuf, Kubernetes takes any number of seconds.
+        for (text, nearest) in [
+            ("292277026596-12-04T15:30:07Z", Timestamp::MAX),
+            ("10000-01-01T00:00:00Z", Timestamp::MAX),
+            ("-292277022399-01-01T00:00:00Z", Timestamp::MIN),
+        ] {
+            let fields = json!({"managedFields": [{"time": text}], "name": "a"});
+            let found = Lenient::<Secret>::of(json!({"metadata": fields}));
+            let entries = found.into_decoded().unwrap().metadata.managed_fields;
+            let time = entries.unwrap().first().unwrap().time.clone().unwrap();
+            assert_eq!(time.0.as_second(), nearest.as_second(), "{text}");
+        }
     }
 
     #[test]

@@ -9,6 +9,7 @@ mod observed;
 mod pending;
 mod pod;
 mod refs;
+pub mod refusal;
 
 pub use authority::{Authority, AuthorityState, GeneratedCa, Signing};
 pub use list::{ListRef, Source, Unread};

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use external_ca_api::ExternalCAIssuance;
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 
 use super::authority::Authority;
 use super::list::{ListRef, Unread};
@@ -220,6 +220,8 @@ pub struct Observed {
     pub claims: Claims,
     /// Objects whose last write was refused, as steps name them.
     pub refused: BTreeSet<String>,
+    /// How far the clock that tells the time of the plan is ahead of the API server's.
+    pub clock_ahead: SignedDuration,
 }
 
 impl Observed {

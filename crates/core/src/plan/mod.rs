@@ -2,6 +2,7 @@
 
 mod anchors;
 mod bundles;
+mod clock;
 mod consumers;
 mod draft;
 mod issuer;
@@ -23,6 +24,7 @@ use std::collections::BTreeMap;
 use external_ca_api::ExternalCAIssuanceStatus;
 use jiff::{SignedDuration, Timestamp};
 
+pub use clock::is_off;
 pub use step::{
     Consume, DropRequest, GenerateCa, IssueLeaf, Restart, Round, Step, WirePlane, Wiring,
     WriteBundle,
@@ -78,6 +80,7 @@ pub fn without_memory(
 
 impl Draft<'_> {
     fn run(&mut self) {
+        self.compare_clocks();
         for (target, problem) in &self.domain.wanted.problems {
             let object = target
                 .as_ref()
@@ -142,6 +145,7 @@ impl Draft<'_> {
 
     fn finish(mut self) -> Plan {
         self.remember_contests();
+        self.hold_back_by_clock();
         if self.domain.halted.is_some() {
             self.steps.clear();
         }

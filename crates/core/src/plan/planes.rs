@@ -9,6 +9,7 @@ use super::draft::Draft;
 use super::step::{Step, WirePlane, Wiring};
 use crate::domain::{ClientCa, plane_type};
 use crate::finding::{Area, Finding, Severity};
+use crate::model::facts::MAX_PEM;
 use crate::model::{MaterialKind, MaterialRef, Plane, PlaneRef};
 use crate::reason::{Problem, Reason};
 use crate::trust::{Guards, Place};
@@ -231,13 +232,25 @@ fn by_value_of(guards: &Guards<'_>, plane: &Plane) -> Result<Option<WirePlane>, 
     if same(&plane.anchors, &wanted) {
         return Ok(None);
     }
+    let bundle = encode_bundle(&wanted);
+    if bundle.len() > MAX_PEM {
+        return Err(too_large(&plane.plane, bundle.len()));
+    }
     Ok(Some(WirePlane {
         plane: plane.plane.clone(),
         resource_version: plane.resource_version.clone(),
-        client_ca: Wiring::Value(encode_bundle(&wanted)),
+        client_ca: Wiring::Value(bundle),
         drops: guards.drops(&place, &wanted),
         rests_on: guards.rests_on(&place, &wanted),
     }))
+}
+
+fn too_large(plane: &PlaneRef, size: usize) -> Problem {
+    let message = format!(
+        "{plane}: its clientCA would have {size} bytes, and no more than {MAX_PEM} bytes are read of one; take CAs out of \
+         trust.additionalAnchors or out of the plane, or let planes.clientCA be SecretRef"
+    );
+    Problem::new(Reason::ClientCAMismatch, message)
 }
 
 fn waits_for(plane: &PlaneRef, place: &Place) -> Problem {

@@ -8,6 +8,7 @@
 )]
 
 mod adopt;
+mod clock;
 mod conditions;
 mod conflicts;
 mod consumers;

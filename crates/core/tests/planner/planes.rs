@@ -1,12 +1,13 @@
 //! How planes are wired, and planes that refer to the trust Secret.
 
-use external_ca_core::model::{ListRef, ObjectRef, WorkloadKind};
+use external_ca_core::model::{ListRef, ObjectRef, Read, WorkloadKind};
 use external_ca_core::plan::Step;
 use external_ca_core::report::decide;
+use external_ca_core::x509::{CaProfile, Certificate, KeyAlgorithm, generate, self_signed_ca};
 use serde_json::json;
 
 use super::pieces::{
-    DATA, HOME, Issuer, agent, ca, config_map_ref, days, plane, secret_ref, workload,
+    DATA, HOME, Issuer, agent, ca, config_map_ref, days, plane, secret_ref, start, workload,
 };
 use super::scene::{Scene, condition};
 
@@ -144,4 +145,42 @@ fn an_agent_whose_loaded_certificate_has_ended_restarts_before_its_plane_is_writ
     scene.planes[0].agent_connected = None;
     scene.settle();
     assert_eq!(scene.planes[0].anchors, [ca(1).anchor().clone()]);
+}
+
+/// So many CAs.
+fn cas(count: u8) -> Vec<Certificate> {
+    let key = generate(KeyAlgorithm::EcdsaP256).unwrap();
+    let profile = CaProfile {
+        common_name: "another".into(),
+        organizations: Vec::new(),
+        path_length: None,
+        duration: days(3650),
+    };
+    let make = |serial: u8| self_signed_ca(&key, &profile, [serial; 16], start()).unwrap();
+    (1..=count).map(make).collect()
+}
+
+#[test]
+fn a_client_ca_that_would_not_be_read_is_not_written() {
+    let mut scene = Scene::new(json!({"trust": {"additionalAnchors": [
+        {"configMapRef": {"name": "many", "key": "ca.crt"}},
+    ]}}));
+    let place = ("many".to_owned(), "ca.crt".to_owned());
+    let anchors = &mut scene.anchor_config_maps;
+    anchors.insert(place.clone(), Read::Found(cas(2)));
+    let planned = scene.settle();
+    assert_eq!(condition(&planned, "PlanesWired").0, "True");
+
+    scene
+        .anchor_config_maps
+        .insert(place, Read::Found(cas(120)));
+    let planned = scene.plan();
+    let is_wiring = |step: &Step| matches!(step, Step::WirePlane(_));
+    assert!(!planned.steps.iter().any(is_wiring));
+    let (status, reason, message) = condition(&planned, "PlanesWired");
+    assert_eq!(
+        (status.as_str(), reason.as_str()),
+        ("False", "ClientCAMismatch")
+    );
+    assert!(message.contains("65536 bytes"), "{message}");
 }

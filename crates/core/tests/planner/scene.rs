@@ -172,6 +172,7 @@ impl Scene {
             unreadable: Vec::new(),
             claims: self.claims.clone(),
             refused: self.refused.clone(),
+            clock_ahead: SignedDuration::ZERO,
         }
     }
 

@@ -68,8 +68,19 @@ pub async fn read(
     }
     for (kind, plane) in planes {
         let field = fields.get(&kind).copied();
-        if let Some(plane) = facts::plane(kind, &plane.metadata, &plane.data, field) {
-            seen.planes.insert(plane.plane.clone(), Arc::new(plane));
+        match facts::plane(kind, &plane.metadata, &plane.data, field) {
+            Ok(Some(plane)) => {
+                seen.planes.insert(plane.plane.clone(), Arc::new(plane));
+            }
+            Ok(None) => {}
+            Err(error) => {
+                let reference = PlaneRef {
+                    kind,
+                    namespace: plane.namespace(),
+                    name: plane.name_any(),
+                };
+                seen.broken_planes.insert(reference, error.to_string());
+            }
         }
     }
 }

@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use external_ca_core::model::Observed;
-use external_ca_core::plan::IssueLeaf;
+use external_ca_core::plan::{IssueLeaf, is_off};
 use external_ca_core::x509::{
     Certificate, Csr, Fingerprint, PrivateKey, check_issued, encode_bundle,
 };
@@ -53,10 +53,13 @@ impl Asking<'_> {
         }
     }
 
-    /// The authority is still what the plan rests on, and whoever verifies the leaf trusts it.
+    /// The clock and the authority are still what the plan rests on, and whoever verifies the leaf trusts it.
     pub async fn check_preconditions(&self) -> Result<(), Error> {
         let cluster = &self.context.cluster;
         let authority = self.observed.authority.chain().ok_or(Error::Changed)?;
+        if is_off(self.context.clock.read().ahead) {
+            return Err(Error::Changed);
+        }
         if !still_signs(cluster, self.observed, self.now).await {
             return Err(Error::Changed);
         }

@@ -125,8 +125,8 @@ impl Discovery {
             if !keep {
                 task.abort();
                 self.store.update(|facts| {
-                    facts.keep_planes(|plane| plane.kind != *kind);
-                    facts.list_read(&list_of(served))
+                    facts.keep_planes(|plane| plane.kind != *kind)
+                        | facts.list_read(&list_of(served))
                 });
             }
             keep

@@ -1,7 +1,7 @@
 //! What was last seen, by object, and the rules by which what comes late changes nothing. Each change returns whether there
 //! is anything new.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use external_ca_api::PlaneKind;
@@ -168,9 +168,9 @@ impl Facts {
     }
 
     /// Only these planes still exist.
-    pub fn keep_planes(&mut self, exists: impl Fn(&PlaneRef) -> bool) {
-        self.seen.planes.retain(|known, _| exists(known));
-        self.seen.broken_planes.retain(|known, _| exists(known));
+    pub fn keep_planes(&mut self, exists: impl Fn(&PlaneRef) -> bool) -> bool {
+        let seen = &mut self.seen;
+        keep(&mut seen.planes, &exists) | keep(&mut seen.broken_planes, &exists)
     }
 
     /// How each kind spells a Secret reference, also for planes that were seen before this was known.
@@ -241,9 +241,9 @@ impl Facts {
     }
 
     /// Only these workloads still exist.
-    pub fn keep_workloads(&mut self, exists: impl Fn(&WorkloadRef) -> bool) {
-        self.seen.workloads.retain(|known, _| exists(known));
-        self.seen.broken_workloads.retain(|known, _| exists(known));
+    pub fn keep_workloads(&mut self, exists: impl Fn(&WorkloadRef) -> bool) -> bool {
+        let seen = &mut self.seen;
+        keep(&mut seen.workloads, &exists) | keep(&mut seen.broken_workloads, &exists)
     }
 
     fn put_workload(&mut self, workload: Workload) -> bool {
@@ -298,9 +298,9 @@ impl Facts {
     }
 
     /// Only these pods still exist.
-    pub fn keep_pods(&mut self, exists: impl Fn(&ObjectRef) -> bool) {
-        self.seen.pods.retain(|known, _| exists(known));
-        self.seen.broken_pods.retain(|known, _| exists(known));
+    pub fn keep_pods(&mut self, exists: impl Fn(&ObjectRef) -> bool) -> bool {
+        let seen = &mut self.seen;
+        keep(&mut seen.pods, &exists) | keep(&mut seen.broken_pods, &exists)
     }
 
     /// The pods of a namespace were listed besides the watch. Where the watch has told of anything as new as the list, it
@@ -390,6 +390,13 @@ impl Facts {
         self.seen.unreadable.retain(|list, _| !unwanted(list));
         self.seen.unreadable.len() != before
     }
+}
+
+/// Returns whether any of them exists no longer.
+fn keep<K: Ord, V>(known: &mut BTreeMap<K, V>, exists: impl Fn(&K) -> bool) -> bool {
+    let before = known.len();
+    known.retain(|key, _| exists(key));
+    known.len() != before
 }
 
 /// Whether a deletion came before what is known. One without a version tells what stands now.

@@ -11,6 +11,7 @@ use k8s_openapi::NamespaceResourceScope;
 use kube::{Api, Client, Resource, ResourceExt};
 use serde::de::DeserializeOwned;
 
+use super::facts::Facts;
 use super::store::Store;
 use super::watch::{List, follow};
 
@@ -108,13 +109,10 @@ impl<K: Resource> List for Workloads<K> {
             .update(|facts| facts.workload_gone(&reference, version.as_deref()));
     }
 
-    fn complete(&self, existing: &BTreeSet<WorkloadRef>) {
+    fn complete(&self, facts: &mut Facts, existing: &BTreeSet<WorkloadRef>) -> bool {
         let is_elsewhere = |known: &WorkloadRef| {
             known.kind != self.kind || known.object.namespace != self.namespace
         };
-        self.store.update(|facts| {
-            facts.keep_workloads(|known| is_elsewhere(known) || existing.contains(known));
-            facts.list_read(&self.list)
-        });
+        facts.keep_workloads(|known| is_elsewhere(known) || existing.contains(known))
     }
 }

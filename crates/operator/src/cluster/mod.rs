@@ -10,6 +10,7 @@ mod planes;
 mod pods;
 mod read;
 mod reread;
+mod steady;
 mod store;
 mod watch;
 
@@ -37,7 +38,7 @@ use reread::Reread;
 use store::Store;
 
 pub use read::MaterialObject;
-pub use watch::small_pages;
+pub use watch::smallest_pages;
 
 /// A watch is a connection. Past so many, objects are read again one by one instead.
 const MAX_NAMED_WATCHES: usize = 64;

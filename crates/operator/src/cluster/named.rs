@@ -5,16 +5,14 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use external_ca_core::model::lenient::Lenient;
 use external_ca_core::model::{MaterialKind, MaterialRef, ObjectRef, Read};
-use futures::{StreamExt, TryStreamExt};
 use k8s_openapi::api::core::v1::{ConfigMap, Secret};
-use kube::runtime::WatchStreamExt;
-use kube::runtime::watcher::{Event, watcher};
+use kube::runtime::watcher::Event;
 use kube::{Api, ResourceExt};
 use tokio::task::AbortHandle;
 
 use super::read::{MaterialObject, Reader};
-use super::watch::{small_pages, unreadable};
-use crate::error::describe_watch;
+use super::steady::{Steady, Told};
+use super::watch::small_pages;
 
 /// The objects that are watched, and the watch of each.
 pub struct NamedWatches {
@@ -78,35 +76,31 @@ async fn watch<K: MaterialObject>(reader: Reader, target: ObjectRef) {
         K::note(store, &target, read);
     };
     let mut listed = false;
-    let mut events = watcher(api, config).default_backoff().boxed();
+    let mut watch = Steady::new(api, config);
     loop {
-        match events.try_next().await {
-            Ok(Some(Event::Init)) => listed = false,
-            Ok(Some(Event::InitApply(object) | Event::Apply(object))) => {
+        match watch.next().await {
+            Told::Event(Event::Init) => listed = false,
+            Told::Event(Event::InitApply(object) | Event::Apply(object)) => {
                 listed = true;
                 note(&object);
             }
             // The list may have been read before the object was made.
-            Ok(Some(Event::InitDone)) if !listed && store.known_version(&key).is_some() => {
+            Told::Event(Event::InitDone) if !listed && store.known_version(&key).is_some() => {
                 reader.read(&key).await;
             }
-            Ok(Some(Event::InitDone)) if !listed => {
+            Told::Event(Event::InitDone) if !listed => {
                 store.update(|facts| facts.material_absent(&key, None));
             }
-            Ok(Some(Event::InitDone)) => {}
-            Ok(Some(Event::Delete(object))) => {
+            Told::Event(Event::InitDone) | Told::Watched => {}
+            Told::Event(Event::Delete(object)) => {
                 let version = object.resource_version();
                 store.update(|facts| facts.material_deleted(&key, version.as_deref()));
             }
-            Ok(None) => return,
-            Err(error) => {
-                tracing::debug!(error = describe_watch(&error), %key, "watch");
-                if let Some(why) = unreadable(&key, &error) {
-                    let why = format!(
-                        "{why}; let the chart's values name it (secrets, trust), so that its Role allows it"
-                    );
-                    K::note(store, &target, Read::Unknown(why));
-                }
+            // Each attempt at a watch that is refused begins with a list: it is read all the same.
+            Told::Failed(why) | Told::Unwatched(why) => tracing::debug!(why, %key, "watch"),
+            Told::Unreadable(why) => {
+                tracing::debug!(why, %key, "watch");
+                K::note(store, &target, Read::Unknown(format!("{key} {why}")));
             }
         }
     }

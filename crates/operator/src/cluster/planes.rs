@@ -5,15 +5,17 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use external_ca_api::PlaneKind;
 use external_ca_core::model::discovery::ServedKind;
-use external_ca_core::model::facts;
+use external_ca_core::model::facts::{self, ClientCaTooLarge};
 use external_ca_core::model::lenient::Lenient;
 use external_ca_core::model::{ListRef, Plane, PlaneRef};
 use kube::core::DynamicObject;
+use kube::runtime::watcher;
 use kube::{Api, Client, ResourceExt};
 use tokio::task::AbortHandle;
 
+use super::facts::Facts;
 use super::store::Store;
-use super::watch::{List, follow};
+use super::watch::{List, follow, smallest_pages};
 use crate::error::bounded;
 
 /// Plane resources.
@@ -89,7 +91,7 @@ impl Planes {
 
     /// Notes a plane as the API server returned it.
     pub fn answered(&self, kind: PlaneKind, object: &DynamicObject) {
-        if let Some(plane) = plane_facts(&self.store, kind, object) {
+        if let Ok(Some(plane)) = plane_facts(&self.store, kind, object) {
             self.store.update(|facts| facts.plane_answered(plane));
         }
     }
@@ -116,6 +118,10 @@ impl List for PlaneList {
     type Object = DynamicObject;
     type Reference = PlaneRef;
 
+    fn config(&self) -> watcher::Config {
+        smallest_pages()
+    }
+
     fn list(&self) -> &ListRef {
         &self.list
     }
@@ -130,13 +136,15 @@ impl List for PlaneList {
 
     fn seen(&self, object: &Lenient<DynamicObject>) {
         let reference = || self.reference(object);
-        let found = object
-            .decoded()
-            .map(|found| plane_facts(&self.store, self.kind, found));
+        let found = object.decoded().map_err(ToString::to_string);
+        let found = found.and_then(|found| {
+            let facts = plane_facts(&self.store, self.kind, found);
+            facts.map_err(|error| error.to_string())
+        });
         self.store.update(|facts| match found {
             Ok(Some(plane)) => facts.plane_seen(plane),
             Ok(None) => facts.plane_gone(&reference(), None),
-            Err(error) => facts.plane_broken(reference(), error.to_string()),
+            Err(why) => facts.plane_broken(reference(), why),
         });
     }
 
@@ -146,15 +154,16 @@ impl List for PlaneList {
             .update(|facts| facts.plane_gone(&reference, version.as_deref()));
     }
 
-    fn complete(&self, existing: &BTreeSet<PlaneRef>) {
-        self.store.update(|facts| {
-            facts.keep_planes(|known| known.kind != self.kind || existing.contains(known));
-            facts.list_read(&self.list)
-        });
+    fn complete(&self, facts: &mut Facts, existing: &BTreeSet<PlaneRef>) -> bool {
+        facts.keep_planes(|known| known.kind != self.kind || existing.contains(known))
     }
 }
 
-fn plane_facts(store: &Store, kind: PlaneKind, object: &DynamicObject) -> Option<Plane> {
+fn plane_facts(
+    store: &Store,
+    kind: PlaneKind,
+    object: &DynamicObject,
+) -> Result<Option<Plane>, ClientCaTooLarge> {
     let field = store.facts().reference_fields.get(&kind).copied();
     facts::plane(kind, &object.metadata, &object.data, field)
 }

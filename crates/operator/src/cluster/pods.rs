@@ -10,6 +10,7 @@ use external_ca_core::snapshot::ListedPods;
 use kube::api::ListParams;
 use kube::{Api, Client, ResourceExt};
 
+use super::facts::Facts;
 use super::store::Store;
 use super::watch::{List, PAGE, follow};
 use crate::error::{Error, bounded};
@@ -94,11 +95,8 @@ impl List for Pods {
             .update(|facts| facts.pod_gone(&reference, uid.as_deref(), version.as_deref()));
     }
 
-    fn complete(&self, existing: &BTreeSet<ObjectRef>) {
+    fn complete(&self, facts: &mut Facts, existing: &BTreeSet<ObjectRef>) -> bool {
         let is_elsewhere = |known: &ObjectRef| known.namespace != self.namespace;
-        self.store.update(|facts| {
-            facts.keep_pods(|known| is_elsewhere(known) || existing.contains(known));
-            facts.list_read(&self.list)
-        });
+        facts.keep_pods(|known| is_elsewhere(known) || existing.contains(known))
     }
 }

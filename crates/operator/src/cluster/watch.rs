@@ -1,36 +1,38 @@
 //! How a list is watched, whatever it holds.
 
 use std::collections::BTreeSet;
-use std::fmt::{Debug, Display};
+use std::fmt::Debug;
 use std::sync::Arc;
 
 use external_ca_core::model::ListRef;
 use external_ca_core::model::lenient::Lenient;
-use futures::{StreamExt, TryStreamExt};
-use kube::runtime::WatchStreamExt;
-use kube::runtime::watcher::{self, Event, watcher};
+use kube::runtime::watcher::{self, Event};
 use kube::{Api, Resource};
 use serde::de::DeserializeOwned;
 
+use super::facts::Facts;
+use super::steady::{Steady, Told};
 use super::store::Store;
-use crate::error::{describe, describe_watch};
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests;
 
 /// So many objects a page of a list has.
 pub const PAGE: u32 = 50;
 
-/// Pages are small: one is held at once, whatever its objects weigh.
+/// So many where anybody may have made the objects, and as large as the API server takes them: a page is held at once, in
+/// three forms.
+const STRANGERS_PAGE: u32 = 8;
+
+/// Small pages.
 pub fn small_pages() -> watcher::Config {
     watcher::Config::default().page_size(PAGE)
 }
 
-/// Why a list cannot be read, where an error tells that.
-pub fn unreadable(list: impl Display, error: &watcher::Error) -> Option<String> {
-    match error {
-        watcher::Error::InitialListFailed(error) => {
-            Some(format!("{list} cannot be read: {}", describe(error)))
-        }
-        _ => None,
-    }
+/// The smallest pages.
+pub fn smallest_pages() -> watcher::Config {
+    watcher::Config::default().page_size(STRANGERS_PAGE)
 }
 
 /// What a list holds, and how its objects become facts.
@@ -39,6 +41,11 @@ pub trait List {
     type Object;
     /// How one of them is named.
     type Reference: Ord + Send;
+
+    /// How it is read.
+    fn config(&self) -> watcher::Config {
+        small_pages()
+    }
 
     /// Which list it is.
     fn list(&self) -> &ListRef;
@@ -52,8 +59,8 @@ pub trait List {
     /// An object was deleted.
     fn deleted(&self, object: &Lenient<Self::Object>);
 
-    /// The list was read to its end: nothing but this exists.
-    fn complete(&self, existing: &BTreeSet<Self::Reference>);
+    /// The list was read to its end: nothing but this exists. Returns whether that is news.
+    fn complete(&self, facts: &mut Facts, existing: &BTreeSet<Self::Reference>) -> bool;
 }
 
 /// Watches a list, object by object.
@@ -62,27 +69,32 @@ where
     Lenient<L::Object>: Resource + Clone + Debug + DeserializeOwned + Send + 'static,
 {
     let mut existing = BTreeSet::new();
-    let mut events = watcher(api, small_pages()).default_backoff().boxed();
+    let mut watch = Steady::new(api, list.config());
     loop {
-        match events.try_next().await {
-            Ok(Some(Event::Init)) => existing.clear(),
-            Ok(Some(Event::InitApply(object))) => {
+        let told = watch.next().await;
+        let is_watched = watch.is_watched();
+        let name = list.list();
+        match told {
+            Told::Event(Event::Init) => existing.clear(),
+            Told::Event(Event::InitApply(object)) => {
                 list.seen(&object);
                 existing.insert(list.reference(&object));
             }
-            Ok(Some(Event::InitDone)) => {
-                list.complete(&existing);
+            Told::Event(Event::InitDone) => {
+                store.update(|facts| {
+                    let is_news = list.complete(facts, &existing);
+                    is_news | (is_watched && facts.list_read(name))
+                });
                 existing.clear();
             }
-            Ok(Some(Event::Apply(object))) => list.seen(&object),
-            Ok(Some(Event::Delete(object))) => list.deleted(&object),
-            Ok(None) => return,
-            Err(error) => {
-                let list = list.list();
-                tracing::debug!(error = describe_watch(&error), %list, "watch");
-                if let Some(why) = unreadable(list, &error) {
-                    store.update(|facts| facts.list_unreadable(list, why));
-                }
+            Told::Event(Event::Apply(object)) => list.seen(&object),
+            Told::Event(Event::Delete(object)) => list.deleted(&object),
+            Told::Watched => store.update(|facts| facts.list_read(name)),
+            Told::Failed(error) => tracing::debug!(error, list = %name, "watch"),
+            Told::Unreadable(why) | Told::Unwatched(why) => {
+                let why = format!("{name} {why}");
+                tracing::debug!(why, "watch");
+                store.update(|facts| facts.list_unreadable(name, why));
             }
         }
     }

@@ -13,6 +13,6 @@ pub use arguments::flag;
 pub use loaded::{decode_loaded, encode_loaded};
 pub use managed::request;
 pub use material::{MAX_PEM, config_map, config_map_certificates, handed_out, hash, secret};
-pub use plane::plane;
+pub use plane::{ClientCaTooLarge, plane};
 pub use pod::{SlimPod, pod};
 pub use workload::{daemon_set, deployment, stateful_set};

@@ -6,8 +6,18 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use serde_json::Value;
 
 use super::managed::last_manager;
-use super::material::certificates;
+use super::material::{MAX_PEM, certificates};
 use crate::model::{ObjectRef, Plane, PlaneRef};
+
+/// A plane's clientCA is larger than what is read of one.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "its spec.clusterAgent.clientCA.value has {size} bytes, and no more than {MAX_PEM} are read; take out the CAs that its agent does not need"
+)]
+pub struct ClientCaTooLarge {
+    /// How large it is.
+    pub size: usize,
+}
 
 /// The facts of a plane resource. `reference_field` is how its version spells a Secret reference.
 pub fn plane(
@@ -15,8 +25,10 @@ pub fn plane(
     metadata: &ObjectMeta,
     object: &Value,
     reference_field: Option<&'static str>,
-) -> Option<Plane> {
-    let name = metadata.name.clone()?;
+) -> Result<Option<Plane>, ClientCaTooLarge> {
+    let Some(name) = metadata.name.clone() else {
+        return Ok(None);
+    };
     let text = |value: &Value| {
         value
             .as_str()
@@ -27,6 +39,10 @@ pub fn plane(
         .pointer("/spec/clusterAgent/clientCA")
         .unwrap_or(&Value::Null);
     let value = client_ca.get("value").and_then(text);
+    let size = value.as_ref().map_or(0, String::len);
+    if size > MAX_PEM {
+        return Err(ClientCaTooLarge { size });
+    }
     let reference = ["secretKeyRef", "secretRef"].into_iter().find_map(|field| {
         let reference = client_ca.get(field)?;
         let namespace = reference
@@ -47,7 +63,7 @@ pub fn plane(
                 .is_some()
         },
     );
-    Some(Plane {
+    Ok(Some(Plane {
         resource_version: metadata.resource_version.clone().unwrap_or_default(),
         plane_id: object
             .pointer("/spec/planeID")
@@ -73,7 +89,7 @@ pub fn plane(
             .and_then(Value::as_bool),
         agent_disconnected: connection_time(object, "lastDisconnectedTime"),
         agent_heartbeat: connection_time(object, "lastHeartbeatTime"),
-    })
+    }))
 }
 
 fn connection_time(object: &Value, field: &str) -> Option<Timestamp> {

@@ -41,6 +41,7 @@ fn plane(resource_version: &str, spec: Value) -> Plane {
         None,
     )
     .unwrap()
+    .unwrap()
 }
 
 /// A pod of the agent's, as a version of it shows it.
@@ -252,4 +253,17 @@ fn a_list_tells_what_the_watch_has_not_told_yet_and_nothing_else() {
     assert!(list("14", &[pod("13", "c", running())]));
     assert!(!list("12", &[]));
     assert_eq!(known_pod(&store).as_deref(), Some("c"));
+}
+
+#[test]
+fn a_client_ca_that_is_too_large_is_no_plane_and_is_named() {
+    let pem = "A".repeat(64 * 1024 + 1);
+    let metadata = serde_json::from_value(json!({"name": "dataplane", "namespace": "default"}));
+    let object = json!({"spec": {"clusterAgent": {"clientCA": {"value": pem}}}});
+    let read = facts::plane(PlaneKind::DataPlane, &metadata.unwrap(), &object, None);
+    let told = read.unwrap_err().to_string();
+    assert!(
+        told.contains("65537 bytes") && told.contains("clientCA"),
+        "{told}"
+    );
 }
