@@ -72,7 +72,7 @@ fn agent(view: &View<'_>, pods: &AgentPods<'_>, plane: &Plane) -> Option<Unprove
     if pods.is_empty() && !is_connected(view, plane) {
         let made = plane.created.filter(|_| plane.agent_connected.is_none())?;
         let until = made.saturating_add(REPORTED_WITHIN).ok()?;
-        return (until > view.now).then(|| Unproven {
+        return (until > view.now).then_some(Unproven {
             peer,
             target: None,
             presents_until: None,
