@@ -31,6 +31,7 @@ mod rollouts;
 mod rotation;
 mod scene;
 mod setup;
+mod strangers;
 mod trust;
 mod unseen;
 mod windows;
