@@ -231,6 +231,7 @@ impl View {
             anchor_config_maps: BTreeMap::new(),
             material,
             planes,
+            strangers: Vec::new(),
             workloads: self.workloads.values().cloned().collect(),
             pods: Vec::new(),
             awaited: Vec::new(),
@@ -248,6 +249,7 @@ impl View {
     fn mounted(&self, issuance: &ExternalCAIssuance) -> BTreeSet<MaterialRef> {
         let scope = Scope {
             served: Arc::clone(served()),
+            plane_namespaces: Arc::new(["default".to_owned()].into()),
             ..Scope::default()
         };
         let workloads = self.workloads.values().map(AsRef::as_ref);

@@ -64,6 +64,7 @@ pub struct Needs {
     /// The lists of workloads that may mount them.
     pub lists: BTreeSet<ListRef>,
     planes: Vec<Arc<Plane>>,
+    strangers: Vec<Arc<Plane>>,
 }
 
 impl Needs {
@@ -74,6 +75,7 @@ impl Needs {
         mounted: &BTreeSet<MaterialRef>,
         scope: &Scope,
     ) -> Self {
+        let (planes, strangers) = scope.split(planes);
         let wanted = desired(issuance, &planes);
         let home = namespace(issuance);
         let is_served = scope.served.contains(home);
@@ -106,6 +108,7 @@ impl Needs {
             material,
             lists,
             planes,
+            strangers,
         }
     }
 
@@ -229,6 +232,7 @@ impl Seen {
                 .filter_map(|key| Some((key.clone(), Arc::clone(self.material.get(key)?))))
                 .collect(),
             planes: needs.planes.clone(),
+            strangers: needs.strangers.clone(),
             workloads: self.workloads.values().cloned().collect(),
             pods: self.pods_of(needs),
             awaited: self.awaited.iter().cloned().collect(),

@@ -73,6 +73,7 @@ pub fn compile<'a>(issuance: &'a ExternalCAIssuance, observed: &Observed) -> Tru
         halted: halted(issuance),
         defect: selector_defect(issuance),
     };
+    domain.wanted.strangers = selected(issuance, &observed.strangers);
     domain
         .wanted
         .settle_contests(observed, domain.owner.earlier);

@@ -60,6 +60,8 @@ pub struct Desired {
     pub trust_places: BTreeSet<MaterialRef>,
     /// Planes that belong to the issuance, sorted.
     pub planes: Vec<Arc<Plane>>,
+    /// Planes that it selects and that may not be written: they are told, and nothing else.
+    pub strangers: Vec<Arc<Plane>>,
     /// What cannot be wanted, and why.
     pub problems: Vec<(Option<ObjectRef>, Problem)>,
 }

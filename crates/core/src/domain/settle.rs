@@ -4,7 +4,7 @@
 use external_ca_api::ExternalCAIssuanceStatus;
 
 use super::leaf::{Desired, DesiredLeaf, Role, describe};
-use crate::model::{Leaf, MaterialRef, Observed, PlaneRef, Read};
+use crate::model::{Leaf, MaterialRef, Observed, Read};
 use crate::reason::{Problem, Reason};
 use crate::x509::{Certificate, San};
 
@@ -29,8 +29,7 @@ impl Desired {
     }
 
     /// The claimant that has the Secret keeps it, and renewal goes on; the others are told. It stands by what is stored, or else by
-    /// what was last told of it; where neither says, the one whose planes may be written comes first. Of the others, and of all
-    /// where none stands, only what is stored counts.
+    /// what was last told of it. Of the others, and of all where none stands, only what is stored counts.
     pub(super) fn settle_contests(
         &mut self,
         observed: &Observed,
@@ -47,9 +46,7 @@ impl Desired {
             let mut entries = earlier.iter().flat_map(|status| &status.certificates);
             let told = entries.find(|entry| entry.target == name);
             let told = told.map(|entry| entry.common_name.as_str());
-            let owner = owner(&claimants, certificate, told, |plane| {
-                observed.may_write(plane)
-            });
+            let owner = owner(&claimants, certificate, told);
             let owner = owner.map(|index| claimants.remove(index));
             let message = match (&owner, claimants.as_slice()) {
                 (Some(owner), rest) => format!(
@@ -74,7 +71,6 @@ fn owner(
     claimants: &[DesiredLeaf],
     stored: Option<&Certificate>,
     told: Option<&str>,
-    may_write: impl Fn(&PlaneRef) -> bool,
 ) -> Option<usize> {
     let is_named = |leaf: &DesiredLeaf| {
         let name = &leaf.profile.common_name;
@@ -85,10 +81,8 @@ fn owner(
     };
     let has_names =
         |leaf: &DesiredLeaf| San::same(&leaf.profile.sans, stored.map_or(&[], Certificate::sans));
-    let is_writable =
-        |leaf: &DesiredLeaf| leaf.planes.is_empty() || leaf.planes.iter().any(&may_write);
     let mut left: Vec<usize> = (0..claimants.len()).collect();
-    let rules: [&dyn Fn(&DesiredLeaf) -> bool; 3] = [&is_named, &has_names, &is_writable];
+    let rules: [&dyn Fn(&DesiredLeaf) -> bool; 2] = [&is_named, &has_names];
     for rule in rules {
         let holds = |index: &usize| claimants.get(*index).is_some_and(rule);
         let kept: Vec<usize> = left.iter().copied().filter(holds).collect();

@@ -206,8 +206,11 @@ pub struct Observed {
     pub anchor_config_maps: BTreeMap<(String, String), Read<Vec<Certificate>>>,
     /// Secrets and ConfigMaps that the issuance has to do with.
     pub material: BTreeMap<MaterialRef, Arc<Read<Material>>>,
-    /// Every plane resource of every served kind.
+    /// Every plane resource of every served kind that may be written.
     pub planes: Vec<Arc<Plane>>,
+    /// Planes of other namespaces: whatever stands there, nothing is wanted, read or held up for it. A connected agent is
+    /// given the overlap.
+    pub strangers: Vec<Arc<Plane>>,
     /// Every workload of the served namespaces.
     pub workloads: Vec<Arc<Workload>>,
     /// Every living pod of the served namespaces that reads any of the material.

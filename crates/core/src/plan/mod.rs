@@ -126,6 +126,7 @@ impl Draft<'_> {
         self.issuer_status(ca);
         self.bundles(&guards);
         self.planes(&guards);
+        self.strangers();
         self.leaves(&guards);
         self.anchors(&guards);
         self.agents_without_plane();

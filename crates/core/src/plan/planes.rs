@@ -10,7 +10,7 @@ use super::step::{Step, WirePlane, Wiring};
 use crate::domain::{ClientCa, plane_type};
 use crate::finding::{Area, Finding, Severity};
 use crate::model::facts::MAX_PEM;
-use crate::model::{MaterialKind, MaterialRef, Plane, PlaneRef};
+use crate::model::{MaterialKind, MaterialRef, Plane, PlaneRef, WorkloadRef};
 use crate::reason::{Problem, Reason};
 use crate::trust::{Guards, Place};
 use crate::x509::{Certificate, encode_bundle};
@@ -46,6 +46,25 @@ impl Draft<'_> {
                 agent_connected: plane.agent_connected,
             });
         }
+    }
+
+    /// Planes that are selected and may not be written. Anybody can make one: that is no problem of this domain's.
+    pub(super) fn strangers(&mut self) {
+        let strangers = &self.domain.wanted.strangers;
+        let Some(first) = strangers.first() else {
+            return;
+        };
+        let others = match strangers.len() - 1 {
+            0 => String::new(),
+            others => format!(" and {others} more"),
+        };
+        let message = format!(
+            "{}{others}: the operator is not told to write planes there, so they are not wired and get no certificate; add the namespace to \
+             the chart's namespaces.planes, or exclude them by planes.selector",
+            first.plane
+        );
+        let problem = Problem::new(Reason::NamespaceNotServed, message);
+        self.warn(Area::Planes, &first.plane, problem);
     }
 
     /// Writes a plane's clientCA, unless that would cut its agent off.
@@ -121,12 +140,6 @@ impl Draft<'_> {
             );
             return Err(Problem::new(Reason::Conflict, message));
         }
-        if !self.observed.may_write(name) {
-            let message = format!(
-                "{name}: the operator is not told to write planes in its namespace; add it to the chart's namespaces.planes, or exclude the plane by planes.selector"
-            );
-            return Err(Problem::new(Reason::NamespaceNotServed, message));
-        }
         if let (None, Some((secret, key))) = (&plane.value, &plane.reference) {
             let ours = self.trust_secret().map_or_else(String::new, |ours| {
                 format!("let it refer to {ours} (key ca.crt), ")
@@ -194,10 +207,8 @@ impl Draft<'_> {
         let Some(bundle) = self.domain.agent_bundle else {
             return;
         };
-        let planes = self.observed.planes.iter();
-        let known: BTreeSet<(&str, &str)> = planes
-            .map(|plane| (plane_type(plane.plane.kind), plane.plane_id.as_str()))
-            .collect();
+        let planes = self.observed.planes.iter().map(AsRef::as_ref);
+        let known: BTreeSet<(&str, &str)> = planes.map(agent_of).collect();
         let trusts = |mount: &MaterialRef| {
             mount.kind == MaterialKind::ConfigMap && mount.object.name == *bundle
         };
@@ -209,6 +220,13 @@ impl Draft<'_> {
             {
                 continue;
             }
+            let agent = (kind.as_str(), id.as_str());
+            let mut strangers = self.observed.strangers.iter();
+            if let Some(plane) = strangers.find(|plane| agent_of(plane) == agent) {
+                let problem = lies_elsewhere(&workload.workload, &plane.plane);
+                self.problem(Area::Planes, &workload.workload, problem);
+                continue;
+            }
             let message = format!(
                 "{} runs an agent with --plane-type={kind} --plane-id={id}, but no plane resource has that planeID, so the gateway \
                  would say \"no {kind} CRs found with planeID '{id}'\"; create the plane resource, or let its spec.planeID equal the agent's --plane-id",
@@ -218,6 +236,19 @@ impl Draft<'_> {
             self.problem(Area::Planes, &workload.workload, problem);
         }
     }
+}
+
+/// How the gateway knows a plane's agent.
+fn agent_of(plane: &Plane) -> (&str, &str) {
+    (plane_type(plane.plane.kind), plane.plane_id.as_str())
+}
+
+fn lies_elsewhere(workload: &WorkloadRef, plane: &PlaneRef) -> Problem {
+    let message = format!(
+        "{workload} runs the agent of {plane}, and the operator is not told to write planes there, so the agent gets no certificate; \
+         add the namespace to the chart's namespaces.planes"
+    );
+    Problem::new(Reason::NamespaceNotServed, message)
 }
 
 fn by_value_of(guards: &Guards<'_>, plane: &Plane) -> Result<Option<WirePlane>, Problem> {

@@ -122,7 +122,8 @@ fn dropped(
                 let mut anchors = plane.anchors.iter();
                 anchors.any(|anchor| anchor.fingerprint().to_string() == old.fingerprint)
             };
-            let planes = observed.planes.iter().filter(trusts);
+            let planes = observed.planes.iter().chain(&observed.strangers);
+            let planes = planes.filter(trusts);
             let planes: Vec<String> = planes.map(|plane| plane.plane.to_string()).collect();
             let elsewhere = match planes.as_slice() {
                 [] => String::new(),

@@ -8,7 +8,7 @@ use super::scope::Scope;
 use crate::model::{MaterialKind, MaterialRef, Plane, Pod, Workload};
 
 /// Which objects of such names, and of those that the issuance had before, workloads or pods of served namespaces mount, or
-/// planes refer to.
+/// planes refer to that may be written.
 pub fn mounted<'a>(
     issuance: &ExternalCAIssuance,
     scope: &Scope,
@@ -27,6 +27,7 @@ pub fn mounted<'a>(
     // What a template of ours names, this operator has written before.
     let of_workloads = workloads.map(|one| (&one.mounts, &one.loaded));
     let of_pods = pods.map(|one| (&one.mounts, &one.loaded));
+    let planes = planes.filter(|plane| scope.holds(&plane.plane));
     let referred = planes.filter_map(Plane::bundle);
     let mut found: BTreeSet<MaterialRef> = referred.filter(|one| is_candidate(&one)).collect();
     for (mounts, loaded) in of_workloads.chain(of_pods) {

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use crate::model::{PlaneRef, may_write};
+use crate::model::{Plane, PlaneRef, may_write};
 
 /// Where the operator is told to work.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -20,6 +20,13 @@ impl Scope {
     /// Whether a plane's resource may be written.
     pub fn holds(&self, plane: &PlaneRef) -> bool {
         may_write(&self.served, &self.plane_namespaces, plane)
+    }
+
+    /// The planes that may be written, and those of strangers.
+    pub fn split(&self, planes: Vec<Arc<Plane>>) -> (Vec<Arc<Plane>>, Vec<Arc<Plane>>) {
+        planes
+            .into_iter()
+            .partition(|plane| self.holds(&plane.plane))
     }
 }
 

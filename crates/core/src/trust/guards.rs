@@ -196,13 +196,11 @@ impl<'a> Guards<'a> {
         self.immediate && self.view.retiring.contains(anchor)
     }
 
-    /// Whether a plane is to take its clientCA from the trust Secret: one that may be written, and whose anchors have to do
-    /// with this domain. Else a stranger's CA would come into every plane.
+    /// Whether a plane is to take its clientCA from the trust Secret: one whose anchors have to do with this domain. Else
+    /// another's CA would come into every plane.
     fn is_switched(&self, plane: &Plane) -> bool {
-        let observed = self.view.observed;
-        observed.may_write(&plane.plane)
-            && !observed.claims.planes.contains_key(&plane.plane)
-            && self.view.foreign(plane).is_none()
+        let claims = &self.view.observed.claims;
+        !claims.planes.contains_key(&plane.plane) && self.view.foreign(plane).is_none()
     }
 
     /// Whether a certificate that the place verifies cannot be read: then it is not known which anchor it needs.

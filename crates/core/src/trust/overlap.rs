@@ -45,7 +45,8 @@ impl Unproven {
 /// Those peers. Of what a person has confirmed since it last changed, nothing is waited for.
 pub fn unproven(view: &View<'_>, holders: &Holders<'_>) -> Vec<Unproven> {
     let pods = AgentPods::of(view);
-    let planes = view.observed.planes.iter();
+    let observed = view.observed;
+    let planes = observed.planes.iter().chain(&observed.strangers);
     let agents = planes.filter_map(|plane| agent(view, &pods, plane));
     let mut found: Vec<Unproven> = agents.collect();
     let gateways = view.domain.wanted.leaves.values();

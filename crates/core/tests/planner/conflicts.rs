@@ -26,33 +26,31 @@ fn rival(scene: &mut Scene, namespace: &str) {
 
 #[test]
 fn the_standing_owner_keeps_its_secret_and_the_newcomer_is_told() {
-    for namespace in ["default", "tenant"] {
-        let mut scene = Scene::new(json!({})).with_workloads();
-        scene.settle();
-        rival(&mut scene, namespace);
-        let (_, reason, message) = condition(&scene.turn(), "CertificatesReady");
-        assert_eq!(reason, "Conflict");
-        let told = "planeID \"rival-1\"";
-        assert!(
-            message.starts_with(told) && message.contains("planeID \"eu-1\""),
-            "{message}"
-        );
-        // Renewal goes on.
-        scene.now += days(300);
-        assert_eq!(issues(&scene.turn()).len(), 2, "{namespace}");
-        // So does repair.
-        scene.material.remove(&agent());
-        let repaired = format!("Secret {}", agent().object);
-        assert_eq!(issues(&scene.turn()), [repaired]);
-        let Leaf::Present { chain, .. } = &scene.material[&agent()].leaf else {
-            panic!("no leaf")
-        };
-        assert_eq!(chain[0].common_names(), ["eu-1"]);
-    }
+    let mut scene = Scene::new(json!({})).with_workloads();
+    scene.settle();
+    rival(&mut scene, "default");
+    let (_, reason, message) = condition(&scene.turn(), "CertificatesReady");
+    assert_eq!(reason, "Conflict");
+    let told = "planeID \"rival-1\"";
+    assert!(
+        message.starts_with(told) && message.contains("planeID \"eu-1\""),
+        "{message}"
+    );
+    // Renewal goes on.
+    scene.now += days(300);
+    assert_eq!(issues(&scene.turn()).len(), 2);
+    // So does repair.
+    scene.material.remove(&agent());
+    let repaired = format!("Secret {}", agent().object);
+    assert_eq!(issues(&scene.turn()), [repaired]);
+    let Leaf::Present { chain, .. } = &scene.material[&agent()].leaf else {
+        panic!("no leaf")
+    };
+    assert_eq!(chain[0].common_names(), ["eu-1"]);
 }
 
 #[test]
-fn where_none_stands_the_plane_that_may_be_written_comes_first() {
+fn where_none_stands_only_a_stranger_s_claim_does_not_count() {
     let mut scene = Scene::new(json!({}));
     rival(&mut scene, "tenant");
     scene.settle();

@@ -121,13 +121,14 @@ impl Scene {
     }
 
     pub fn observed(&self) -> Observed {
-        let planes: Vec<Arc<Plane>> = self.planes.iter().cloned().map(Arc::new).collect();
-        let wanted = external_ca_core::domain::desired(&self.issuance, &planes);
         let scope = Scope {
             served: Arc::new([HOME, DATA].map(String::from).into()),
             plane_namespaces: Arc::new(["default"].map(String::from).into()),
             ..Scope::default()
         };
+        let planes = self.planes.iter().cloned().map(Arc::new).collect();
+        let (planes, strangers) = scope.split(planes);
+        let wanted = external_ca_core::domain::desired(&self.issuance, &planes);
         let pods = self.all_pods();
         let readers = pods.iter().map(AsRef::as_ref);
         let mounted = mounted(
@@ -166,6 +167,7 @@ impl Scene {
                 })
                 .collect(),
             planes,
+            strangers,
             workloads: self.workloads.iter().cloned().map(Arc::new).collect(),
             pods,
             awaited: Vec::new(),

@@ -2,6 +2,7 @@
 
 use external_ca_api::Phase;
 use external_ca_core::model::{MaterialRef, Plane};
+use external_ca_core::plan::Step;
 use external_ca_core::report::Decision;
 use jiff::SignedDuration;
 use serde_json::json;
@@ -17,9 +18,14 @@ fn stranger(name: &str, plane_id: &str) -> Plane {
     stranger
 }
 
-/// What is decided, a stranger's name excepted.
+/// What is decided.
 fn decided(planned: &Decision) -> String {
-    format!("{:?} {:?}", planned.steps, planned.status.certificates)
+    let steps: Vec<String> = planned.steps.iter().map(Step::object).collect();
+    let told = planned.status.certificates.iter();
+    let told: Vec<_> = told
+        .map(|one| (&one.target, &one.common_name, &one.signer, one.state))
+        .collect();
+    format!("{steps:?} {told:?}")
 }
 
 /// Planes that a tenant may make: one of a planeID that exists, one that wants a Secret that exists, one that trusts another
@@ -75,9 +81,13 @@ fn a_stranger_s_plane_holds_up_nobody() {
                 assert_eq!(phases[1], Some(Phase::Ready), "{client_ca}, {what}");
                 assert_eq!((scene.signer(&gateway()), scene.signer(&agent())), (1, 1));
                 assert_eq!(scene.anchors(&config_map_ref(DATA)), [1]);
+                let (status, reason, message) = condition(&scene.plan(), "PlanesWired");
+                assert_eq!(
+                    (status.as_str(), reason.as_str()),
+                    ("True", "NamespaceNotServed")
+                );
+                assert!(message.contains("DataPlane tenant/"), "{message}");
             }
-            let (_, _, message) = condition(&scene.plan(), "PlanesWired");
-            assert!(message.contains("DataPlane tenant/"), "{message}");
         }
     }
 }
