@@ -3,6 +3,7 @@
 mod mounted;
 mod pods;
 mod scope;
+mod vital;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
@@ -23,6 +24,7 @@ pub use mounted::mounted;
 use mounted::told_namespaces;
 pub use pods::{ListedPods, namespaces_of_readers, rests_on_pods, unseen};
 pub use scope::{Scope, WrittenNames};
+pub use vital::Vital;
 
 /// What an authority is called that signs with the key of a CA Secret.
 const CA_SECRET: &str = "caSecret";

@@ -47,7 +47,8 @@ pub async fn run(
         clock,
         ..context(&client, args, Arc::clone(&cluster), reader.clone(), metrics)
     });
-    cluster.start(&context.scope.served);
+    let told = context.clock.clone();
+    cluster.start(&context.scope.served, move || told.read().now);
     tokio::spawn(compare_clocks(Arc::clone(&context)));
     tokio::spawn(drop_orphans(Arc::clone(&context)));
     let gone = Arc::clone(&context);

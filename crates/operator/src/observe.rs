@@ -29,7 +29,7 @@ pub fn observe(
     let (cluster, scope) = (&context.cluster, &context.scope);
     let (planes, mounted) = (cluster.planes()?, cluster.mounted(issuance, scope));
     let needs = Needs::of(issuance, planes, &mounted, scope);
-    cluster.want(&identity(issuance), &needs);
+    cluster.want(&identity(issuance), &needs, needs.vital(issuance));
     let sight = cluster.seen(&needs, |seen, pem| {
         let issuers = &context.issuers;
         let (state, issuer) = issuers.of_secret(&ca_secret(issuance), pem, now);

@@ -10,8 +10,10 @@ mod planes;
 mod pods;
 mod read;
 mod reread;
+mod share;
 mod steady;
 mod store;
+mod vital;
 mod watch;
 
 use std::collections::{BTreeSet, HashMap};
@@ -22,8 +24,9 @@ use external_ca_core::model::lenient::Lenient;
 use external_ca_core::model::{
     ListRef, Material, MaterialKind, MaterialRef, ObjectRef, Plane, PlaneRef, Read, Workload,
 };
-use external_ca_core::snapshot::{ListedPods, Needs, Scope, Seen};
+use external_ca_core::snapshot::{ListedPods, Needs, Scope, Seen, Vital};
 use external_ca_core::x509::CaPem;
+use jiff::Timestamp;
 use k8s_openapi::NamespaceResourceScope;
 use kube::core::DynamicObject;
 use kube::{Api, Client, Resource};
@@ -35,22 +38,22 @@ use named::NamedWatches;
 use planes::Planes;
 use read::Reader;
 use reread::Reread;
+use share::{Wanted, share};
 use store::Store;
+use vital::VitalReads;
 
 pub use read::MaterialObject;
 pub use watch::smallest_pages;
-
-/// A watch is a connection. Past so many, objects are read again one by one instead.
-const MAX_NAMED_WATCHES: usize = 64;
 
 /// One cluster.
 pub struct Cluster {
     reader: Reader,
     store: Arc<Store>,
-    /// What each issuance needs, most important first.
-    needs: Mutex<HashMap<String, Vec<MaterialRef>>>,
+    /// What each issuance needs.
+    needs: Mutex<HashMap<String, Wanted>>,
     named: NamedWatches,
     reread: Arc<Reread>,
+    vital: Arc<VitalReads>,
     planes: Arc<Planes>,
 }
 
@@ -62,11 +65,13 @@ impl Cluster {
             client: client.clone(),
             store: Arc::clone(&store),
         };
+        let planes = Planes::new(client, Arc::clone(&store));
         let cluster = Self {
             needs: Mutex::default(),
             named: NamedWatches::new(reader.clone()),
             reread: Reread::new(reader.clone()),
-            planes: Planes::new(client, Arc::clone(&store)),
+            vital: VitalReads::new(reader.clone(), Arc::clone(&planes)),
+            planes,
             reader,
             store,
         };
@@ -74,7 +79,11 @@ impl Cluster {
     }
 
     /// Begins to read: plane kinds and planes, and the workloads and pods of these namespaces.
-    pub fn start(&self, namespaces: &BTreeSet<String>) {
+    pub fn start(
+        &self,
+        namespaces: &BTreeSet<String>,
+        now: impl Fn() -> Timestamp + Send + Sync + 'static,
+    ) {
         let Reader { client, store } = &self.reader;
         let planes = Arc::clone(&self.planes);
         let discovery = Discovery::new(client.clone(), Arc::clone(store), planes);
@@ -82,22 +91,25 @@ impl Cluster {
         pods::watch_pods(client, store, namespaces);
         tokio::spawn(discovery.run());
         tokio::spawn(Arc::clone(&self.reread).run());
+        tokio::spawn(Arc::clone(&self.vital).run(now));
         tokio::spawn(reread::recover(self.reader.clone()));
     }
 
     /// Sees to it that what an issuance needs is read from now on, and that what no issuance needs no longer is.
-    pub fn want(&self, issuance: &str, needs: &Needs) {
+    pub fn want(&self, issuance: &str, needs: &Needs, vital: Vec<Vital>) {
         self.read_for_new_uses(needs);
-        let objects: Vec<MaterialRef> = needs.objects().collect();
+        self.vital.set(issuance, vital);
+        let wanted = Wanted::of(needs);
         let mut all = self.needs.lock().unwrap_or_else(PoisonError::into_inner);
-        if all.get(issuance) != Some(&objects) {
-            all.insert(issuance.to_owned(), objects);
+        if all.get(issuance) != Some(&wanted) {
+            all.insert(issuance.to_owned(), wanted);
             self.settle(&all);
         }
     }
 
     /// An issuance is gone.
     pub fn forget(&self, issuance: &str) {
+        self.vital.forget(issuance);
         let mut all = self.needs.lock().unwrap_or_else(PoisonError::into_inner);
         if all.remove(issuance).is_some() {
             self.settle(&all);
@@ -205,24 +217,14 @@ impl Cluster {
         self.store.announce_change();
     }
 
-    /// Round robin over the issuances: each has its most important objects watched.
-    fn settle(&self, needs: &HashMap<String, Vec<MaterialRef>>) {
-        let mut order: Vec<(usize, &MaterialRef)> = needs
-            .values()
-            .flat_map(|needs| needs.iter().enumerate())
-            .collect();
-        order.sort();
-        let mut all = BTreeSet::new();
-        let first = |material: &&MaterialRef| all.insert((*material).clone());
-        let materials = order.into_iter().map(|(_, material)| material);
-        let wanted: Vec<MaterialRef> = materials.filter(first).cloned().collect();
-        let (watched, reread) = wanted.split_at(wanted.len().min(MAX_NAMED_WATCHES));
-        let watched: BTreeSet<MaterialRef> = watched.iter().cloned().collect();
-
-        self.named.keep(&watched);
+    /// Watches or reads in turn what issuances need, and forgets all else.
+    fn settle(&self, needs: &HashMap<String, Wanted>) {
+        let shared = share(needs.values());
+        let all = shared.watched.union(&shared.reread).cloned().collect();
+        self.named.keep(&shared.watched);
         self.store.facts().keep_material(&all);
-        self.named.start(watched);
-        self.reread.set(reread.iter().cloned().collect());
+        self.named.start(shared.watched);
+        self.reread.set(shared.reread);
     }
 
     /// What was read before it was known to hold a CA or anchors is read again for that. A watch or read that is already

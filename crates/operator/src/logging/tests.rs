@@ -112,7 +112,7 @@ async fn read_all(client: Client) -> String {
         ..Scope::default()
     };
     let needs = Needs::of(&issuance.unwrap(), Vec::new(), &Default::default(), &scope);
-    cluster.want("ns/a", &needs);
+    cluster.want("ns/a", &needs, Vec::new());
     let mut told = String::new();
     for name in NAMES {
         let target = ObjectRef::new("ns", name);

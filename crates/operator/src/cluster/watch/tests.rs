@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use external_ca_core::model::{ListRef, WorkloadKind};
 use http::{Request, Response};
+use jiff::Timestamp;
 use kube::Client;
 use kube::client::Body;
 use serde_json::{Value, json};
@@ -60,7 +61,7 @@ impl Server {
         let server = self.clone();
         let service = tower::service_fn(move |request| server.clone().answer(request));
         let (cluster, changes) = Cluster::new(Client::new(service, "ns"));
-        cluster.start(&["ns".to_owned()].into());
+        cluster.start(&["ns".to_owned()].into(), Timestamp::now);
         (cluster, changes)
     }
 }

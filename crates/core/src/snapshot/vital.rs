@@ -1,0 +1,74 @@
+//! What matters most: it is read by itself besides its watch, for a watch that has died in silence tells nothing.
+
+use std::collections::BTreeSet;
+
+use external_ca_api::{AnchorState, CertificateState, ExternalCAIssuance};
+use jiff::{SignedDuration, Timestamp};
+
+use super::Needs;
+use crate::domain::desired;
+use crate::model::{MaterialKind, MaterialRef, ObjectRef};
+use crate::trust::Place;
+
+/// So long before its renewal a leaf is looked at.
+const AHEAD: SignedDuration = SignedDuration::from_mins(10);
+
+/// An object, and from when on it is read.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Vital {
+    /// Which one.
+    pub place: Place,
+    /// From when on.
+    pub from: Timestamp,
+    /// Whether it is a CA Secret, which is read also at rest.
+    pub is_authority: bool,
+}
+
+impl Needs {
+    /// The CA Secret; leaves that are about to be renewed, or are not as they should be; while a CA is being replaced, each
+    /// leaf and each trust place.
+    pub fn vital(&self, issuance: &ExternalCAIssuance) -> Vec<Vital> {
+        let vital = |place, from| Vital {
+            place,
+            from,
+            is_authority: false,
+        };
+        let secret = |object: &ObjectRef| MaterialRef {
+            kind: MaterialKind::Secret,
+            object: object.clone(),
+        };
+        let authority = self.authority.iter();
+        let authority = authority.map(|object| Vital {
+            is_authority: true,
+            ..vital(Place::Material(secret(object)), Timestamp::MIN)
+        });
+        let status = issuance.status.iter();
+        let mut anchors = status.clone().flat_map(|status| status.anchors());
+        if anchors.any(|anchor| anchor.state == AnchorState::Retiring) {
+            let material = self.material.iter().cloned().map(Place::Material);
+            let planes = desired(issuance, &self.planes).planes.into_iter();
+            let planes = planes.map(|plane| Place::ClientCa(plane.plane.clone()));
+            return authority
+                .chain(
+                    material
+                        .chain(planes)
+                        .map(|place| vital(place, Timestamp::MIN)),
+                )
+                .collect();
+        }
+        let needed: BTreeSet<&MaterialRef> = self.material.iter().collect();
+        let told = status.flat_map(|status| &status.certificates);
+        let leaves = told.filter_map(|told| {
+            let (namespace, name) = told.target.split_once('/')?;
+            let leaf = secret(&ObjectRef::new(namespace, name));
+            let renewal = told.renewal_time.as_ref().map(|time| time.0);
+            let from = match (told.state, renewal) {
+                (CertificateState::Ready, Some(renewal)) => renewal.saturating_sub(AHEAD).ok()?,
+                _ => Timestamp::MIN,
+            };
+            let is_needed = needed.contains(&leaf);
+            is_needed.then(|| vital(Place::Material(leaf), from))
+        });
+        authority.chain(leaves).collect()
+    }
+}
