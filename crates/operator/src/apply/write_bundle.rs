@@ -13,6 +13,10 @@ use super::write::{apply_object, metadata};
 use crate::cluster::Cluster;
 use crate::error::Error;
 
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests;
+
 /// Carries the step out.
 pub async fn carry_out(
     cluster: &Cluster,

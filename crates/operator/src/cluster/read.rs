@@ -13,6 +13,10 @@ use serde::de::DeserializeOwned;
 use super::store::Store;
 use crate::error::{Error, bounded};
 
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests;
+
 /// Secrets and ConfigMaps.
 pub trait MaterialObject:
     Resource<DynamicType = (), Scope = NamespaceResourceScope>
