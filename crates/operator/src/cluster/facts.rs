@@ -70,6 +70,20 @@ impl Facts {
         changed
     }
 
+    /// The newest version that was told of an object, be it that of its deletion.
+    pub fn newest(&self, key: &MaterialRef) -> Option<u64> {
+        self.versions.get(key).copied()
+    }
+
+    /// An object was asked for when `before` was the newest version that had been told, and was found: the answer is never
+    /// older than the question. Where its version is, versions went back: etcd was restored, or a deletion was told wrongly.
+    pub fn found_after(&mut self, key: &MaterialRef, before: Option<u64>, found: Option<u64>) {
+        let went_back = found.is_some() && found < before;
+        if went_back && self.newest(key) == before {
+            self.versions.remove(key);
+        }
+    }
+
     /// Notes the version that was read; true where a newer one was seen before, or this one stands there. What was deleted
     /// keeps the version of its deletion: an answer that comes late must not bring it back.
     pub fn is_late<T: ResourceExt>(&mut self, key: &MaterialRef, read: &Read<&T>) -> bool {
@@ -149,6 +163,19 @@ impl Facts {
     /// A plane as an answer to ourselves shows it, which may come later than what the watch has told since.
     pub fn plane_answered(&mut self, plane: Plane) -> bool {
         self.seen.planes.contains_key(&plane.plane) && self.put_plane(plane)
+    }
+
+    /// A plane was asked for when this version of it was known, and found: see [`Self::found_after`].
+    pub fn plane_read(&mut self, plane: Plane, before: Option<&str>) -> bool {
+        let known = self.seen.planes.get(&plane.plane);
+        let known = known.map(|known| known.resource_version.as_str());
+        if known == before && known.is_some_and(|known| is_older(&plane.resource_version, known)) {
+            self.seen
+                .planes
+                .insert(plane.plane.clone(), Arc::new(plane));
+            return true;
+        }
+        self.plane_answered(plane)
     }
 
     /// A plane is gone since this version, or was asked for and not found.

@@ -76,7 +76,7 @@ impl Planes {
         let before = version();
         match bounded(api.get_opt(&plane.name)).await {
             Ok(Some(found)) => match found.into_decoded() {
-                Ok(found) => self.answered(plane.kind, &found),
+                Ok(found) => self.was_read(plane.kind, &found, before.as_deref()),
                 Err(_) => return false,
             },
             // What was seen meanwhile may be newer.
@@ -93,6 +93,12 @@ impl Planes {
     pub fn answered(&self, kind: PlaneKind, object: &DynamicObject) {
         if let Ok(Some(plane)) = plane_facts(&self.store, kind, object) {
             self.store.update(|facts| facts.plane_answered(plane));
+        }
+    }
+
+    fn was_read(&self, kind: PlaneKind, object: &DynamicObject, before: Option<&str>) {
+        if let Ok(Some(plane)) = plane_facts(&self.store, kind, object) {
+            self.store.update(|facts| facts.plane_read(plane, before));
         }
     }
 

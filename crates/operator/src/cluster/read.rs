@@ -67,6 +67,7 @@ impl Reader {
             object: target.clone(),
         };
         let before = self.store.known_version(&key);
+        let newest = self.store.facts().newest(&key);
         let api: Api<Lenient<K>> = Api::namespaced(self.client.clone(), &target.namespace);
         let Some(found) = bounded(api.get_opt(&target.name)).await? else {
             self.store
@@ -74,6 +75,9 @@ impl Reader {
             return Ok(None);
         };
         let found = found.into_decoded()?;
+        let version = found.meta().resource_version.as_deref();
+        let version = version.and_then(|version| version.parse().ok());
+        self.store.facts().found_after(&key, newest, version);
         K::note(&self.store, target, Read::Found(&found));
         Ok(Some(found))
     }

@@ -179,6 +179,18 @@ fn nor_does_the_watch_undo_what_an_answer_has_told() {
 }
 
 /// The UID of the agent's pod, where it is known.
+#[test]
+fn a_plane_that_is_read_wins_over_a_newer_version_that_was_known_when_it_was_asked_for() {
+    for (before, expected) in [(Some("10"), "7"), (Some("9"), "10"), (None, "10")] {
+        let (store, _changes) = Store::new();
+        store.update(|facts| facts.plane_seen(plane("10", json!({}))));
+        store.update(|facts| facts.plane_read(plane("7", json!({})), before));
+        let reference = plane("7", json!({})).plane;
+        let facts = store.facts();
+        assert_eq!(facts.seen.planes[&reference].resource_version, expected);
+    }
+}
+
 fn known_pod(store: &Store) -> Option<String> {
     let facts = store.facts();
     let mut pods = facts.seen.pods.values();
