@@ -24,6 +24,7 @@ mod rights;
 mod size;
 mod standby;
 mod status;
+mod strangers;
 mod tickets;
 mod troubleshooting;
 mod windows;

@@ -1,6 +1,8 @@
 //! What was seen of a cluster, and the snapshot of one issuance from it.
 
+mod claims;
 mod mounted;
+mod needs;
 mod pods;
 mod scope;
 mod vital;
@@ -8,10 +10,10 @@ mod vital;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
-use external_ca_api::{ClientCa, ExternalCAIssuance, MANAGER};
+use external_ca_api::{ExternalCAIssuance, MANAGER};
 use jiff::{SignedDuration, Timestamp};
 
-use crate::domain::{ca_secret, desired, identity, namespace, trust_secret};
+use crate::domain::{ca_secret, identity, namespace};
 use crate::model::{
     Authority, AuthorityState, Claims, GeneratedCa, Leaf, ListRef, Material, MaterialKind,
     MaterialRef, ObjectRef, Observed, Plane, PlaneRef, Pod, Read, Signing, Source, Unread,
@@ -20,8 +22,9 @@ use crate::model::{
 use crate::reason::{Problem, Reason};
 use crate::x509::{CaChain, CaError, Certificate};
 
+pub use claims::ClaimTable;
 pub use mounted::mounted;
-use mounted::told_namespaces;
+pub use needs::Needs;
 pub use pods::{ListedPods, namespaces_of_readers, rests_on_pods, unseen};
 pub use scope::{Scope, WrittenNames};
 pub use vital::Vital;
@@ -52,87 +55,6 @@ pub struct Seen {
     pub broken_pods: BTreeMap<ObjectRef, String>,
     /// Planes that do not parse, and why.
     pub broken_planes: BTreeMap<PlaneRef, String>,
-}
-
-/// What must be read before an issuance can be planned.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Needs {
-    /// The CA Secret; none where its namespace is not served.
-    pub authority: Option<ObjectRef>,
-    /// The ConfigMaps with additional anchors, and their keys.
-    pub anchors: Vec<(ObjectRef, String)>,
-    /// Bundles and leaves.
-    pub material: Vec<MaterialRef>,
-    /// The lists of workloads that may mount them.
-    pub lists: BTreeSet<ListRef>,
-    planes: Vec<Arc<Plane>>,
-    strangers: Vec<Arc<Plane>>,
-}
-
-impl Needs {
-    /// What an issuance needs, over the planes that exist, and over what is mounted by names that the operator writes.
-    pub fn of(
-        issuance: &ExternalCAIssuance,
-        planes: Vec<Arc<Plane>>,
-        mounted: &BTreeSet<MaterialRef>,
-        scope: &Scope,
-    ) -> Self {
-        let (planes, strangers) = scope.split(planes);
-        let wanted = desired(issuance, &planes);
-        let home = namespace(issuance);
-        let is_served = scope.served.contains(home);
-        let additional = issuance.spec.trust.additional_anchors.iter();
-        let anchors = additional
-            .filter(|_| is_served)
-            .filter_map(|entry| entry.config_map_ref.as_ref())
-            .map(|reference| (ObjectRef::new(home, &reference.name), reference.key.clone()))
-            .collect();
-        let material = std::iter::once(trust_secret(issuance))
-            .chain(wanted.trust_places.iter().cloned())
-            .chain(wanted.all().map(|leaf| leaf.material()))
-            .chain(mounted.iter().cloned())
-            .filter(|material| scope.served.contains(&material.object.namespace));
-        let mut seen = BTreeSet::new();
-        let material = material.filter(|one| seen.insert(one.clone())).collect();
-        // Whom it left behind there, only their lists tell.
-        let told = told_namespaces(issuance);
-        let places = wanted.trust_places.iter();
-        let lists = places
-            .map(|place| &place.object.namespace)
-            .chain(wanted.all().map(|leaf| &leaf.target.namespace))
-            .chain(mounted.iter().map(|one| &one.object.namespace))
-            .chain(told.intersection(&scope.served))
-            .flat_map(|namespace| ListRef::of_consumers(namespace))
-            .collect();
-        Self {
-            authority: is_served.then(|| ca_secret(issuance)),
-            anchors,
-            material,
-            lists,
-            planes,
-            strangers,
-        }
-    }
-
-    /// Whether it needs a list: those of planes, and of workloads that may mount its material.
-    pub fn needs(&self, list: &ListRef) -> bool {
-        list.is_of_planes() || self.lists.contains(list)
-    }
-
-    /// Every Secret and ConfigMap of it, most important first.
-    pub fn objects(&self) -> impl Iterator<Item = MaterialRef> + '_ {
-        let authority = self.authority.iter().map(|object| MaterialRef {
-            kind: MaterialKind::Secret,
-            object: object.clone(),
-        });
-        let anchors = self.anchors.iter().map(|(object, _)| MaterialRef {
-            kind: MaterialKind::ConfigMap,
-            object: object.clone(),
-        });
-        authority
-            .chain(anchors)
-            .chain(self.material.iter().cloned())
-    }
 }
 
 impl Seen {
@@ -187,12 +109,12 @@ impl Seen {
         pods.cloned().collect()
     }
 
-    /// The snapshot of an issuance, once all that it needs was seen. `others` are all issuances, `authority` is the state of
+    /// The snapshot of an issuance, once all that it needs was seen. `claims` are those of others, `authority` is the state of
     /// what it names to sign.
     pub fn observed(
         &self,
         issuance: &Arc<ExternalCAIssuance>,
-        others: &[Arc<ExternalCAIssuance>],
+        claims: Claims,
         needs: &Needs,
         scope: &Scope,
         authority: AuthorityState,
@@ -239,7 +161,7 @@ impl Seen {
             pods: self.pods_of(needs),
             awaited: self.awaited.iter().cloned().collect(),
             unreadable: self.unread(needs, scope),
-            claims: claims(issuance, others, &needs.planes, scope),
+            claims,
             refused: BTreeSet::new(),
             clock_ahead: SignedDuration::ZERO,
         }
@@ -277,54 +199,6 @@ pub fn authority_of_secret(
             format!("the CA Secret {secret}: {error}"),
         )),
     }
-}
-
-/// What older issuances want: nothing has two owners.
-fn claims(
-    issuance: &ExternalCAIssuance,
-    others: &[Arc<ExternalCAIssuance>],
-    planes: &[Arc<Plane>],
-    scope: &Scope,
-) -> Claims {
-    let age = |issuance: &ExternalCAIssuance| {
-        let created = issuance
-            .metadata
-            .creation_timestamp
-            .as_ref()
-            .map(|time| time.0);
-        (created, issuance.metadata.uid.clone())
-    };
-    let mut claims = Claims::default();
-    for other in others {
-        if other.metadata.uid == issuance.metadata.uid || !scope.served.contains(namespace(other)) {
-            continue;
-        }
-        claims.issuances.insert(identity(other));
-        let is_younger = age(other) > age(issuance);
-        // The owner of a namespace decides on its CA. In one namespace the older issuance does: else one that names a
-        // standing leaf as its CA would stop that leaf's renewal.
-        if !is_younger || namespace(other) != namespace(issuance) {
-            let authority = ca_secret(other);
-            claims.authorities.insert(authority, identity(other));
-        }
-        if is_younger {
-            continue;
-        }
-        let owner = identity(other);
-        let wanted = desired(other, planes);
-        let leaves = wanted.all().map(|leaf| leaf.material());
-        let material = leaves.chain(wanted.trust_places.iter().cloned());
-        claims
-            .material
-            .extend(material.map(|target| (target, owner.clone())));
-        if other.spec.planes.client_ca != ClientCa::Unmanaged {
-            let planes = wanted.planes.iter().map(|plane| plane.plane.clone());
-            claims
-                .planes
-                .extend(planes.map(|plane| (plane, owner.clone())));
-        }
-    }
-    claims
 }
 
 /// The issuer's certificates as the snapshot shows them elsewhere, for who may not read the CA Secret: in bundles and in

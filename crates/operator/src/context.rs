@@ -15,6 +15,7 @@ use kube::{Client, ResourceExt};
 use tokio::sync::Semaphore;
 
 use crate::broken::Broken;
+use crate::claims::AllClaims;
 use crate::clock::Clock;
 use crate::cluster::Cluster;
 use crate::error::bounded;
@@ -46,6 +47,8 @@ pub struct Context {
     pub parallel: usize,
     /// Issuances that do not parse.
     pub broken: Broken,
+    /// Who claims what.
+    pub claims: AllClaims,
     /// What is at hand to sign with.
     pub issuers: Issuers,
     /// Requests that wait for their certificates.

@@ -132,6 +132,7 @@ fn context(
         keygen: Semaphore::new(parallel),
         parallel,
         broken: Default::default(),
+        claims: Default::default(),
         issuers: Issuers::new(args),
         pending: Pending::new(client.clone(), args.own_namespace(client)),
         memories: Default::default(),

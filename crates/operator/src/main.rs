@@ -3,6 +3,7 @@
 mod apply;
 mod backoff;
 mod broken;
+mod claims;
 mod cli;
 mod clock;
 mod cluster;

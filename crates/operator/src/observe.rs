@@ -28,13 +28,15 @@ pub fn observe(
 ) -> Option<Sight> {
     let (cluster, scope) = (&context.cluster, &context.scope);
     let (planes, mounted) = (cluster.planes()?, cluster.mounted(issuance, scope));
+    // Not under the store's lock: claims are over all issuances and planes.
+    let claims = context.claims.over(all_issuances(context), &planes, scope);
     let needs = Needs::of(issuance, planes, &mounted, scope);
+    let claims = claims.of(issuance, &needs);
     cluster.want(&identity(issuance), &needs, needs.vital(issuance));
     let sight = cluster.seen(&needs, |seen, pem| {
         let issuers = &context.issuers;
         let (state, issuer) = issuers.of_secret(&ca_secret(issuance), pem, now);
-        let all = context.issuances.state();
-        let observed = seen.observed(issuance, &all, &needs, scope, state);
+        let observed = seen.observed(issuance, claims, &needs, scope, state);
         Sight { observed, issuer }
     });
     let uid = issuance.uid().unwrap_or_default();
@@ -46,4 +48,11 @@ pub fn observe(
         },
         ..sight
     })
+}
+
+/// Every issuance, in an order that stays.
+fn all_issuances(context: &Context) -> Vec<Arc<ExternalCAIssuance>> {
+    let mut all = context.issuances.state();
+    all.sort_by(|a, b| a.metadata.uid.cmp(&b.metadata.uid));
+    all
 }

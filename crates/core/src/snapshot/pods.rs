@@ -82,7 +82,7 @@ mod tests {
 
     use super::super::{Needs, Scope, Seen};
     use super::*;
-    use crate::model::{AuthorityState, Read, facts};
+    use crate::model::{AuthorityState, Claims, Read, facts};
 
     const NAMESPACE: &str = "openchoreo-control-plane";
 
@@ -117,7 +117,7 @@ mod tests {
         }
         seen.observed(
             &Arc::new(issuance),
-            &[],
+            Claims::default(),
             &needs,
             &scope,
             AuthorityState::Absent,

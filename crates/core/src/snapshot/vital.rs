@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use external_ca_api::{AnchorState, CertificateState, ExternalCAIssuance};
 use jiff::{SignedDuration, Timestamp};
 
-use super::Needs;
+use super::needs::Needs;
 use crate::domain::desired;
 use crate::model::{MaterialKind, MaterialRef, ObjectRef};
 use crate::trust::Place;

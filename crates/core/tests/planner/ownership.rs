@@ -7,7 +7,7 @@ use external_ca_api::{ExternalCAIssuance, Phase};
 use external_ca_core::Reason;
 use external_ca_core::model::{Leaf, Material, Read};
 use external_ca_core::plan::Step;
-use external_ca_core::snapshot::{Needs, Scope, Seen};
+use external_ca_core::snapshot::{ClaimTable, Needs, Scope, Seen};
 use external_ca_core::x509::{LeafProfile, San};
 use jiff::SignedDuration;
 use serde_json::json;
@@ -282,7 +282,9 @@ fn a_ca_secret_is_claimed_by_its_issuance_whatever_their_ages() {
         }
         let now = start() + days(1);
         let authority = Issuer::Ready(ca(0)).state();
-        let observed = seen.observed(issuance, &[other], &needs, &scope, authority);
+        let claims = ClaimTable::new(&[other, Arc::clone(issuance)], &[], &scope);
+        let claims = claims.of(issuance, &needs);
+        let observed = seen.observed(issuance, claims, &needs, &scope, authority);
         let planned = external_ca_core::report::decide(&observed, now);
         let written = planned
             .steps

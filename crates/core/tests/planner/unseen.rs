@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use external_ca_api::ExternalCAIssuance;
 use external_ca_core::model::{
-    AuthorityState, Controller, Leaf, Life, ListRef, MaterialRef, Pod, Read,
+    AuthorityState, Claims, Controller, Leaf, Life, ListRef, MaterialRef, Pod, Read,
 };
 use external_ca_core::snapshot::{Needs, Scope, Seen};
 use jiff::SignedDuration;
@@ -385,7 +385,13 @@ fn an_unreadable_list_counts_where_a_bundle_was_written() {
         seen.material.insert(material, Arc::new(Read::Absent));
     }
     let issuance = Arc::new(issuance);
-    let observed = seen.observed(&issuance, &[], &needs, &scope, AuthorityState::Absent);
+    let observed = seen.observed(
+        &issuance,
+        Claims::default(),
+        &needs,
+        &scope,
+        AuthorityState::Absent,
+    );
     assert!(
         !observed.unreadable.is_empty(),
         "who runs there is not known"

@@ -19,7 +19,7 @@ use external_ca_core::model::{
     ListRef, Material, MaterialKind, MaterialRef, ObjectRef, Observed, Plane, Read, Workload,
     WorkloadKind, WorkloadRef,
 };
-use external_ca_core::snapshot::{Needs, Scope, Seen, authority_of_secret};
+use external_ca_core::snapshot::{ClaimTable, Needs, Scope, Seen, authority_of_secret};
 use external_ca_core::x509::{CaChain, CaError, CaPem};
 use jiff::Timestamp;
 use k8s_openapi::NamespaceResourceScope;
@@ -107,9 +107,11 @@ impl Gathered {
     pub fn observed(&self, issuance: &Arc<ExternalCAIssuance>, now: Timestamp) -> Observed {
         let chain = |pem: &CaPem| Some(public_side(pem, now));
         let authority = authority_of_secret(&ca_secret(issuance), map(&self.authority, chain));
+        let planes: Vec<Arc<Plane>> = self.seen.planes.values().cloned().collect();
+        let claims = ClaimTable::new(&self.issuances, &planes, &self.scope);
         self.seen.observed(
             issuance,
-            &self.issuances,
+            claims.of(issuance, &self.needs),
             &self.needs,
             &self.scope,
             authority,

@@ -1,0 +1,96 @@
+//! What must be read before an issuance can be planned.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use external_ca_api::ExternalCAIssuance;
+
+use super::mounted::told_namespaces;
+use super::scope::Scope;
+use crate::domain::{ca_secret, desired, namespace, trust_secret};
+use crate::model::{ListRef, MaterialKind, MaterialRef, ObjectRef, Plane};
+
+/// What must be read before an issuance can be planned.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Needs {
+    /// The CA Secret; none where its namespace is not served.
+    pub authority: Option<ObjectRef>,
+    /// The ConfigMaps with additional anchors, and their keys.
+    pub anchors: Vec<(ObjectRef, String)>,
+    /// Bundles and leaves.
+    pub material: Vec<MaterialRef>,
+    /// The lists of workloads that may mount them.
+    pub lists: BTreeSet<ListRef>,
+    pub(super) planes: Vec<Arc<Plane>>,
+    pub(super) strangers: Vec<Arc<Plane>>,
+    /// Bundles and leaves in namespaces that are not served: nothing is read of them.
+    pub(super) elsewhere: Vec<MaterialRef>,
+}
+
+impl Needs {
+    /// What an issuance needs, over the planes that exist, and over what is mounted by names that the operator writes.
+    pub fn of(
+        issuance: &ExternalCAIssuance,
+        planes: Vec<Arc<Plane>>,
+        mounted: &BTreeSet<MaterialRef>,
+        scope: &Scope,
+    ) -> Self {
+        let (planes, strangers) = scope.split(planes);
+        let wanted = desired(issuance, &planes);
+        let home = namespace(issuance);
+        let is_served = scope.served.contains(home);
+        let additional = issuance.spec.trust.additional_anchors.iter();
+        let anchors = additional
+            .filter(|_| is_served)
+            .filter_map(|entry| entry.config_map_ref.as_ref())
+            .map(|reference| (ObjectRef::new(home, &reference.name), reference.key.clone()))
+            .collect();
+        let material = std::iter::once(trust_secret(issuance))
+            .chain(wanted.trust_places.iter().cloned())
+            .chain(wanted.all().map(|leaf| leaf.material()))
+            .chain(mounted.iter().cloned());
+        let mut seen = BTreeSet::new();
+        let material = material.filter(|one| seen.insert(one.clone()));
+        let (material, elsewhere) =
+            material.partition(|one| scope.served.contains(&one.object.namespace));
+        // Whom it left behind there, only their lists tell.
+        let told = told_namespaces(issuance);
+        let places = wanted.trust_places.iter();
+        let lists = places
+            .map(|place| &place.object.namespace)
+            .chain(wanted.all().map(|leaf| &leaf.target.namespace))
+            .chain(mounted.iter().map(|one| &one.object.namespace))
+            .chain(told.intersection(&scope.served))
+            .flat_map(|namespace| ListRef::of_consumers(namespace))
+            .collect();
+        Self {
+            authority: is_served.then(|| ca_secret(issuance)),
+            anchors,
+            material,
+            lists,
+            planes,
+            strangers,
+            elsewhere,
+        }
+    }
+
+    /// Whether it needs a list: those of planes, and of workloads that may mount its material.
+    pub fn needs(&self, list: &ListRef) -> bool {
+        list.is_of_planes() || self.lists.contains(list)
+    }
+
+    /// Every Secret and ConfigMap of it, most important first.
+    pub fn objects(&self) -> impl Iterator<Item = MaterialRef> + '_ {
+        let authority = self.authority.iter().map(|object| MaterialRef {
+            kind: MaterialKind::Secret,
+            object: object.clone(),
+        });
+        let anchors = self.anchors.iter().map(|(object, _)| MaterialRef {
+            kind: MaterialKind::ConfigMap,
+            object: object.clone(),
+        });
+        authority
+            .chain(anchors)
+            .chain(self.material.iter().cloned())
+    }
+}
