@@ -16,6 +16,7 @@ mod contests;
 mod diagnosis;
 mod evidence;
 mod forecast;
+mod forged;
 mod immediate;
 mod issuer;
 mod leaves;
