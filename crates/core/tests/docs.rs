@@ -270,3 +270,28 @@ fn fits(schema: &Value, value: &Value, place: &str) {
         fits(&schema["items"], item, place);
     }
 }
+
+/// `file::name` in docs/security.md: the name is a function's, in a file or folder of that name.
+#[test]
+fn every_threat_is_shown_by_a_test_that_there_is() {
+    let text = std::fs::read_to_string(root().join("docs/security.md")).unwrap();
+    let (_, section) = text.split_once("\n## Which test shows it\n").unwrap();
+    let sources = documents::sources();
+    let mut count = 0;
+    for name in spans(section) {
+        if !name.contains("::") {
+            continue;
+        }
+        let (file, function) = name.split_once("::").unwrap();
+        let signature = format!("fn {function}(");
+        let is_there = sources.iter().any(|path| {
+            let mut parts = path.components();
+            let is_named = path.file_stem().is_some_and(|stem| stem == file)
+                || parts.any(|part| part.as_os_str() == file);
+            is_named && std::fs::read_to_string(path).is_ok_and(|text| text.contains(&signature))
+        });
+        assert!(is_there, "docs/security.md: no test {name}");
+        count += 1;
+    }
+    assert!(count > 20, "{count}");
+}

@@ -44,7 +44,7 @@ impl Memory {
             former: fingerprints(former),
             announced: fingerprints(status.retiring().map(|anchor| &anchor.fingerprint)),
             retiring_since: status.retiring().filter_map(since).collect(),
-            confirmed: confirmed(status),
+            confirmed: confirmed(status, now),
             active_since: active.filter_map(since).collect(),
         }
     }
@@ -55,8 +55,10 @@ impl Memory {
     }
 }
 
-fn confirmed(status: &ExternalCAIssuanceStatus) -> BTreeMap<String, Timestamp> {
+/// One in the future would speak for whatever changes until then.
+fn confirmed(status: &ExternalCAIssuanceStatus, now: Timestamp) -> BTreeMap<String, Timestamp> {
     let told = status.trust.iter().flat_map(|trust| &trust.confirmed);
+    let told = told.filter(|one| one.since.0 <= now);
     told.map(|one| (one.peer.clone(), one.since.0)).collect()
 }
 
