@@ -45,7 +45,7 @@ impl ClaimTable {
         planes: &[Arc<Plane>],
         scope: &Scope,
     ) -> Self {
-        let (planes, _) = scope.split(planes.to_vec());
+        let (planes, _) = scope.split(planes);
         let served = issuances.iter();
         let served = served.filter(|one| scope.served.contains(namespace(one)));
         let served: BTreeMap<Age, &Arc<_>> = served.map(|one| (age(one), one)).collect();

@@ -35,7 +35,7 @@ impl Needs {
         mounted: &BTreeSet<MaterialRef>,
         scope: &Scope,
     ) -> Self {
-        let (planes, strangers) = scope.split(planes);
+        let (planes, strangers) = scope.split(&planes);
         let wanted = desired(issuance, &planes);
         let home = namespace(issuance);
         let is_served = scope.served.contains(home);

@@ -23,10 +23,9 @@ impl Scope {
     }
 
     /// The planes that may be written, and those of strangers.
-    pub fn split(&self, planes: Vec<Arc<Plane>>) -> (Vec<Arc<Plane>>, Vec<Arc<Plane>>) {
-        planes
-            .into_iter()
-            .partition(|plane| self.holds(&plane.plane))
+    pub fn split(&self, planes: &[Arc<Plane>]) -> (Vec<Arc<Plane>>, Vec<Arc<Plane>>) {
+        let planes = planes.iter().cloned();
+        planes.partition(|plane| self.holds(&plane.plane))
     }
 }
 

@@ -126,8 +126,8 @@ impl Scene {
             plane_namespaces: Arc::new(["default"].map(String::from).into()),
             ..Scope::default()
         };
-        let planes = self.planes.iter().cloned().map(Arc::new).collect();
-        let (planes, strangers) = scope.split(planes);
+        let planes: Vec<Arc<Plane>> = self.planes.iter().cloned().map(Arc::new).collect();
+        let (planes, strangers) = scope.split(&planes);
         let wanted = external_ca_core::domain::desired(&self.issuance, &planes);
         let pods = self.all_pods();
         let readers = pods.iter().map(AsRef::as_ref);
