@@ -19,7 +19,7 @@ mod rotation;
 mod step;
 mod windows;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use external_ca_api::ExternalCAIssuanceStatus;
 use jiff::{SignedDuration, Timestamp};
@@ -37,7 +37,7 @@ use crate::finding::{Area, Finding};
 use crate::model::{AuthorityState, Observed};
 use crate::reason::{Problem, Reason};
 use crate::trust::evidence::Consumers;
-use crate::trust::{Blocker, Guards, Memory, View, lost};
+use crate::trust::{Blocker, Guards, View, lost};
 use crate::x509::CaChain;
 
 /// What is to be done, what was found, and when to look again.
@@ -144,15 +144,26 @@ impl Draft<'_> {
         self.next_ca(ca, retiring);
     }
 
+    /// Whether the guards are to remember something that the earlier status does not say.
+    fn has_news(&self) -> bool {
+        let trust = |status: Option<&ExternalCAIssuanceStatus>| {
+            let trust = status.and_then(|status| status.trust.clone());
+            let trust = trust.unwrap_or_default();
+            let anchors = trust.anchors.into_iter().map(|anchor| anchor.fingerprint);
+            (anchors.collect::<BTreeSet<_>>(), trust.confirmed)
+        };
+        let (known, confirmed) = trust(self.previous());
+        let (all, said) = trust(Some(&self.status));
+        !all.is_subset(&known) || said != confirmed
+    }
+
     fn finish(mut self) -> Plan {
         self.remember_contests();
         self.hold_back_by_clock();
         if self.domain.halted.is_some() {
             self.steps.clear();
         }
-        let [before, after] =
-            [self.previous(), Some(&self.status)].map(|status| Memory::of(status, self.now));
-        let is_news = !after.known.is_subset(&before.known) || after.confirmed != before.confirmed;
+        let is_news = self.has_news();
         Plan {
             persist_status_first: self.immediate || is_news,
             steps: self.steps,

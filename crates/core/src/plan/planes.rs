@@ -43,7 +43,7 @@ impl Draft<'_> {
                 plane_id: plane.plane_id.clone(),
                 wired,
                 reason: reason.map(|reason| reason.to_string()),
-                agent_connected: plane.agent_connected,
+                agent_connected: guards.view.memory.connection(plane, self.now),
             });
         }
     }

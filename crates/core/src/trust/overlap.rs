@@ -3,16 +3,13 @@
 
 use std::collections::BTreeMap;
 
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 
 use super::blocker::{Blocker, Peer};
 use super::evidence::Holders;
 use super::view::View;
 use crate::domain::{DesiredLeaf, Role, plane_type};
 use crate::model::{Material, MaterialRef, ObjectRef, Plane, Pod, Read};
-
-/// OpenChoreo looks at connections once a minute: a plane that was made anew has no report until then.
-const REPORTED_WITHIN: SignedDuration = SignedDuration::from_secs(120);
 
 /// What a peer may still hold of which nothing shows what it is.
 #[derive(Clone, Debug, PartialEq)]
@@ -71,15 +68,7 @@ fn agent(view: &View<'_>, pods: &AgentPods<'_>, plane: &Plane) -> Option<Unprove
     let pods = pods.of_plane(plane, leaf);
     let peer = Peer::AgentOf(plane.plane.clone());
     if pods.is_empty() && !is_connected(view, plane) {
-        let made = plane.created.filter(|_| plane.agent_connected.is_none())?;
-        let until = made.saturating_add(REPORTED_WITHIN).ok()?;
-        return (until > view.now).then_some(Unproven {
-            peer,
-            target: None,
-            presents_until: None,
-            trusts_until: Some(until),
-            is_ours: false,
-        });
+        return None;
     }
     let mounts = |pod: &Pod, is: &dyn Fn(&MaterialRef) -> bool| pod.mounts.iter().any(is);
     let bundles = &view.domain.wanted.trust_places;
@@ -169,7 +158,7 @@ fn bundles_since(view: &View<'_>, leaf: Option<&DesiredLeaf>) -> Option<Timestam
 /// Whether OpenChoreo reports a plane's agent as connected, or as disconnected within the overlap.
 fn is_connected(view: &View<'_>, plane: &Plane) -> bool {
     let overlap = view.domain.rotation.overlap;
-    match plane.agent_connected {
+    match view.memory.connection(plane, view.now) {
         Some(true) => true,
         Some(false) => plane
             .agent_disconnected

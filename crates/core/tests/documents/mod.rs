@@ -29,23 +29,6 @@ pub fn pages() -> Vec<(String, String)> {
     paths.into_iter().map(read).collect()
 }
 
-/// Every file with Rust in it.
-pub fn sources() -> Vec<PathBuf> {
-    let mut folders = vec![root().join("crates"), root().join("tests")];
-    let mut found = Vec::new();
-    while let Some(folder) = folders.pop() {
-        for entry in std::fs::read_dir(folder).unwrap() {
-            let path = entry.unwrap().path();
-            if path.is_dir() {
-                folders.push(path);
-            } else if path.extension().is_some_and(|one| one == "rs") {
-                found.push(path);
-            }
-        }
-    }
-    found
-}
-
 /// The blocks of a language, each without its fence and indentation.
 pub fn blocks(text: &str, language: &str) -> Vec<String> {
     let mut found: Vec<String> = Vec::new();
