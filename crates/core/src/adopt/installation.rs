@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use crate::diagnosis::CertManagerCertificate;
-use crate::domain::plane_type;
+use crate::domain::is_agent_of;
 use crate::model::{
     Leaf, Material, MaterialKind, MaterialRef, ObjectRef, Plane, Read, Workload, WorkloadRef,
 };
@@ -63,11 +63,7 @@ impl Installation {
 
     pub(super) fn agent_of(&self, plane: &Plane) -> Option<&Arc<Workload>> {
         let mut workloads = self.workloads.iter();
-        workloads.find(|workload| {
-            workload.agent.as_ref().is_some_and(|(kind, id)| {
-                *id == plane.plane_id && kind == plane_type(plane.plane.kind)
-            })
-        })
+        workloads.find(|workload| is_agent_of(workload, plane))
     }
 
     /// The Secret that an agent presents: one with a leaf, or the only one there is.

@@ -6,8 +6,8 @@ use jiff::Timestamp;
 
 use super::extra::Extra;
 use super::finding::{Finding, FindingWord, Word};
-use crate::domain::{Desired, DesiredLeaf, compile, identity, namespace, plane_type};
-use crate::model::{MaterialRef, ObjectRef, Observed, Plane, PlaneRef, Workload};
+use crate::domain::{Desired, DesiredLeaf, compile, identity, is_agent_of, namespace, plane_type};
+use crate::model::{MaterialRef, ObjectRef, Observed, PlaneRef, Workload};
 use crate::reason::Reason;
 use crate::x509::CaChain;
 
@@ -173,12 +173,4 @@ impl<'a> Case<'a> {
             format!("Service {service}"),
         ))
     }
-}
-
-/// Whether a workload is the agent of that plane.
-pub(super) fn is_agent_of(workload: &Workload, plane: &Plane) -> bool {
-    workload
-        .agent
-        .as_ref()
-        .is_some_and(|(kind, id)| *id == plane.plane_id && kind == plane_type(plane.plane.kind))
 }

@@ -1,9 +1,9 @@
 //! Plane resources: which CAs they trust, and whether an agent answers.
 
-use super::case::{Case, is_agent_of};
+use super::case::Case;
 use super::finding::{Finding, FindingWord, Symptom};
 use super::trust::emptiness;
-use crate::domain::{plane_type, trust_secret};
+use crate::domain::{agent_of, is_agent_of, trust_secret};
 use crate::model::{MaterialRef, Plane, Read};
 use crate::x509::parse_bundle;
 
@@ -94,12 +94,12 @@ pub(super) fn agents(case: &mut Case<'_>) {
             .any(|workload| is_agent_of(workload, &plane));
         let seen = all_seen && case.observed.served.contains(&namespace);
         if !runs && seen && plane.agent_connected != Some(true) {
-            let kind = plane_type(plane.plane.kind);
+            let (kind, id) = agent_of(&plane);
             case.add(
                 Finding::warning(
                     FindingWord::AgentNotFound,
                     &plane.plane,
-                    format!("no workload runs an agent with --plane-type={kind} --plane-id={}", plane.plane_id),
+                    format!("no workload runs an agent with --plane-type={kind} --plane-id={id}"),
                 )
                 .cause("the agent is not installed, says another planeID, or runs where it cannot be seen")
                 .fix(format!(

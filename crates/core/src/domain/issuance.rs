@@ -200,7 +200,8 @@ pub fn selector_defect(issuance: &ExternalCAIssuance) -> Option<Problem> {
     Some(Problem::new(Reason::InvalidSpec, message))
 }
 
-fn selected(issuance: &ExternalCAIssuance, planes: &[Arc<Plane>]) -> Vec<Arc<Plane>> {
+/// The planes that an issuance selects, sorted.
+pub fn selected(issuance: &ExternalCAIssuance, planes: &[Arc<Plane>]) -> Vec<Arc<Plane>> {
     let selector = match issuance
         .spec
         .planes

@@ -8,7 +8,7 @@ use external_ca_api::{CertificateStatus, ExternalCAIssuanceStatus};
 use jiff::SignedDuration;
 
 use super::leaf::{Desired, DesiredLeaf, Role};
-use super::presets::plane_type;
+use super::presets::agent_of;
 use crate::model::{
     Leaf, Material, MaterialKind, MaterialRef, ObjectRef, Observed, Plane, PlaneRef, Read, Unread,
 };
@@ -65,8 +65,8 @@ struct Domain<'a> {
     earlier: Option<&'a ExternalCAIssuanceStatus>,
     cas: Vec<&'a Certificate>,
     knows_planes: bool,
-    /// By planeID.
-    planes: BTreeMap<&'a str, Vec<&'a Plane>>,
+    /// By plane type and planeID.
+    planes: BTreeMap<(&'a str, &'a str), Vec<&'a Plane>>,
     readers: BTreeMap<&'a MaterialRef, Readers<'a>>,
 }
 
@@ -189,7 +189,7 @@ impl<'a> Domain<'a> {
         let readers = self.readers.get(target);
         let mut agents = readers.into_iter().flat_map(|readers| &readers.agents);
         agents.any(|agent| match agent {
-            Some(agent) if self.knows_planes => self.planes_of_agent(agent).next().is_some(),
+            Some(agent) if self.knows_planes => !self.planes_of_agent(agent).is_empty(),
             _ => true,
         })
     }
@@ -205,16 +205,16 @@ impl<'a> Domain<'a> {
         Some(planes.map(|plane| plane.plane.clone()).collect())
     }
 
-    fn planes_of_agent(&self, (kind, id): &(String, String)) -> impl Iterator<Item = &'a Plane> {
-        let planes = self.planes.get(id.as_str()).into_iter().flatten().copied();
-        planes.filter(move |plane| plane_type(plane.plane.kind) == kind)
+    fn planes_of_agent<'s>(&'s self, (kind, id): &'s (String, String)) -> &'s [&'a Plane] {
+        let planes = self.planes.get(&(kind.as_str(), id.as_str()));
+        planes.map_or(&[], Vec::as_slice)
     }
 }
 
-fn planes(observed: &Observed) -> BTreeMap<&str, Vec<&Plane>> {
-    let mut found: BTreeMap<&str, Vec<&Plane>> = BTreeMap::new();
+fn planes(observed: &Observed) -> BTreeMap<(&str, &str), Vec<&Plane>> {
+    let mut found: BTreeMap<_, Vec<&Plane>> = BTreeMap::new();
     for plane in &observed.planes {
-        found.entry(&plane.plane_id).or_default().push(plane);
+        found.entry(agent_of(plane)).or_default().push(plane);
     }
     found
 }

@@ -12,9 +12,11 @@ mod settle;
 mod trust_domain;
 
 pub use asked::asked;
-pub use issuance::{compile, desired, selector_defect};
+pub use issuance::{compile, desired, selected, selector_defect};
 pub use leaf::{Desired, DesiredLeaf, Role};
 pub use names::{ca_secret, home_bundle, identity, namespace, trust_secret};
-pub use presets::{default_namespace, generated_ca_profile, key_algorithm, plane_type};
+pub use presets::{
+    agent_of, default_namespace, generated_ca_profile, is_agent_of, key_algorithm, plane_type,
+};
 pub use renewal::{renew_before, renewal_time};
 pub use trust_domain::*;

@@ -11,7 +11,7 @@ use jiff::SignedDuration;
 
 use super::leaf::{DesiredLeaf, Role};
 use super::names::namespace;
-use crate::model::{ObjectRef, Plane};
+use crate::model::{ObjectRef, Plane, Workload};
 use crate::x509::{CaProfile, KeyAlgorithm, LeafProfile, San, Usages};
 
 /// What the operator makes where there is no CA yet: the guide's.
@@ -172,6 +172,17 @@ pub fn plane_type(kind: PlaneKind) -> &'static str {
             "observabilityplane"
         }
     }
+}
+
+/// How the gateway knows a plane's agent: plane type and planeID.
+pub fn agent_of(plane: &Plane) -> (&'static str, &str) {
+    (plane_type(plane.plane.kind), &plane.plane_id)
+}
+
+/// Whether a workload runs a plane's agent, as its arguments say.
+pub fn is_agent_of(workload: &Workload, plane: &Plane) -> bool {
+    let agent = workload.agent.as_ref();
+    agent.is_some_and(|(kind, id)| (kind.as_str(), id.as_str()) == agent_of(plane))
 }
 
 pub(super) fn further(issuance: &ExternalCAIssuance) -> Vec<(String, DesiredLeaf)> {

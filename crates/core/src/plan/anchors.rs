@@ -110,10 +110,7 @@ impl Draft<'_> {
         if blockers.is_empty() {
             return;
         }
-        let until = guards.signed_until(anchor);
-        if until > self.now {
-            self.wake(until);
-        }
+        self.wake_ahead(guards.signed_until(anchor));
         let (reason, what) = if self.domain.rotation.immediate {
             (
                 Reason::CuttingOff,

@@ -120,6 +120,13 @@ impl<'a> Draft<'a> {
         self.next_check = self.next_check.min(at.max(self.now));
     }
 
+    /// Looks again at a time that has not come yet.
+    pub(super) fn wake_ahead(&mut self, at: Timestamp) {
+        if at > self.now {
+            self.wake(at);
+        }
+    }
+
     pub(super) fn wake_in(&mut self, delay: SignedDuration) {
         self.wake(self.now.saturating_add(delay).unwrap_or(Timestamp::MAX));
     }

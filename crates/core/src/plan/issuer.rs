@@ -140,9 +140,7 @@ impl Draft<'_> {
             }));
         }
         let due = self.ca_due(ca);
-        if due > self.now {
-            self.wake(due);
-        }
+        self.wake_ahead(due);
         let is_due = due <= self.now && retiring.is_empty();
         if !is_due && (granted || asked.is_none()) {
             return;

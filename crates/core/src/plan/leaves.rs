@@ -107,9 +107,7 @@ impl<'a> Draft<'a> {
         let wanted = self.status.certificates.len();
         self.status.certificates_ready = Some(format!("{}/{wanted}", tally.ready));
         let next = tally.renewals.into_iter().min();
-        if let Some(next) = next.filter(|next| *next > self.now) {
-            self.wake(next);
-        }
+        next.into_iter().for_each(|next| self.wake_ahead(next));
         self.status.next_renewal = next.map(Time);
     }
 

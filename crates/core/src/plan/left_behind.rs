@@ -91,9 +91,7 @@ impl Draft<'_> {
             material,
             problem,
         ));
-        if let Some(end) = end.filter(|end| *end > self.now) {
-            self.wake(end);
-        }
+        end.into_iter().for_each(|end| self.wake_ahead(end));
     }
 
     /// It was read before, and may hold what no CA but an old one verifies.

@@ -16,10 +16,9 @@ impl Draft<'_> {
         for one in lost {
             let told_from = one.since.saturating_add(COMES_BACK_WITHIN);
             let told_from = told_from.unwrap_or(one.since);
-            let times = [told_from, one.held_until].into_iter();
-            let now = self.now;
-            times.filter(|at| *at > now).for_each(|at| self.wake(at));
-            if told_from > now {
+            self.wake_ahead(told_from);
+            self.wake_ahead(one.held_until);
+            if told_from > self.now {
                 continue;
             }
             let message = format!(

@@ -21,7 +21,7 @@ mod windows;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use external_ca_api::ExternalCAIssuanceStatus;
+use external_ca_api::{ConfirmedPeer, ExternalCAIssuanceStatus};
 use jiff::{SignedDuration, Timestamp};
 
 pub use clock::is_off;
@@ -146,15 +146,16 @@ impl Draft<'_> {
 
     /// Whether the guards are to remember something that the earlier status does not say.
     fn has_news(&self) -> bool {
-        let trust = |status: Option<&ExternalCAIssuanceStatus>| {
-            let trust = status.and_then(|status| status.trust.clone());
-            let trust = trust.unwrap_or_default();
-            let anchors = trust.anchors.into_iter().map(|anchor| anchor.fingerprint);
-            (anchors.collect::<BTreeSet<_>>(), trust.confirmed)
-        };
-        let (known, confirmed) = trust(self.previous());
-        let (all, said) = trust(Some(&self.status));
-        !all.is_subset(&known) || said != confirmed
+        fn anchors(status: &ExternalCAIssuanceStatus) -> impl Iterator<Item = &String> {
+            status.anchors().iter().map(|anchor| &anchor.fingerprint)
+        }
+        fn confirmed(status: &ExternalCAIssuanceStatus) -> &[ConfirmedPeer] {
+            status.trust.as_ref().map_or(&[], |trust| &trust.confirmed)
+        }
+        let earlier = self.previous();
+        let known: BTreeSet<&String> = earlier.into_iter().flat_map(anchors).collect();
+        !anchors(&self.status).all(|anchor| known.contains(anchor))
+            || confirmed(&self.status) != earlier.map_or(&[][..], confirmed)
     }
 
     fn finish(mut self) -> Plan {

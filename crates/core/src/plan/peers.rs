@@ -16,11 +16,8 @@ impl Draft<'_> {
     /// A person's word speaks for those who are asked for, and for what is stored now. It is remembered, and taken away.
     pub(super) fn peers(&mut self, guards: &Guards<'_>) {
         for peer in &guards.unproven {
-            let ends = [peer.presents_until, peer.trusts_until];
-            let ahead = ends.into_iter().flatten().filter(|end| *end > self.now);
-            for end in ahead.collect::<Vec<_>>() {
-                self.wake(end);
-            }
+            let ends = [peer.presents_until, peer.trusts_until].into_iter();
+            ends.flatten().for_each(|end| self.wake_ahead(end));
         }
         let is_asked = |one: &&Unproven| {
             self.waits_for(|blocker| *blocker == Blocker::Unconfirmed(one.peer.clone()))

@@ -7,7 +7,7 @@ use external_ca_api::PlaneStatus;
 use super::bundles::same;
 use super::draft::Draft;
 use super::step::{Step, WirePlane, Wiring};
-use crate::domain::{ClientCa, plane_type};
+use crate::domain::{ClientCa, agent_of, is_agent_of};
 use crate::finding::{Area, Finding, Severity};
 use crate::model::facts::MAX_PEM;
 use crate::model::{MaterialKind, MaterialRef, Plane, PlaneRef, WorkloadRef};
@@ -43,7 +43,7 @@ impl Draft<'_> {
                 plane_id: plane.plane_id.clone(),
                 wired,
                 reason: reason.map(|reason| reason.to_string()),
-                agent_connected: guards.view.memory.connection(plane, self.now),
+                agent_connected: guards.view.connection(plane),
             });
         }
     }
@@ -220,9 +220,8 @@ impl Draft<'_> {
             {
                 continue;
             }
-            let agent = (kind.as_str(), id.as_str());
             let mut strangers = self.observed.strangers.iter();
-            if let Some(plane) = strangers.find(|plane| agent_of(plane) == agent) {
+            if let Some(plane) = strangers.find(|plane| is_agent_of(workload, plane)) {
                 let problem = lies_elsewhere(&workload.workload, &plane.plane);
                 self.problem(Area::Planes, &workload.workload, problem);
                 continue;
@@ -236,11 +235,6 @@ impl Draft<'_> {
             self.problem(Area::Planes, &workload.workload, problem);
         }
     }
-}
-
-/// How the gateway knows a plane's agent.
-fn agent_of(plane: &Plane) -> (&str, &str) {
-    (plane_type(plane.plane.kind), plane.plane_id.as_str())
 }
 
 fn lies_elsewhere(workload: &WorkloadRef, plane: &PlaneRef) -> Problem {

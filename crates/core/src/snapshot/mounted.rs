@@ -16,13 +16,14 @@ pub fn mounted<'a>(
     pods: impl Iterator<Item = &'a Pod>,
     planes: impl Iterator<Item = &'a Plane>,
 ) -> BTreeSet<MaterialRef> {
-    let is_told = told(issuance);
+    let told: BTreeSet<_> = told(issuance).collect();
     let is_served = |one: &MaterialRef| scope.served.contains(&one.object.namespace);
     let is_candidate = |one: &&MaterialRef| {
         let name = &one.object.name;
         let is_leaf = one.kind == MaterialKind::Secret && scope.names.leaves.contains(name);
         let is_named = is_leaf || scope.names.bundles.contains(name);
-        is_served(one) && (is_named || is_told.contains(one.to_string().as_str()))
+        let is_told = || told.contains(&(one.kind.as_str(), &one.object.namespace, name));
+        is_served(one) && (is_named || is_told())
     };
     // What a template of ours names, this operator has written before.
     let of_workloads = workloads.map(|one| (&one.mounts, &one.loaded));
@@ -40,23 +41,21 @@ pub fn mounted<'a>(
     found
 }
 
-/// What the issuance has written, as its status tells.
-fn told(issuance: &ExternalCAIssuance) -> BTreeSet<String> {
+/// What the issuance has written, as its status tells: kind, namespace and name.
+fn told(issuance: &ExternalCAIssuance) -> impl Iterator<Item = (&str, &str, &str)> {
     let status = issuance.status.iter();
     let leaves = status.clone().flat_map(|status| &status.certificates);
-    let leaves = leaves.map(|leaf| format!("{} {}", MaterialKind::Secret.as_str(), leaf.target));
+    let leaves = leaves.map(|leaf| (MaterialKind::Secret.as_str(), leaf.target.as_str()));
     let trust = status.filter_map(|status| status.trust.as_ref());
-    leaves
-        .chain(trust.flat_map(|trust| trust.bundles.clone()))
-        .collect()
+    let bundles = trust.flat_map(|trust| &trust.bundles);
+    let bundles = bundles.filter_map(|bundle| bundle.split_once(' '));
+    leaves.chain(bundles).filter_map(|(kind, object)| {
+        let (namespace, name) = object.split_once('/')?;
+        Some((kind, namespace, name))
+    })
 }
 
 /// The namespaces in which it has written.
-pub(super) fn told_namespaces(issuance: &ExternalCAIssuance) -> BTreeSet<String> {
-    let told = told(issuance).into_iter();
-    let namespaces = told.filter_map(|one| {
-        let (_, object) = one.split_once(' ')?;
-        Some(object.split_once('/')?.0.to_owned())
-    });
-    namespaces.collect()
+pub(super) fn told_namespaces(issuance: &ExternalCAIssuance) -> BTreeSet<&str> {
+    told(issuance).map(|(_, namespace, _)| namespace).collect()
 }

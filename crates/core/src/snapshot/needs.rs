@@ -54,13 +54,14 @@ impl Needs {
         let (material, elsewhere) =
             material.partition(|one| scope.served.contains(&one.object.namespace));
         // Whom it left behind there, only their lists tell.
-        let told = told_namespaces(issuance);
+        let told = told_namespaces(issuance).into_iter();
+        let told = told.filter_map(|namespace| scope.served.get(namespace));
         let places = wanted.trust_places.iter();
         let lists = places
             .map(|place| &place.object.namespace)
             .chain(wanted.all().map(|leaf| &leaf.target.namespace))
             .chain(mounted.iter().map(|one| &one.object.namespace))
-            .chain(told.intersection(&scope.served))
+            .chain(told)
             .flat_map(|namespace| ListRef::of_consumers(namespace))
             .collect();
         Self {

@@ -6,7 +6,7 @@ use external_ca_api::{AnchorState, CertificateState, ExternalCAIssuance};
 use jiff::{SignedDuration, Timestamp};
 
 use super::needs::Needs;
-use crate::domain::desired;
+use crate::domain::selected;
 use crate::model::{MaterialKind, MaterialRef, ObjectRef};
 use crate::trust::Place;
 
@@ -46,7 +46,7 @@ impl Needs {
         let mut anchors = status.clone().flat_map(|status| status.anchors());
         if anchors.any(|anchor| anchor.state == AnchorState::Retiring) {
             let material = self.material.iter().cloned().map(Place::Material);
-            let planes = desired(issuance, &self.planes).planes.into_iter();
+            let planes = selected(issuance, &self.planes).into_iter();
             let planes = planes.map(|plane| Place::ClientCa(plane.plane.clone()));
             return authority
                 .chain(

@@ -6,7 +6,7 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::evidence::{Consumer, Consumers, Side};
 use super::view::View;
-use crate::domain::plane_type;
+use crate::domain::is_agent_of;
 use crate::model::{Plane, PlaneRef, WorkloadRef};
 
 /// So long before a new pod its predecessor may have ended (Recreate), by another clock.
@@ -44,7 +44,9 @@ pub fn lost(view: &View<'_>, consumers: &Consumers<'_>) -> Vec<Lost> {
     away.into_iter()
         .filter_map(|plane| {
             let since = plane.agent_disconnected?;
-            let agents: Vec<_> = of(Side::Peer).filter(|one| runs(one, plane)).collect();
+            let agents: Vec<_> = of(Side::Peer)
+                .filter(|one| is_agent_of(one.workload, plane))
+                .collect();
             if agents.iter().any(|one| may_come_back(one)) {
                 return None;
             }
@@ -64,12 +66,6 @@ pub fn lost(view: &View<'_>, consumers: &Consumers<'_>) -> Vec<Lost> {
         .collect()
 }
 
-/// Whether a workload runs a plane's agent.
-fn runs(consumer: &Consumer<'_>, plane: &Plane) -> bool {
-    let agent = consumer.workload.agent.as_ref();
-    agent.is_some_and(|(kind, id)| *kind == plane_type(plane.plane.kind) && *id == plane.plane_id)
-}
-
 /// Whether an agent is restarted anyway, or does not run.
 fn may_come_back(agent: &Consumer<'_>) -> bool {
     let runs = agent.pods.iter().any(|pod| pod.has_started());
@@ -77,9 +73,8 @@ fn may_come_back(agent: &Consumer<'_>) -> bool {
 }
 
 /// When its pods were made that this operator's restarts brought: their template was stamped.
-fn restarts<'a>(consumer: &Consumer<'a>) -> impl Iterator<Item = (Timestamp, &'a WorkloadRef)> {
+fn restarts<'c>(consumer: &'c Consumer<'_>) -> impl Iterator<Item = (Timestamp, &'c WorkloadRef)> {
     let workload = &consumer.workload.workload;
     let stamped = consumer.pods.iter().filter(|pod| !pod.loaded.is_empty());
-    let made: Vec<Timestamp> = stamped.filter_map(|pod| pod.created).collect();
-    made.into_iter().map(move |at| (at, workload))
+    stamped.filter_map(move |pod| Some((pod.created?, workload)))
 }

@@ -3,13 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use external_ca_api::{AnchorState, AnchorStatus, ExternalCAIssuanceStatus};
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 
-use crate::model::{Plane, PlaneRef};
 use crate::x509::{Certificate, Fingerprint};
-
-/// OpenChoreo looks at connections once a minute: a plane that was made anew has no report until then.
-const REPORTED_WITHIN: SignedDuration = SignedDuration::from_secs(120);
 
 /// The anchors of earlier turns.
 #[derive(Debug, Default)]
@@ -24,8 +20,6 @@ pub struct Memory {
     pub retiring_since: BTreeMap<Fingerprint, Timestamp>,
     /// Peers of which a person has said that they have loaded what is stored, and what was stored then.
     pub confirmed: BTreeMap<String, Timestamp>,
-    /// Planes whose agents were connected.
-    connected: BTreeSet<PlaneRef>,
     /// Since when others are handed out, likewise.
     active_since: BTreeMap<Fingerprint, Timestamp>,
 }
@@ -51,35 +45,14 @@ impl Memory {
             announced: fingerprints(status.retiring().map(|anchor| &anchor.fingerprint)),
             retiring_since: status.retiring().filter_map(since).collect(),
             confirmed: confirmed(status, now),
-            connected: connected(status),
             active_since: active.filter_map(since).collect(),
         }
-    }
-
-    /// Whether a plane's agent is connected, as is reported, or, where the plane was made anew just now, as was.
-    pub fn connection(&self, plane: &Plane, now: Timestamp) -> Option<bool> {
-        let is_new = plane
-            .created
-            .is_some_and(|made| made.duration_until(now) < REPORTED_WITHIN);
-        let was = (is_new && self.connected.contains(&plane.plane)).then_some(true);
-        plane.agent_connected.or(was)
     }
 
     /// Since when an anchor is that of the authority.
     pub fn active_since(&self, anchor: &Certificate) -> Option<Timestamp> {
         self.active_since.get(&anchor.fingerprint()).copied()
     }
-}
-
-fn connected(status: &ExternalCAIssuanceStatus) -> BTreeSet<PlaneRef> {
-    let planes = status.planes.iter();
-    let connected = planes.filter(|told| told.agent_connected == Some(true));
-    let names = connected.map(|told| PlaneRef {
-        kind: told.kind,
-        namespace: told.namespace.clone(),
-        name: told.name.clone(),
-    });
-    names.collect()
 }
 
 /// One in the future would speak for whatever changes until then.

@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use super::blocker::{Blocker, Peer};
 use super::evidence::Holders;
 use super::view::View;
-use crate::domain::{DesiredLeaf, Role, plane_type};
+use crate::domain::{DesiredLeaf, Role, agent_of};
 use crate::model::{Material, MaterialRef, ObjectRef, Plane, Pod, Read};
 
 /// What a peer may still hold of which nothing shows what it is.
@@ -70,18 +70,12 @@ fn agent(view: &View<'_>, pods: &AgentPods<'_>, plane: &Plane) -> Option<Unprove
     if pods.is_empty() && !is_connected(view, plane) {
         return None;
     }
-    let mounts = |pod: &Pod, is: &dyn Fn(&MaterialRef) -> bool| pod.mounts.iter().any(is);
     let bundles = &view.domain.wanted.trust_places;
-    let shows_trust = pods
-        .iter()
-        .all(|pod| mounts(pod, &|one| bundles.contains(one)));
-    let shows_leaf = leaf.is_none_or(|leaf| {
-        let target = leaf.material();
-        pods.iter().any(|pod| mounts(pod, &|one| *one == target))
-    });
-    let trusts = pods.is_empty() || !shows_trust;
-    let presents = leaf.is_some() && (pods.is_empty() || !shows_leaf);
-    (trusts || presents).then(|| waited_for(view, peer, leaf, presents, trusts))
+    let reads_bundle = |pod: &&Pod| pod.mounts.iter().any(|one| bundles.contains(one));
+    let shows_trust = !pods.is_empty() && pods.iter().all(reads_bundle);
+    let reads = |leaf: &MaterialRef| pods.iter().any(|pod| pod.mounts.contains(leaf));
+    let presents = leaf.is_some_and(|leaf| !reads(&leaf.material()));
+    (presents || !shows_trust).then(|| waited_for(view, peer, leaf, presents, !shows_trust))
 }
 
 /// Since when a person may have to say of a peer what it holds, and until when it is given time.
@@ -99,38 +93,21 @@ fn waited_for(
         let until = since.unwrap_or(view.now).saturating_add(overlap);
         (!is_confirmed).then(|| until.unwrap_or(Timestamp::MAX))
     };
-    let stored = leaf
-        .map(DesiredLeaf::material)
-        .map(|leaf| stored_since(view, &leaf));
-    let presents = stored.filter(|_| presents).and_then(|since| match since {
-        Since::Never => None,
-        Since::Unknown => until(None),
-        Since::Known(since) => until(Some(since)),
+    let presents_until = leaf.filter(|_| presents).and_then(|leaf| {
+        let stored = view.observed.material.get(&leaf.material());
+        match stored.map(AsRef::as_ref) {
+            Some(Read::Absent) => None,
+            // Since when it holds a certificate of the CA that signs now, or whatever it holds.
+            Some(Read::Found(found)) => until(found.signed_since.or(found.changed)),
+            Some(Read::Unknown(_)) | None => until(None),
+        }
     });
     Unproven {
         target: leaf.map(|leaf| leaf.target.clone()),
-        presents_until: presents,
+        presents_until,
         trusts_until: trusts.then(|| until(bundles_since(view, leaf))).flatten(),
         is_ours: view.observed.may_write(peer.plane()),
         peer,
-    }
-}
-
-enum Since {
-    Never,
-    Unknown,
-    Known(Timestamp),
-}
-
-/// Since when a leaf's Secret holds a certificate of the CA that signs now, or whatever it holds.
-fn stored_since(view: &View<'_>, leaf: &MaterialRef) -> Since {
-    match view.observed.material.get(leaf).map(AsRef::as_ref) {
-        Some(Read::Found(found)) => match found.signed_since.or(found.changed) {
-            Some(since) => Since::Known(since),
-            None => Since::Unknown,
-        },
-        Some(Read::Absent) => Since::Never,
-        Some(Read::Unknown(_)) | None => Since::Unknown,
     }
 }
 
@@ -158,7 +135,7 @@ fn bundles_since(view: &View<'_>, leaf: Option<&DesiredLeaf>) -> Option<Timestam
 /// Whether OpenChoreo reports a plane's agent as connected, or as disconnected within the overlap.
 fn is_connected(view: &View<'_>, plane: &Plane) -> bool {
     let overlap = view.domain.rotation.overlap;
-    match view.memory.connection(plane, view.now) {
+    match view.connection(plane) {
         Some(true) => true,
         Some(false) => plane
             .agent_disconnected
@@ -193,8 +170,11 @@ impl<'a> AgentPods<'a> {
 
     /// As their arguments say; where those are not known, whoever mounts the plane's leaf.
     fn of_plane(&self, plane: &Plane, leaf: Option<&DesiredLeaf>) -> Vec<&'a Pod> {
-        let agent = (plane_type(plane.plane.kind), plane.plane_id.as_str());
-        let named = self.by_arguments.get(&agent).into_iter().flatten();
+        let named = self
+            .by_arguments
+            .get(&agent_of(plane))
+            .into_iter()
+            .flatten();
         let target = leaf.map(DesiredLeaf::material);
         let others = self.others.iter();
         let others =

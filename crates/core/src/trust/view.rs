@@ -1,14 +1,18 @@
 //! What stands where: the anchors of each trust place, who verifies what, and which anchors are on their way out.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 
 use super::memory::Memory;
 use super::place::Place;
 use crate::domain::{ClientCa, Desired, DesiredLeaf, Role, TrustDomain};
 use crate::model::{Leaf, MaterialRef, Observed, Plane, PlaneRef, Read, Unread};
 use crate::x509::{CaChain, Certificate, Fingerprint, Usages, verify};
+
+/// OpenChoreo looks at connections once a minute: a plane that was made anew has no report until then.
+const REPORTED_WITHIN: SignedDuration = SignedDuration::from_secs(120);
 
 /// The trust of one domain, over one snapshot.
 pub struct View<'a> {
@@ -32,6 +36,8 @@ pub struct View<'a> {
     verified: Verified<'a>,
     /// Planes, by the Secret that they refer to.
     refers: BTreeMap<MaterialRef, BTreeSet<&'a PlaneRef>>,
+    /// Planes that were made anew just now, and whose agents were connected before.
+    unreported: BTreeSet<PlaneRef>,
 }
 
 /// The leaves that a plane's clientCA verifies, in their order: found once, for a thousand planes ask for theirs.
@@ -79,6 +85,7 @@ impl<'a> View<'a> {
             now,
             verified: Verified::new(&domain.wanted),
             refers: refers(observed),
+            unreported: unreported(domain, observed, now),
         };
         view.retiring = view.find_retiring();
         view
@@ -140,6 +147,12 @@ impl<'a> View<'a> {
         let bundle = plane.bundle()?;
         let is_ours = self.domain.wanted.trust_places.contains(&bundle);
         is_ours.then_some(Place::Material(bundle))
+    }
+
+    /// Whether a plane's agent is connected, as is reported, or, where the plane was made anew just now, as was.
+    pub fn connection(&self, plane: &Plane) -> Option<bool> {
+        let was = || self.unreported.contains(&plane.plane).then_some(true);
+        plane.agent_connected.or_else(was)
     }
 
     /// Every trust place.
@@ -368,6 +381,27 @@ impl<'a> View<'a> {
         let times: Vec<Timestamp> = times.collect();
         Some((times.iter().min().copied()?, times.iter().max().copied()?))
     }
+}
+
+fn unreported(domain: &TrustDomain<'_>, observed: &Observed, now: Timestamp) -> BTreeSet<PlaneRef> {
+    let is_new = |plane: &&Arc<Plane>| {
+        let age = plane.created.map(|made| made.duration_until(now));
+        plane.agent_connected.is_none() && age.is_some_and(|age| age < REPORTED_WITHIN)
+    };
+    let planes = observed.planes.iter().filter(is_new);
+    let new: BTreeSet<&PlaneRef> = planes.map(|plane| &plane.plane).collect();
+    if new.is_empty() {
+        return BTreeSet::new();
+    }
+    let told = domain.owner.earlier.into_iter();
+    let told = told.flat_map(|status| &status.planes);
+    let connected = told.filter(|told| told.agent_connected == Some(true));
+    let names = connected.map(|told| PlaneRef {
+        kind: told.kind,
+        namespace: told.namespace.clone(),
+        name: told.name.clone(),
+    });
+    names.filter(|plane| new.contains(plane)).collect()
 }
 
 fn refers(observed: &Observed) -> BTreeMap<MaterialRef, BTreeSet<&PlaneRef>> {
