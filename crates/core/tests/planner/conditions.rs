@@ -142,8 +142,7 @@ fn everybody_who_is_about_to_be_cut_off_is_named() {
 fn an_anchor_that_a_plane_still_trusts_is_not_said_to_be_trusted_nowhere() {
     let mut scene = Scene::local();
     scene.settle();
-    let selector = json!({"matchLabels": {"no": "plane"}});
-    scene.issuance.spec.planes.selector = Some(serde_json::from_value(selector).unwrap());
+    scene.select_no_plane();
     scene.settle();
     scene.issuer = Issuer::Ready(ca(1));
     let mut said = String::new();

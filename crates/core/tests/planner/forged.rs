@@ -8,7 +8,6 @@ use serde_json::json;
 
 use super::pieces::{DATA, Issuer, ca, config_map_ref, days, gateway};
 use super::scene::{Scene, condition};
-use super::unseen::remote;
 
 fn trust(scene: &mut Scene) -> &mut TrustStatus {
     let status = scene.issuance.status.get_or_insert_default();
@@ -57,7 +56,7 @@ fn a_forged_status_takes_no_ca_away_that_a_peer_needs() {
 /// It is no word for whatever changes later.
 #[test]
 fn a_word_of_the_future_is_none() {
-    let mut scene = remote(json!({}));
+    let mut scene = Scene::remote(json!({}));
     scene.settle();
     scene.issuer = Issuer::Ready(ca(1));
     scene.settle();

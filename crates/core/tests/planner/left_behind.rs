@@ -3,23 +3,15 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use external_ca_api::{PROCEED_ANNOTATION, Phase};
-use external_ca_core::model::{Life, ListRef, Pod, RolloutState};
+use external_ca_core::model::{ListRef, RolloutState};
 use external_ca_core::report::{Decision, decide};
 use jiff::SignedDuration;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 use serde_json::json;
 
 use super::pieces::{
-    DATA, HOME, Issuer, agent, ca, config_map_ref, days, gateway, pod_of, secret_ref,
+    DATA, HOME, Issuer, agent, ca, config_map_ref, days, gateway, pod_of, running, secret_ref,
 };
 use super::scene::{Scene, condition, says, told};
-
-fn running(pod: Pod) -> Pod {
-    Pod {
-        life: Life::Running { ready: true },
-        ..pod
-    }
-}
 
 fn warned(planned: &Decision, reason: &str) -> bool {
     let mut noted = planned.problems.iter();
@@ -52,13 +44,9 @@ fn a_gateway_that_mounts_the_secret_of_an_earlier_name_keeps_its_ca_trusted() {
 /// The agents of planes that a selector leaves out verify the gateway by the bundle that they were given.
 #[test]
 fn the_agent_of_a_plane_that_nobody_selects_trusts_the_new_ca_before_it_signs() {
-    let mut scene = Scene::new(json!({})).with_workloads();
-    scene.workloads[2].agent = Some(("dataplane".into(), "eu-1".into()));
+    let mut scene = Scene::local();
     scene.settle();
-    scene.issuance.spec.planes.selector = Some(LabelSelector {
-        match_labels: Some(BTreeMap::from([("no".into(), "plane".into())])),
-        ..LabelSelector::default()
-    });
+    scene.select_no_plane();
     assert!(warned(&scene.settle(), "LeftBehind"));
     scene.issuer = Issuer::Ready(ca(1));
     let client_ca = scene.planes[0].anchors.clone();
@@ -85,8 +73,7 @@ fn the_unseen_agent_of_such_a_plane_is_waited_for_by_the_clock_and_then_for_a_wo
         scene.planes[0].plane.namespace = Some(namespace.into());
         scene.planes[0].agent_connected = Some(true);
         scene.workloads.truncate(2);
-        let no_plane = json!({"matchLabels": {"no": "plane"}});
-        scene.issuance.spec.planes.selector = Some(serde_json::from_value(no_plane).unwrap());
+        scene.select_no_plane();
         scene.settle();
         scene.issuer = Issuer::Ready(ca(1));
         let held = scene.settle();
@@ -114,11 +101,9 @@ fn the_unseen_agent_of_such_a_plane_is_waited_for_by_the_clock_and_then_for_a_wo
 /// Its bundle was deleted, and the agent that runs still holds it.
 #[test]
 fn a_bundle_that_such_an_agent_still_holds_is_made_anew() {
-    let mut scene = Scene::new(json!({})).with_workloads();
-    scene.workloads[2].agent = Some(("dataplane".into(), "eu-1".into()));
+    let mut scene = Scene::local();
     scene.settle();
-    let no_plane = json!({"matchLabels": {"no": "plane"}});
-    scene.issuance.spec.planes.selector = Some(serde_json::from_value(no_plane).unwrap());
+    scene.select_no_plane();
     scene.settle();
     scene.material.remove(&config_map_ref(DATA));
     scene.issuer = Issuer::Ready(ca(1));
@@ -131,8 +116,7 @@ fn a_bundle_that_such_an_agent_still_holds_is_made_anew() {
 /// The gateway refuses an agent without a plane: nobody waits for it.
 #[test]
 fn the_agent_of_a_plane_that_was_deleted_holds_nobody_up() {
-    let mut scene = Scene::new(json!({})).with_workloads();
-    scene.workloads[2].agent = Some(("dataplane".into(), "eu-1".into()));
+    let mut scene = Scene::local();
     scene.settle();
     scene.planes.clear();
     scene.issuer = Issuer::Ready(ca(1));
@@ -188,8 +172,7 @@ fn a_list_that_is_still_to_be_read_may_hold_peers() {
 /// The same where somebody has written over its Secret since: what it may hold of ours, the gateway refuses, too.
 #[test]
 fn nor_does_it_where_its_secret_holds_something_else() {
-    let mut scene = Scene::new(json!({})).with_workloads();
-    scene.workloads[2].agent = Some(("dataplane".into(), "eu-1".into()));
+    let mut scene = Scene::local();
     scene.settle();
     let profile = scene.profile(&agent());
     scene.put_leaf(&agent(), &ca(2), &profile, false);

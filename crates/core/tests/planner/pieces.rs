@@ -244,6 +244,14 @@ pub fn pod_of(workload: &Workload) -> Pod {
     }
 }
 
+/// The same pod, as it runs.
+pub fn running(pod: Pod) -> Pod {
+    Pod {
+        life: Life::Running { ready: true },
+        ..pod
+    }
+}
+
 pub fn generated(request: Option<String>) -> Option<GeneratedCa> {
     Some(GeneratedCa {
         resource_version: "7".into(),

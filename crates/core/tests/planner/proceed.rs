@@ -8,7 +8,14 @@ use serde_json::json;
 
 use super::pieces::{DATA, Issuer, agent, ca, config_map_ref, days, gateway, plane, secret_ref};
 use super::scene::{Scene, condition};
-use super::unseen::{no_plane, remote};
+
+/// The CA is replaced, and the overlap passes: a person is asked.
+fn replace_ca_and_ask(scene: &mut Scene) {
+    scene.issuer = Issuer::Ready(ca(1));
+    scene.settle();
+    scene.now += days(1);
+    scene.settle();
+}
 
 fn proceed(scene: &mut Scene) {
     let word = (PROCEED_ANNOTATION.to_owned(), "now".to_owned());
@@ -18,12 +25,9 @@ fn proceed(scene: &mut Scene) {
 /// The word for B is none for C.
 #[test]
 fn a_word_speaks_for_the_ca_that_it_was_given_for() {
-    let mut scene = remote(json!({}));
+    let mut scene = Scene::remote(json!({}));
     scene.settle();
-    scene.issuer = Issuer::Ready(ca(1));
-    scene.settle();
-    scene.now += days(1);
-    scene.settle();
+    replace_ca_and_ask(&mut scene);
     proceed(&mut scene);
     scene.turn();
     scene.issuer = Issuer::Ready(ca(2));
@@ -38,11 +42,10 @@ fn a_word_speaks_for_the_ca_that_it_was_given_for() {
     }
 }
 
-/// A certificate that cannot be made keeps `has_moved` false: the word is asked for without a move, is never taken off, and
-/// speaks for the next move.
+/// A certificate that cannot be made is no move: nobody is asked, and a word that is given all the same says nothing.
 #[test]
 fn a_word_that_was_asked_for_without_a_move_speaks_for_no_later_move() {
-    let mut scene = remote(json!({"agents": [{"secretName": "agent-{planeID}"}]}));
+    let mut scene = Scene::remote(json!({"agents": [{"secretName": "agent-{planeID}"}]}));
     scene.settle();
     scene.planes.push(plane("us", "us-1"));
     let theirs = secret_ref(DATA, "agent-us-1");
@@ -64,13 +67,12 @@ fn a_word_that_was_asked_for_without_a_move_speaks_for_no_later_move() {
     assert_eq!((asked.1.as_str(), moved), ("Ready", 0), "{}", asked.2);
 }
 
-/// In a namespace of others, and paused while the CA was replaced: nobody could bring the bundle anywhere, for it was not
-/// there.
+/// In a namespace of others, and paused while the CA was replaced: the bundle can be had once it is written.
 #[test]
 fn the_overlap_begins_when_the_new_ca_can_be_had() {
-    let mut scene = remote(json!({}));
+    let mut scene = Scene::remote(json!({}));
     scene.planes[0].plane.namespace = Some("of-somebody-else".into());
-    no_plane(&mut scene);
+    scene.select_no_plane();
     scene.settle();
     scene.issuance.spec.paused = true;
     scene.issuer = Issuer::Ready(ca(1));
@@ -86,12 +88,12 @@ fn the_overlap_begins_when_the_new_ca_can_be_had() {
     );
 }
 
-/// Certificates that live no longer than the overlap: each renewal begins it anew, and nobody is ever asked.
+/// Certificates that live no longer than the overlap: it begins with the first one of the new CA.
 #[test]
 fn renewals_do_not_begin_the_overlap_anew() {
     let spec =
         json!({"certificateDefaults": {"privateKey": {"algorithm": "ECDSA"}, "duration": "24h"}});
-    let mut scene = remote(spec);
+    let mut scene = Scene::remote(spec);
     scene.settle();
     scene.issuer = Issuer::Ready(ca(1));
     for _ in 0..60 {
@@ -109,20 +111,17 @@ fn renewals_do_not_begin_the_overlap_anew() {
     assert_eq!(reason, "AgentsUnproven", "after ten days: {conditions:#?}");
 }
 
-/// Where others wire planes, the old CA stays in their clientCA: a move never ends, nor does a word.
+/// Where others wire planes, the old CA may stay in their clientCA: a word ends all the same.
 #[test]
 fn a_word_ends_with_the_move_where_others_wire_planes() {
-    let mut scene = remote(json!({"planes": {"clientCA": "Unmanaged"}}));
+    let mut scene = Scene::remote(json!({"planes": {"clientCA": "Unmanaged"}}));
     let wire =
         |scene: &mut Scene, index: usize| scene.planes[0].anchors.push(ca(index).anchor().clone());
     wire(&mut scene, 0);
     scene.planes[0].value = Some("by others".into());
     scene.settle();
     wire(&mut scene, 1);
-    scene.issuer = Issuer::Ready(ca(1));
-    scene.settle();
-    scene.now += days(1);
-    scene.settle();
+    replace_ca_and_ask(&mut scene);
     proceed(&mut scene);
     scene.settle();
     assert_eq!(scene.signer(&gateway()), 1);
@@ -138,16 +137,13 @@ fn a_word_ends_with_the_move_where_others_wire_planes() {
     );
 }
 
-/// A word covers who connects after it was given.
+/// Who connects after a word was given has not been asked for.
 #[test]
 fn a_word_does_not_speak_for_an_agent_that_connects_later() {
-    let mut scene = remote(json!({"agents": [{"secretName": "agent-{planeID}"}]}));
+    let mut scene = Scene::remote(json!({"agents": [{"secretName": "agent-{planeID}"}]}));
     scene.planes.push(plane("us", "us-1"));
     scene.settle();
-    scene.issuer = Issuer::Ready(ca(1));
-    scene.settle();
-    scene.now += days(1);
-    scene.settle();
+    replace_ca_and_ask(&mut scene);
     proceed(&mut scene);
     scene.planes[1].agent_connected = Some(true);
     scene.turn();
@@ -161,7 +157,7 @@ fn a_word_does_not_speak_for_an_agent_that_connects_later() {
 /// Set ahead, together with the new CA: nothing new can have been loaded anywhere.
 #[test]
 fn a_word_that_is_older_than_what_is_to_be_loaded_says_nothing() {
-    let mut scene = remote(json!({}));
+    let mut scene = Scene::remote(json!({}));
     scene.settle();
     proceed(&mut scene);
     scene.issuer = Issuer::Ready(ca(1));
@@ -176,9 +172,7 @@ fn a_word_that_is_older_than_what_is_to_be_loaded_says_nothing() {
 /// A bundle that cannot be read for a moment: nobody knows when the overlap began.
 #[test]
 fn the_overlap_is_not_over_because_a_bundle_cannot_be_read() {
-    let mut scene = Scene::new(json!({})).with_workloads();
-    scene.workloads.truncate(2);
-    scene.planes[0].agent_connected = Some(true);
+    let mut scene = Scene::remote(json!({}));
     scene.settle();
     scene.unknown = BTreeSet::from([
         config_map_ref(DATA),

@@ -11,17 +11,10 @@ use jiff::SignedDuration;
 use serde_json::json;
 
 use super::pieces::{
-    DATA, HOME, Issuer, agent, ca, config_map_ref, days, gateway, plane, pod_of, secret_ref,
-    workload,
+    DATA, HOME, Issuer, agent, ca, config_map_ref, days, gateway, plane, pod_of, running,
+    secret_ref, workload,
 };
 use super::scene::{Scene, condition, says, told};
-
-fn running(pod: Pod) -> Pod {
-    Pod {
-        life: Life::Running { ready: true },
-        ..pod
-    }
-}
 
 #[test]
 fn the_gateway_restarts_alone_and_agents_one_at_a_time() {

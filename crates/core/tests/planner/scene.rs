@@ -84,9 +84,28 @@ impl Scene {
 
     /// The guide's world, its agent recognisable by its arguments.
     pub fn local() -> Self {
-        let mut scene = Self::new(json!({})).with_workloads();
+        Self::local_with(json!({}))
+    }
+
+    /// The same by another spec.
+    pub fn local_with(spec: serde_json::Value) -> Self {
+        let mut scene = Self::new(spec).with_workloads();
         scene.workloads[2].agent = Some(("dataplane".into(), "eu-1".into()));
         scene
+    }
+
+    /// The agent runs in another cluster, and OpenChoreo says that it is connected.
+    pub fn remote(spec: serde_json::Value) -> Self {
+        let mut scene = Self::new(spec).with_workloads();
+        scene.workloads.truncate(2);
+        scene.planes[0].agent_connected = Some(true);
+        scene
+    }
+
+    /// From now on the issuance selects no plane.
+    pub fn select_no_plane(&mut self) {
+        let selector = json!({"matchLabels": {"no": "plane"}});
+        self.issuance.spec.planes.selector = Some(serde_json::from_value(selector).unwrap());
     }
 
     /// Turns in which the agents' rollouts do not finish.

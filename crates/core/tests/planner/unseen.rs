@@ -15,39 +15,10 @@ use super::pieces::{
 };
 use super::scene::{Scene, condition};
 
-/// The guide's world, its local agent recognisable by its arguments.
-fn local(spec: serde_json::Value) -> Scene {
-    let mut scene = Scene::new(spec).with_workloads();
-    scene.workloads[2].agent = Some(("dataplane".into(), "eu-1".into()));
-    scene
-}
-
-/// The agent runs in another cluster, and OpenChoreo says that it is connected.
-pub fn remote(spec: serde_json::Value) -> Scene {
-    let mut scene = Scene::new(spec).with_workloads();
-    scene.workloads.truncate(2);
-    scene.planes[0].agent_connected = Some(true);
-    scene
-}
-
-pub fn no_plane(scene: &mut Scene) {
-    let selector = json!({"matchLabels": {"no": "plane"}});
-    scene.issuance.spec.planes.selector = Some(serde_json::from_value(selector).unwrap());
-}
-
 fn config_map(name: &str) -> MaterialRef {
     let mut found = config_map_ref(DATA);
     found.object.name = name.into();
     found
-}
-
-/// Turns in which the agents' rollouts do not finish.
-fn turns_without_agents(scene: &mut Scene, count: usize) {
-    for _ in 0..count {
-        scene.turn();
-        scene.finish_rollouts_of(|workload| workload.workload.object.namespace != DATA);
-        scene.now += scene.kubelet_cache();
-    }
 }
 
 fn bare(scene: &Scene, name: &str, mounts: &[MaterialRef]) -> Pod {
@@ -63,7 +34,7 @@ fn bare(scene: &Scene, name: &str, mounts: &[MaterialRef]) -> Pod {
 /// The pod of the plane that has the Secret counts for the remote agent of the plane that only wants it.
 #[test]
 fn the_remote_agent_of_a_plane_in_conflict_is_waited_for() {
-    let mut scene = local(json!({}));
+    let mut scene = Scene::local();
     scene.settle();
     scene.planes.push(plane("us", "us-1"));
     scene.planes[1].agent_connected = Some(true);
@@ -80,7 +51,7 @@ fn the_remote_agent_of_a_plane_in_conflict_is_waited_for() {
 /// OpenChoreo polls once a minute: a plane that is replaced (`kubectl replace`, a restore) has no report until then.
 #[test]
 fn a_report_that_is_missing_for_a_moment_is_unknown_and_not_absent() {
-    let mut scene = remote(json!({}));
+    let mut scene = Scene::remote(json!({}));
     scene.settle();
     scene.issuer = Issuer::Ready(ca(1));
     scene.settle();
@@ -94,10 +65,10 @@ fn a_report_that_is_missing_for_a_moment_is_unknown_and_not_absent() {
 /// Two issuances share the gateway: the other one has the data plane's bundle, Secret and plane.
 #[test]
 fn an_agent_whose_bundle_another_issuance_writes_is_a_verifier() {
-    let mut scene = local(json!({}));
+    let mut scene = Scene::local();
     scene.planes[0].agent_connected = Some(true);
     scene.settle();
-    no_plane(&mut scene);
+    scene.select_no_plane();
     let theirs = [
         agent(),
         config_map_ref(DATA),
@@ -118,14 +89,14 @@ fn an_agent_whose_bundle_another_issuance_writes_is_a_verifier() {
 #[test]
 fn an_agent_that_mounts_a_bundle_of_another_name_is_no_proof() {
     for is_selected in [true, false] {
-        let mut scene = local(json!({}));
+        let mut scene = Scene::local();
         let other = config_map("other-ca");
         scene.put_bundle(&other, &[ca(0).anchor().clone()], None);
         scene.workloads[2].mounts = [agent(), other].into();
         scene.planes[0].agent_connected = Some(true);
         scene.settle();
         if !is_selected {
-            no_plane(&mut scene);
+            scene.select_no_plane();
             scene.settle();
         }
         scene.issuer = Issuer::Ready(ca(1));
@@ -137,7 +108,7 @@ fn an_agent_that_mounts_a_bundle_of_another_name_is_no_proof() {
 /// docs/rotation.md: "and under those that the issuance had before".
 #[test]
 fn the_bundle_of_an_earlier_name_is_looked_for() {
-    let mut scene = local(json!({"trust": {"configMapName": "my-ca"}}));
+    let mut scene = Scene::local_with(json!({"trust": {"configMapName": "my-ca"}}));
     scene.workloads[2].mounts = [agent(), config_map("my-ca")].into();
     scene.planes[0].agent_connected = Some(true);
     scene.settle();
@@ -153,7 +124,7 @@ fn the_bundle_of_an_earlier_name_is_looked_for() {
 /// A Deployment that was left here, whose pod finds no node, is not who is connected.
 #[test]
 fn a_pod_that_never_started_is_not_the_connected_agent() {
-    let mut scene = local(json!({}));
+    let mut scene = Scene::local();
     scene.settle();
     scene.planes[0].agent_connected = Some(true);
     let mut pod = pod_of(&scene.workloads[2]);
@@ -161,7 +132,7 @@ fn a_pod_that_never_started_is_not_the_connected_agent() {
     scene.pods.retain(|pod| pod.pod.namespace != DATA);
     scene.pods.push(pod);
     scene.issuer = Issuer::Ready(ca(1));
-    turns_without_agents(&mut scene, 20);
+    scene.turns_without_agents(20);
     assert_eq!(
         scene.signer(&gateway()),
         0,
@@ -172,7 +143,7 @@ fn a_pod_that_never_started_is_not_the_connected_agent() {
 /// A plane refers to the bundle that this issuance writes in another namespace than its own: the gateway reads it there.
 #[test]
 fn a_bundle_that_a_plane_refers_to_keeps_the_ca_of_its_agent() {
-    let mut scene = local(json!({}));
+    let mut scene = Scene::local();
     let bundle = secret_ref(DATA, "cluster-gateway-ca");
     scene.planes[0].reference = Some((bundle.object.clone(), "ca.crt".into()));
     scene.settle();
@@ -191,7 +162,7 @@ fn a_bundle_that_a_plane_refers_to_keeps_the_ca_of_its_agent() {
 /// The same after `trust.secretName` was changed: planes refer to the earlier one, and are never wired anew.
 #[test]
 fn the_trust_secret_of_an_earlier_name_keeps_the_ca_of_agents() {
-    let mut scene = local(json!({"planes": {"clientCA": "SecretRef"}}));
+    let mut scene = Scene::local_with(json!({"planes": {"clientCA": "SecretRef"}}));
     scene.settle();
     let bundle = secret_ref(HOME, "cluster-gateway-ca");
     scene.issuance.spec.trust.secret_name = "renamed".into();
@@ -208,7 +179,7 @@ fn the_trust_secret_of_an_earlier_name_keeps_the_ca_of_agents() {
 /// cert-manager's default: the trust Secret holds the CA's certificate and key beside `ca.crt`.
 #[test]
 fn an_earlier_trust_secret_with_a_key_in_it_is_a_bundle_all_the_same() {
-    let mut scene = local(json!({}));
+    let mut scene = Scene::local();
     scene.settle();
     let old = secret_ref(HOME, "cluster-gateway-ca");
     scene.material.get_mut(&old).unwrap().leaf = Leaf::Present {
@@ -256,7 +227,7 @@ fn an_agent_left_behind_whose_common_name_is_no_plane_id_counts() {
 /// Lost memory: bundles only grow.
 #[test]
 fn after_the_status_was_wiped_the_gateway_of_an_earlier_name_counts() {
-    let mut scene = local(json!({"gateway": {"secretName": "mine"}}));
+    let mut scene = Scene::local_with(json!({"gateway": {"secretName": "mine"}}));
     scene.workloads[0].mounts = [secret_ref(HOME, "mine")].into();
     scene.settle();
     // Its template names what it has loaded.
@@ -278,7 +249,7 @@ fn after_the_status_was_wiped_the_gateway_of_an_earlier_name_counts() {
 /// guide's: it is in the chart's list, and the present CA has signed it.
 #[test]
 fn a_certificate_that_names_an_issuance_that_is_gone_counts() {
-    let mut scene = local(json!({}));
+    let mut scene = Scene::local();
     scene.settle();
     scene.issuance.spec.gateway.secret_name = "another".into();
     scene.issuance.status = None;
@@ -297,16 +268,16 @@ fn a_certificate_that_names_an_issuance_that_is_gone_counts() {
 #[test]
 fn what_the_pods_of_those_left_behind_hold_counts_whatever_has_become_of_the_bundle() {
     for anchors in [vec![], vec![ca(2).anchor().clone()]] {
-        let mut scene = local(json!({}));
+        let mut scene = Scene::local();
         scene.settle();
         scene.planes[0].agent_connected = Some(true);
-        no_plane(&mut scene);
+        scene.select_no_plane();
         scene.settle();
         let is_empty = anchors.is_empty();
         scene.put_bundle(&config_map_ref(DATA), &anchors, None);
         scene.settle();
         scene.issuer = Issuer::Ready(ca(1));
-        turns_without_agents(&mut scene, 20);
+        scene.turns_without_agents(20);
         assert_eq!(scene.signer(&gateway()), 0, "emptied: {is_empty}");
     }
 }
@@ -314,7 +285,7 @@ fn what_the_pods_of_those_left_behind_hold_counts_whatever_has_become_of_the_bun
 /// Its Secret was deleted, the status wiped, and a second plane wants the Secret: the pod that runs holds what stood there.
 #[test]
 fn a_certificate_that_cannot_be_planned_is_not_void_while_a_pod_holds_it() {
-    let mut scene = local(json!({}));
+    let mut scene = Scene::local();
     scene.settle();
     scene.planes.push(plane("us", "us-1"));
     scene.settle();
@@ -331,10 +302,9 @@ fn a_certificate_that_cannot_be_planned_is_not_void_while_a_pod_holds_it() {
 /// "no pod of it is seen in a served namespace": it is, and it was made after the bundle.
 #[test]
 fn an_agent_that_no_workload_has_made_is_seen_all_the_same() {
-    let mut scene = local(json!({}));
+    let mut scene = Scene::local();
     scene.settle();
-    let selector = json!({"matchLabels": {"no": "plane"}});
-    scene.issuance.spec.planes.selector = Some(serde_json::from_value(selector).unwrap());
+    scene.select_no_plane();
     scene.planes[0].agent_connected = Some(true);
     let mounts = scene.workloads[2].clone();
     scene.workloads.truncate(2);
