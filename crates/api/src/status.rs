@@ -151,19 +151,19 @@ pub struct TrustStatus {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[x_kube(merge_strategy = ListMerge::Atomic)]
     pub bundles: Vec<String>,
-    /// Peers of which a person has said (`pki.openchoreo.dev/proceed`) that they have loaded what is stored: at most 256.
+    /// Peers that a person has confirmed (`pki.openchoreo.dev/proceed`) to have loaded what is stored: at most 256.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[x_kube(merge_strategy = ListMerge::Atomic)]
     pub confirmed: Vec<ConfirmedPeer>,
 }
 
-/// A peer of which nothing shows what it has loaded, and of which a person has said it.
+/// A peer whose pods the operator does not see, and that a person has confirmed to have loaded what is stored.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct ConfirmedPeer {
     /// Which one, as conditions name it.
     pub peer: String,
-    /// When it was said. What has changed since counts as not loaded.
+    /// When. What has changed since counts as not loaded.
     pub since: Time,
 }
 

@@ -147,7 +147,7 @@ const ADVICE: &[(Reason, &str, &str)] = &[
     (
         Reason::IssuedTooOften,
         "something changes what is wanted, or what is stored, each time it is issued; the pauses grow meanwhile, up to five minutes",
-        "look for whoever changes the issuance's names or keys, asks for renewals, or changes the Secret: kubectl get -o yaml --show-managed-fields",
+        "find what changes the issuance's names or keys, asks for renewals, or changes the Secret: kubectl get -o yaml --show-managed-fields",
     ),
     (
         Reason::ClockOff,

@@ -78,7 +78,7 @@ fn not_running(pod: &Pod, missing: &[&MaterialRef], of_others: &[&MaterialRef]) 
     let mut text = format!("{pod} {what}{why}");
     if !missing.is_empty() {
         text.push_str(&format!(
-            "; it mounts {}, which does not exist and which nobody asks for there: let it mount what the spec names, or let the spec \
+            "; it mounts {}, which does not exist and which the issuance does not issue there: let it mount what the spec names, or let the spec \
              name it (gateway, agents)",
             names(missing)
         ));
