@@ -1,7 +1,7 @@
 //! The world of the bench: N DataPlanes in one issuance, each with a leaf of its own in one namespace.
 
 use external_ca_api::{ExternalCAIssuance, ExternalCAIssuanceStatus};
-use external_ca_tests::apply::apply_yaml;
+use external_ca_tests::apply::{MANAGER, apply_documents, documents};
 use external_ca_tests::crds::{CrdSource, Release};
 use external_ca_tests::openchoreo::{ClientCa, PlaneType, plane};
 use external_ca_tests::openssl::Ca;
@@ -12,13 +12,17 @@ use k8s_openapi::ByteString;
 use k8s_openapi::api::core::v1::Secret;
 use kube::api::{Api, PostParams};
 use kube::runtime::wait::await_condition;
-use serde_json::json;
+use serde_json::{Value, json};
 use std::time::{Duration, Instant};
 
 /// Where the leaves are, and the agents where there are any.
 pub const NAMESPACE: &str = "openchoreo-data-plane";
+/// The label of a plane, which is its name.
+pub const LABEL: &str = "bench.example.com/plane";
 /// How many of the bench's own writes are under way.
 pub const CREATORS: usize = 16;
+/// The longest of what is measured.
+const PATIENCE: Duration = Duration::from_secs(1800);
 /// How many agents may restart at once.
 const AT_ONCE: usize = 50;
 
@@ -30,6 +34,11 @@ pub fn name(n: usize) -> String {
 /// The n-th leaf's Secret.
 pub fn secret(n: usize) -> String {
     format!("agent-{}", name(n))
+}
+
+/// Keys that are quick to make.
+pub fn quick_keys() -> Value {
+    json!({"algorithm": "ECDSA", "size": 256})
 }
 
 /// A cluster with a CA, and rights for so many leaves; no plane yet.
@@ -46,27 +55,37 @@ pub async fn world(planes: usize) -> Result<World> {
 /// Planes in `default`.
 pub async fn put(world: &World, planes: usize) -> Result<()> {
     futures::stream::iter(1..=planes)
-        .map(|n| async move {
-            let name = name(n);
-            let kind = PlaneType::Data.kind();
-            let text = plane(
-                kind,
-                Some("default"),
-                &name,
-                Some(&name),
-                &ClientCa::Nothing,
-            );
-            apply_yaml(&world.admin, &text).await.map(drop)
-        })
+        .map(|n| put_one(world, n))
         .buffer_unordered(CREATORS)
         .try_collect::<()>()
         .await
 }
 
-/// Issues, and returns the time until the issuance is Ready.
+/// The n-th plane, with its name as a label.
+pub async fn put_one(world: &World, n: usize) -> Result<()> {
+    let name = name(n);
+    let kind = PlaneType::Data.kind();
+    let nothing = ClientCa::Nothing;
+    let text = plane(kind, Some("default"), &name, Some(&name), &nothing);
+    let mut objects = documents(&text)?;
+    for object in &mut objects {
+        object["metadata"]["labels"] = json!({LABEL: name});
+    }
+    apply_documents(&world.admin, objects, MANAGER)
+        .await
+        .map(drop)
+}
+
+/// Issues with RSA-2048 keys, and returns the time until the issuance is Ready.
 pub async fn issue(world: &World) -> Result<Duration> {
+    issue_with(world, json!({})).await
+}
+
+/// Issues with these keys, and returns the time until the issuance is Ready.
+pub async fn issue_with(world: &World, key: Value) -> Result<Duration> {
     let spec = json!({
         "agents": [{"namespace": NAMESPACE, "secretName": "agent-{planeID}"}],
+        "certificateDefaults": {"privateKey": key},
         "rollout": {"maxConcurrent": AT_ONCE},
     });
     let started = Instant::now();
@@ -87,9 +106,9 @@ pub async fn await_status(
             .is_some_and(&holds)
     };
     let waiting = await_condition(world.issuances(), ISSUANCE, holds);
-    tokio::time::timeout(Duration::from_secs(600), waiting)
+    tokio::time::timeout(PATIENCE, waiting)
         .await
-        .map_err(|_| format!("not {what} after ten minutes"))??;
+        .map_err(|_| format!("not {what} after {PATIENCE:?}"))??;
     Ok(())
 }
 

@@ -2,6 +2,8 @@
 //!
 //! The CustomResourceDefinition in `config/crd` and the reference in `docs/` are generated from these types.
 
+#![forbid(unsafe_code)]
+
 mod duration;
 mod plane_kind;
 mod spec;

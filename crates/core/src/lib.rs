@@ -3,6 +3,8 @@
 //! No client, no async runtime, no clock, and no randomness but what a caller hands in. The shell observes
 //! ([`model`]), asks [`report::decide`] what to do, and does it.
 
+#![forbid(unsafe_code)]
+
 pub mod adopt;
 pub mod diagnosis;
 pub mod domain;

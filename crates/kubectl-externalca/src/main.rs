@@ -1,5 +1,7 @@
 //! `kubectl externalca`: what an issuance is doing, what it would do, and what to ask of it.
 
+#![forbid(unsafe_code)]
+
 mod cli;
 mod commands;
 mod connect;

@@ -1,5 +1,6 @@
 //! `external-ca-operator`: the only IO. See `external-ca-core` for the decisions.
 
+mod allocator;
 mod apply;
 mod backoff;
 mod broken;
@@ -60,6 +61,7 @@ enum Fatal {
 }
 
 fn main() -> ExitCode {
+    allocator::give_back();
     let cli = Cli::parse();
     let result = match cli.command {
         Command::Crd => print_crd(),
