@@ -42,15 +42,23 @@ pub fn come_to_rest(
         authority.be_kind();
     }
     let mut rng = Rng::with_seed(0);
-    let mut quiet = 0;
+    let (mut quiet, mut known) = (0, BTreeSet::new());
     for _ in 0..TURNS {
         world.cluster.now += SignedDuration::from_secs(10);
         others::delete_old(&mut world.cluster);
         (0..3).for_each(|_| world.cluster.run_pods(&mut rng, 1.0));
         let planned = operator.turn(world)?;
         let ready = planned.steps.is_empty() && is_ready(&planned.status);
+        let running = started(&world.cluster.pods);
+        // What a pod holds is asked once it has started.
+        if running.difference(&known).next().is_some() {
+            quiet = 0;
+        }
+        known = running;
         if quiet > 0 && !ready {
-            return Err(format!("at rest, and then {:?}", planned.steps.first()));
+            let step = planned.steps.first();
+            let why = failing(&planned.status);
+            return Err(format!("at rest, and then {step:?}: {why}"));
         }
         if !ready {
             continue;
@@ -75,11 +83,21 @@ pub fn come_to_rest(
         }
     }
     let status = world.cluster.issuance.status.clone().unwrap_or_default();
+    Err(format!("does not come to rest: {}", failing(&status)))
+}
+
+fn started(pods: &[Process]) -> BTreeSet<String> {
+    let running = pods.iter().filter(|pod| pod.facts.has_started());
+    running.map(|pod| pod.facts.uid.clone()).collect()
+}
+
+/// The conditions that do not hold.
+fn failing(status: &ExternalCAIssuanceStatus) -> String {
     let conditions = status.conditions.iter().filter(|one| one.status == "False");
     let lines: Vec<String> = conditions
         .map(|one| format!("{} {}: {}", one.type_, one.reason, one.message))
         .collect();
-    Err(format!("does not come to rest: {}", lines.join("\n")))
+    lines.join("\n")
 }
 
 /// Ready, but for agents whose planes people have deleted. That they do not run is no part of it.

@@ -8,11 +8,11 @@ use external_ca_api::{ExternalCAIssuance, MANAGER};
 use external_ca_core::model::lenient::Lenient;
 use external_ca_core::plan;
 use external_ca_core::snapshot::{Scope, WrittenNames};
-use futures::{StreamExt, TryStreamExt, future};
+use futures::{Stream, StreamExt, TryStreamExt, future};
 use kube::runtime::controller::{self, Config};
 use kube::runtime::events::{Recorder, Reporter};
 use kube::runtime::reflector::{self, reflector};
-use kube::runtime::watcher::{self, Event, watcher};
+use kube::runtime::watcher::Event;
 use kube::runtime::{Controller, Predicate, WatchStreamExt, predicates};
 use kube::{Api, Client};
 use tokio::sync::Semaphore;
@@ -20,7 +20,7 @@ use tokio::sync::Semaphore;
 use crate::backoff::backoff;
 use crate::cli::RunArgs;
 use crate::clock::Clock;
-use crate::cluster::{Cluster, smallest_pages};
+use crate::cluster::{Cluster, Steady, Told, smallest_pages};
 use crate::context::Context;
 use crate::error::describe_watch;
 use crate::issuances;
@@ -53,12 +53,9 @@ pub async fn run(
     tokio::spawn(drop_orphans(Arc::clone(&context)));
     let gone = Arc::clone(&context);
     let (told, known) = (Arc::clone(&context), reader.clone());
-    let events = watcher(
-        Api::<Lenient<ExternalCAIssuance>>::all(client),
-        smallest_pages(),
-    )
-    .default_backoff()
-    .try_filter_map(move |event| future::ready(Ok(issuances::decoded(event, &told, &known))));
+    let watch = Steady::new(Api::all(client), smallest_pages());
+    let events = watched(watch, ready)
+        .filter_map(move |event| future::ready(issuances::decoded(event, &told, &known).map(Ok)));
     let issuances = reflector(writer, events)
         .inspect(move |event| match event {
             Ok(Event::Delete(issuance)) => {
@@ -66,13 +63,8 @@ pub async fn run(
                 // A Secret that it claimed may now be another's.
                 gone.cluster.announce_change();
             }
-            Ok(Event::InitDone) => {
-                ready.store(true, Ordering::Relaxed);
-                gone.pending.orphaned.notify_one();
-            }
-            Ok(_) => ready.store(true, Ordering::Relaxed),
-            Err(watcher::Error::InitialListFailed(_)) => ready.store(false, Ordering::Relaxed),
-            Err(_) => {}
+            Ok(Event::InitDone) => gone.pending.orphaned.notify_one(),
+            Ok(_) | Err(_) => {}
         })
         .applied_objects()
         .predicate_filter(
@@ -99,6 +91,41 @@ pub async fn run(
         })
         .for_each(|_| future::ready(()))
         .await;
+}
+
+/// What the watch of issuances tells. Ready is who can read and watch them.
+fn watched(
+    watch: Steady<ExternalCAIssuance>,
+    ready: Arc<AtomicBool>,
+) -> impl Stream<Item = Event<Lenient<ExternalCAIssuance>>> + Send {
+    let told = futures::stream::unfold(watch, |mut watch| async move {
+        let told = watch.next().await;
+        Some((told, watch))
+    });
+    told.filter_map(move |told| {
+        let event = match told {
+            Told::Event(Event::Init) => Some(Event::Init),
+            Told::Event(event) => {
+                ready.store(true, Ordering::Relaxed);
+                Some(event)
+            }
+            Told::Watched => {
+                ready.store(true, Ordering::Relaxed);
+                None
+            }
+            Told::Failed(why) => {
+                tracing::debug!(why, "watch of issuances");
+                None
+            }
+            Told::Unreadable(why) | Told::Unwatched(why) => {
+                if ready.swap(false, Ordering::Relaxed) {
+                    tracing::warn!("the list of ExternalCAIssuances {why}");
+                }
+                None
+            }
+        };
+        future::ready(event)
+    })
 }
 
 /// What every turn shares, at the start.

@@ -2,15 +2,15 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use external_ca_api::ExternalCAIssuanceStatus;
+use external_ca_api::{CertificateStatus, ExternalCAIssuanceStatus, PlaneStatus};
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use super::maintenance::Gate;
 use super::step::Step;
-use crate::domain::TrustDomain;
+use crate::domain::{DesiredLeaf, TrustDomain};
 use crate::finding::{Area, Finding, Severity};
-use crate::model::{MaterialRef, Observed, WorkloadRef};
+use crate::model::{MaterialRef, Observed, PlaneRef, WorkloadRef};
 use crate::reason::{Problem, Reason};
 use crate::trust::Blocker;
 
@@ -24,6 +24,10 @@ pub(super) struct Draft<'a> {
     pub(super) observed: &'a Observed,
     pub(super) now: Timestamp,
     pub(super) steps: Vec<Step>,
+    /// What the earlier status says of each certificate, by target.
+    told: BTreeMap<&'a str, &'a CertificateStatus>,
+    /// The planes that the earlier status calls wired.
+    pub(super) wired_before: BTreeSet<PlaneRef>,
     /// Leaves that follow as soon as trust is written: a restart before that would be one too many.
     pub(super) coming: BTreeSet<MaterialRef>,
     /// What stands where, to be reported; its conditions come later.
@@ -46,11 +50,14 @@ pub(super) struct Draft<'a> {
 
 impl<'a> Draft<'a> {
     pub(super) fn new(domain: &'a TrustDomain<'a>, observed: &'a Observed, now: Timestamp) -> Self {
+        let earlier = domain.owner.earlier;
         Self {
             domain,
             observed,
             now,
             steps: Vec::new(),
+            told: earlier.map_or_else(BTreeMap::new, told),
+            wired_before: earlier.map_or_else(BTreeSet::new, wired),
             coming: BTreeSet::new(),
             status: ExternalCAIssuanceStatus {
                 observed_generation: domain.owner.generation,
@@ -131,6 +138,11 @@ impl<'a> Draft<'a> {
         self.wake(self.now.saturating_add(delay).unwrap_or(Timestamp::MAX));
     }
 
+    /// What the earlier status says of a leaf.
+    pub(super) fn told_of(&self, leaf: &DesiredLeaf) -> Option<&'a CertificateStatus> {
+        self.told.get(leaf.target.to_string().as_str()).copied()
+    }
+
     /// Whether the earlier status does not name every certificate: no guard may conclude anything from what it lacks.
     pub(super) fn was_cut(&self) -> bool {
         self.previous()
@@ -140,4 +152,19 @@ impl<'a> Draft<'a> {
     pub(super) fn previous(&self) -> Option<&'a ExternalCAIssuanceStatus> {
         self.domain.owner.earlier
     }
+}
+
+fn told(status: &ExternalCAIssuanceStatus) -> BTreeMap<&str, &CertificateStatus> {
+    let certificates = status.certificates.iter();
+    certificates.map(|one| (one.target.as_str(), one)).collect()
+}
+
+fn wired(status: &ExternalCAIssuanceStatus) -> BTreeSet<PlaneRef> {
+    let planes = status.planes.iter().filter(|plane| plane.wired);
+    let reference = |plane: &PlaneStatus| PlaneRef {
+        kind: plane.kind,
+        namespace: plane.namespace.clone(),
+        name: plane.name.clone(),
+    };
+    planes.map(reference).collect()
 }

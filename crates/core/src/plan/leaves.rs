@@ -386,13 +386,6 @@ impl<'a> Draft<'a> {
         .collect()
     }
 
-    /// The earlier report of a leaf.
-    fn told_of(&self, leaf: &DesiredLeaf) -> Option<&CertificateStatus> {
-        let target = leaf.target.to_string();
-        let mut entries = self.previous()?.certificates.iter();
-        entries.find(|old| old.target == target)
-    }
-
     pub(super) fn certificate_status(
         &self,
         guards: &Guards<'_>,

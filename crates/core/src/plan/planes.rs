@@ -124,7 +124,7 @@ impl Draft<'_> {
         self.may_repair(
             &name.to_string(),
             "spec.clusterAgent.clientCA",
-            self.was_wired(plane) && !plane.anchors.contains(anchor),
+            self.wired_before.contains(name) && !plane.anchors.contains(anchor),
             plane.manager.clone(),
             plane.changed,
         )?;
@@ -190,18 +190,6 @@ impl Draft<'_> {
         }))
     }
 
-    fn was_wired(&self, plane: &Plane) -> bool {
-        let name = &plane.plane;
-        self.previous().is_some_and(|status| {
-            status.planes.iter().any(|old| {
-                old.wired
-                    && old.kind == name.kind
-                    && old.namespace == name.namespace
-                    && old.name == name.name
-            })
-        })
-    }
-
     /// An agent whose plane ID no plane resource has is refused by the gateway.
     pub(super) fn agents_without_plane(&mut self) {
         let Some(bundle) = self.domain.agent_bundle else {
@@ -249,7 +237,7 @@ fn by_value_of(guards: &Guards<'_>, plane: &Plane) -> Result<Option<WirePlane>, 
     let place = Place::ClientCa(plane.plane.clone());
     let Some(wanted) = guards.wanted(&place) else {
         let message = format!(
-            "{} waits until its agent's certificate can be read",
+            "{} waits until its agent's certificate and every bundle can be read",
             plane.plane
         );
         return Err(Problem::new(Reason::Progressing, message));

@@ -162,7 +162,7 @@ pub struct Consumer<'a> {
     pub loads: BTreeMap<&'a MaterialRef, Load>,
     /// Whether it cannot start without what is still to be made for it: its rollout cannot end before that is there.
     pub blocked: bool,
-    /// Those of its pods that its rollout has left behind, with what they may hold something older of.
+    /// Those of its pods that no rollout is told to replace, with what they may hold something older of.
     pub outlived: Vec<Stray<'a>>,
 }
 
@@ -186,9 +186,10 @@ impl<'a> Consumer<'a> {
         let outlived = self.outlived.iter();
         let outlived = outlived.filter(|stray| stray.loads.contains_key(object));
         let pods = outlived.map(|stray| Blocker::Pod(Arc::clone(stray.pod)));
+        let is_over = self.workload.rollout == RolloutState::Complete;
         match (load, pods.collect::<Vec<_>>()) {
             (Load::Current, _) => Vec::new(),
-            (Load::Pending, pods) if !pods.is_empty() => pods,
+            (Load::Pending, pods) if is_over && !pods.is_empty() => pods,
             _ => vec![Blocker::Workload(self.workload.workload.clone())],
         }
     }
@@ -303,7 +304,12 @@ impl<'a> Counted<'_, 'a> {
             _ => Side::Peer,
         };
         let is_over = workload.rollout == RolloutState::Complete;
-        let left = pods.iter().filter(|_| is_over).map(|pod| {
+        // A rollout of others' is none that is told, and its old pods end slowly all the same.
+        let is_told = !is_over && !workload.loaded.is_empty();
+        let left = pods
+            .iter()
+            .filter(|pod| is_over || !is_told && pod.is_terminating);
+        let left = left.map(|pod| {
             let mut stray = self.stray(pod);
             let goes = |object: &MaterialRef| loads.get(object) == Some(&Load::Pending);
             stray

@@ -54,7 +54,7 @@ impl<'a> Guards<'a> {
         let mut blockers: Vec<Blocker> = view.unread().map(Blocker::Unread).collect();
         let anchors = view.unread_anchors.iter().cloned();
         blockers.extend(anchors.map(Blocker::AnchorUnread));
-        for leaf in view.leaves(place) {
+        for leaf in view.may_verify(place) {
             match view.chain(leaf) {
                 _ if view.is_void(leaf) && !self.holders.has_started_pods(&leaf.material()) => {}
                 Some(chain) if self.does_without(anchor, &rest, leaf, chain) => {
@@ -163,7 +163,24 @@ impl<'a> Guards<'a> {
             }
         }
         self.still_needed(place).iter().for_each(&mut add);
-        Some(wanted)
+        (!self.lacks_the_unread(place, &wanted)).then_some(wanted)
+    }
+
+    /// Whether a leaf that the place verifies needs an anchor that was handed out, and that stands nowhere but where it cannot
+    /// be read now. Where all is read, it stands nowhere any more.
+    fn lacks_the_unread(&self, place: &Place, wanted: &[Certificate]) -> bool {
+        let view = &self.view;
+        if self.immediate || !view.may_hold_more() {
+            return false;
+        }
+        let fails = |leaf: &DesiredLeaf| {
+            let chain = view.chain(leaf);
+            chain.is_some_and(|chain| !view.holds(chain, wanted, leaf.profile.usages))
+        };
+        let leaves = view.leaves(place).into_iter();
+        leaves
+            .filter(|leaf| !view.is_void(leaf))
+            .any(|leaf| fails(leaf))
     }
 
     /// What a place lacks though it should not: it is new, or was emptied, while an old anchor is still depended on.
@@ -231,7 +248,7 @@ impl<'a> Guards<'a> {
         if self.immediate || !self.drops(place, wanted) {
             return Vec::new();
         }
-        let leaves = self.view.leaves(place).into_iter();
+        let leaves = self.view.may_verify(place).into_iter();
         leaves.map(DesiredLeaf::material).collect()
     }
 

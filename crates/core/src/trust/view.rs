@@ -197,6 +197,31 @@ impl<'a> View<'a> {
         }
     }
 
+    /// The leaves that what reads this place verifies, or may as soon as another operator that leads, by another version of the
+    /// declaration, has made a plane refer to it.
+    pub(super) fn may_verify(&self, place: &Place) -> Vec<&DesiredLeaf> {
+        if self.trust_secret().as_ref() != Some(place) {
+            return self.leaves(place);
+        }
+        let of_wanted = |leaf: &DesiredLeaf| {
+            let mut planes = leaf.planes.iter();
+            leaf.role == Role::Agent && planes.any(|plane| self.plane(plane).is_some())
+        };
+        let leaves = self.domain.wanted.presented();
+        leaves
+            .filter(|leaf| of_wanted(leaf) || self.verifies(place, leaf))
+            .collect()
+    }
+
+    /// Whether an anchor was handed out that stands nowhere as far as can be read, and not all can be.
+    pub(super) fn may_hold_more(&self) -> bool {
+        let retiring = self.retiring.iter().map(Certificate::fingerprint);
+        let found: BTreeSet<Fingerprint> = retiring.chain(self.wanted_anchors()).collect();
+        let is_unread = |material: &MaterialRef| self.bundle(material).is_none();
+        self.memory.known.iter().any(|known| !found.contains(known))
+            && self.domain.wanted.trust_places.iter().any(is_unread)
+    }
+
     /// The leaves that a plane's clientCA verifies.
     pub(super) fn verified_by(&self, plane: &PlaneRef) -> &[&'a DesiredLeaf] {
         self.verified.0.get(plane).map_or(&[], Vec::as_slice)
@@ -354,11 +379,13 @@ impl<'a> View<'a> {
 
     /// Anchors that were once handed out and are wanted no longer: what is missing may have named them.
     pub fn lost_anchors(&self) -> Option<String> {
-        let wanted: BTreeSet<Fingerprint> = std::iter::once(self.ca.anchor())
-            .chain(&self.additional)
-            .map(Certificate::fingerprint)
-            .collect();
+        let wanted: BTreeSet<Fingerprint> = self.wanted_anchors().collect();
         shorts(self.memory.known.difference(&wanted).copied())
+    }
+
+    fn wanted_anchors(&self) -> impl Iterator<Item = Fingerprint> {
+        let wanted = std::iter::once(self.ca.anchor()).chain(&self.additional);
+        wanted.map(Certificate::fingerprint)
     }
 
     /// Anchors other than the authority's that a bundle may have held before it was deleted.

@@ -296,6 +296,37 @@ fn an_old_pod_that_outlives_a_complete_rollout_is_named() {
     );
 }
 
+/// Others scale a Deployment down and up again: its old pod ends slowly, and no rollout of ours was ever told (simulation,
+/// seed 30352).
+#[test]
+fn an_old_pod_that_ends_in_a_rollout_of_others_is_waited_for() {
+    let mut scene = Scene::local();
+    scene.settle();
+    let ending = Pod {
+        pod: ObjectRef::new(DATA, "ending"),
+        uid: "ending".into(),
+        is_terminating: true,
+        ..running(pod_of(&scene.workloads[2]))
+    };
+    scene.material.remove(&config_map_ref(DATA));
+    scene.turn();
+    let new = scene.now + SignedDuration::from_secs(60);
+    for pod in &mut scene.pods {
+        pod.created = Some(new);
+    }
+    scene.pods.push(ending);
+    scene.now = new + SignedDuration::from_secs(60);
+    let workload = &mut scene.workloads[2];
+    workload.rollout = RolloutState::Running("1 of 2 pods".into());
+    assert!(workload.loaded.is_empty());
+    let (ready, reason, message) = condition(&scene.plan(), "Ready");
+    assert_eq!((&*ready, &*reason), ("False", "RollingOut"), "{message}");
+    assert!(
+        message.contains("openchoreo-data-plane/ending"),
+        "{message}"
+    );
+}
+
 /// DESIGN: "Pods on lost nodes are blockers that no restart helps: the message names node and owner and what to do."
 #[test]
 fn a_pod_on_a_lost_node_is_named_also_where_its_rollout_waits_for_it() {

@@ -3,10 +3,11 @@
 use external_ca_api::Phase;
 use external_ca_core::Reason;
 use external_ca_core::model::Read;
+use external_ca_core::plan::Step;
 use external_ca_core::report::Notice;
 use serde_json::json;
 
-use super::pieces::{DATA, HOME, Issuer, agent, ca, config_map_ref, days, gateway};
+use super::pieces::{DATA, HOME, Issuer, agent, ca, config_map_ref, days, gateway, secret_ref};
 use super::scene::{Scene, condition};
 
 #[test]
@@ -180,4 +181,46 @@ fn waiting_for_outlives_a_ca_that_is_away() {
     scene.issuer = Issuer::Absent;
     let away = scene.turn();
     assert_eq!(waits(&away.status), waits(&rotating.status));
+}
+
+/// A bundle that is made while every other one cannot be read would lack the CA of the certificate that the gateway presents
+/// (simulation, seeds 52338 and 70629).
+#[test]
+fn no_bundle_is_made_without_the_anchor_that_stands_where_nothing_can_be_read() {
+    let mut scene = Scene::local_with(json!({"planes": {"clientCA": "SecretRef"}}));
+    scene.settle();
+    scene.issuer = Issuer::Ready(ca(1));
+    scene.issuance.status = Some(scene.plan().status);
+    let new = config_map_ref(DATA);
+    scene.material.remove(&new);
+    let bundles = [HOME, DATA].map(|namespace| secret_ref(namespace, "cluster-gateway-ca"));
+    scene.unknown.extend(bundles.clone());
+    let writes = |steps: &[Step]| {
+        let written = |step: &Step| matches!(step, Step::WriteBundle(step) if step.target == new);
+        steps.iter().any(written)
+    };
+    assert!(!writes(&scene.plan().steps));
+    scene.unknown.clear();
+    assert!(writes(&scene.plan().steps));
+    scene.turn();
+    assert_eq!(scene.anchors(&new), [0, 1]);
+}
+
+/// Another operator that leads, by another version of the issuance, may make planes refer to the trust Secret at any moment
+/// (simulation, seed 74389).
+#[test]
+fn the_trust_secret_keeps_what_agents_present_also_where_planes_hold_it_by_value() {
+    let mut scene = Scene::local();
+    scene.settle();
+    scene.issuer = Issuer::Ready(ca(1));
+    scene.turns_without_agents(3);
+    assert_eq!((scene.signer(&agent()), scene.signer(&gateway())), (1, 0));
+    scene.issuer = Issuer::Ready(ca(0));
+    scene.turns_without_agents(6);
+    assert_eq!(scene.signer(&agent()), 0, "a pod may still hold the other");
+    let bundle = secret_ref(HOME, "cluster-gateway-ca");
+    assert_eq!(scene.planes[0].reference, None);
+    assert!(scene.anchors(&bundle).contains(&1));
+    scene.settle();
+    assert_eq!(scene.anchors(&bundle), [0]);
 }

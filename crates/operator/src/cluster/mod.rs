@@ -43,6 +43,7 @@ use store::Store;
 use vital::VitalReads;
 
 pub use read::MaterialObject;
+pub use steady::{Steady, Told};
 pub use watch::smallest_pages;
 
 /// One cluster.
