@@ -237,10 +237,13 @@ impl<'a> Guards<'a> {
         self.view.verifiers(leaf)
     }
 
-    /// Whether an anchor leaves a place.
+    /// Whether an anchor leaves a place, or does not come back to one that was made anew or emptied.
     pub fn drops(&self, place: &Place, wanted: &[Certificate]) -> bool {
-        let mut stored = self.view.stored(place).unwrap_or_default().iter();
-        stored.any(|anchor| !wanted.contains(anchor))
+        let view = &self.view;
+        let stored = view.stored(place).unwrap_or_default();
+        let is_out = |anchor: &Certificate| !wanted.contains(anchor);
+        let is_empty = || !stored.iter().any(|anchor| view.is_ours(anchor));
+        stored.iter().any(is_out) || is_empty() && view.retiring.iter().any(is_out)
     }
 
     /// What must be as it was seen when an anchor leaves a place: the leaves that the place verifies.

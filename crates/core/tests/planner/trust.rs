@@ -7,7 +7,9 @@ use external_ca_core::plan::Step;
 use external_ca_core::report::Notice;
 use serde_json::json;
 
-use super::pieces::{DATA, HOME, Issuer, agent, ca, config_map_ref, days, gateway, secret_ref};
+use super::pieces::{
+    DATA, HOME, Issuer, agent, ca, config_map_ref, days, gateway, plane, secret_ref,
+};
 use super::scene::{Scene, condition};
 
 #[test]
@@ -223,4 +225,29 @@ fn the_trust_secret_keeps_what_agents_present_also_where_planes_hold_it_by_value
     assert!(scene.anchors(&bundle).contains(&1));
     scene.settle();
     assert_eq!(scene.anchors(&bundle), [0]);
+}
+
+/// A plane that is made anew in a rotation holds nothing: what its agents present that were not seen would be forgotten (chaos,
+/// seed 12).
+#[test]
+fn to_leave_an_anchor_out_of_a_plane_made_anew_is_to_take_it_away() {
+    let mut scene = Scene::local();
+    scene.settle();
+    scene.issuer = Issuer::Ready(ca(1));
+    scene.turns_without_agents(4);
+    assert_eq!((scene.signer(&agent()), scene.signer(&gateway())), (1, 0));
+    let plane = plane("eu", "eu-1");
+    scene.planes[0].value.clone_from(&plane.value);
+    scene.planes[0].anchors.clone_from(&plane.anchors);
+    let wired = |scene: &Scene| {
+        let mut steps = scene.plan().steps.into_iter();
+        steps.find_map(|step| match step {
+            Step::WirePlane(step) => Some(step.drops),
+            _ => None,
+        })
+    };
+    assert_eq!(wired(&scene), Some(false), "its agent's pod is seen");
+    scene.workloads.truncate(2);
+    scene.pods.retain(|pod| pod.pod.namespace != DATA);
+    assert_eq!(wired(&scene), Some(true));
 }
