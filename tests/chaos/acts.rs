@@ -34,11 +34,7 @@ async fn happens(scene: &Scene, judge: &Judge, fleet: &mut Fleet, act: &Act) -> 
     let people = People { scene, judge };
     match act {
         Act::ReplaceCa(ca) => scene.put_ca(*ca).await?,
-        Act::Weather(weather) => {
-            scene.proxy.set_fault(weather.faults(scene.seed));
-            // What is watched already is watched anew in it.
-            scene.proxy.cut();
-        }
+        Act::Weather(weather) => scene.falls(weather),
         Act::Cut => scene.proxy.cut(),
         Act::Kill(which) => fleet.kill(*which).await?,
         Act::Stop => fleet.stop().await?,

@@ -15,28 +15,28 @@ use crate::fleet::Fleet;
 use crate::judge::Judge;
 use crate::sample::{Conversation, take};
 use crate::scene::{FOREIGN, OURS, Scene, is_ready};
-use crate::story::{Leaf, PLANES, Story};
+use crate::story::{Leaf, PLANES};
 
 /// In how long everything is at rest after a story.
-const BOUND: Duration = Duration::from_secs(90);
+pub const BOUND: Duration = Duration::from_secs(90);
 /// The same where the CA Secret and the places of a rotation are told of by no watch: each is read once a minute by itself.
-const BLIND_BOUND: Duration = Duration::from_secs(150);
+pub const BOUND_IN_THE_DARK: Duration = Duration::from_secs(150);
 
 pub async fn is_reached(
     scene: &Scene,
     judge: &Judge,
     fleet: &mut Fleet,
-    story: &Story,
+    ca: usize,
+    bound: Duration,
 ) -> Result<()> {
-    let bound = if story.blind { BLIND_BOUND } else { BOUND };
     let outcome = try_wait_for("everything to come to rest", bound, async || {
         fleet.mend().await.map_err(|error| error.to_string())?;
-        rests(scene, judge, story).await
+        rests(scene, judge, ca).await
     });
     Ok(outcome.await?)
 }
 
-async fn rests(scene: &Scene, judge: &Judge, story: &Story) -> Result<(), String> {
+async fn rests(scene: &Scene, judge: &Judge, last: usize) -> Result<(), String> {
     let issuance = scene
         .issuances()
         .get(ISSUANCE)
@@ -51,10 +51,10 @@ async fn rests(scene: &Scene, judge: &Judge, story: &Story) -> Result<(), String
     }
     let sample = take(scene).await.map_err(|error| error.to_string())?;
     let place = |why| format!("{why}; {told}");
-    let ca = &OURS[story.last_ca];
+    let ca = &OURS[last];
     sample
         .iter()
-        .try_for_each(|one| has_moved(one, story, judge))
+        .try_for_each(|one| has_moved(one, last, judge))
         .map_err(place)?;
     for leaf in [Leaf::Gateway].into_iter().chain(PLANES.map(Leaf::Agent)) {
         let (namespace, name) = scene.leaf(leaf);
@@ -75,13 +75,13 @@ async fn rests(scene: &Scene, judge: &Judge, story: &Story) -> Result<(), String
 }
 
 /// Whether all that is stored and loaded is of the last CA, and of it alone.
-fn has_moved(one: &Conversation, story: &Story, judge: &Judge) -> Result<(), String> {
+fn has_moved(one: &Conversation, last: usize, judge: &Judge) -> Result<(), String> {
     let certificates = |text: &str| parse_bundle(text.as_bytes()).certificates;
     let ours: Vec<Certificate> = OURS
         .iter()
         .flat_map(|ca| certificates(&ca.certificate))
         .collect();
-    let last = &ours[story.last_ca];
+    let last = &ours[last];
     let foreign = certificates(&FOREIGN.certificate);
     for (who, text) in &one.presented {
         if !certificates(text)

@@ -20,6 +20,7 @@ use serde_json::json;
 
 use crate::fleet::Fleet;
 use crate::story::{Bundle, CAS, Leaf, PLANES, Story, Workload};
+use crate::weather::Weather;
 
 const RELEASE: Release = Release::V0_17;
 pub const BUNDLE: &str = "cluster-gateway-ca";
@@ -199,6 +200,12 @@ impl Scene {
         let text = openchoreo::ca_secret(&self.home(), CA_SECRET, &OURS[ca]);
         apply_yaml(&self.admin, &text).await?;
         Ok(())
+    }
+
+    /// From now on requests and watches fare so; what is watched already is watched anew.
+    pub fn falls(&self, weather: &Weather) {
+        self.proxy.set_fault(weather.faults(self.seed));
+        self.proxy.cut();
     }
 
     /// Nothing of it runs any more, for the stories that follow.

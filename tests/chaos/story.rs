@@ -29,12 +29,12 @@ pub struct Story {
     pub from_nothing: bool,
     /// For how long processes go on when their pods are told to end.
     pub slow_end: Duration,
-    /// Whether what is watched by name and the planes are told of no more from the last CA on, until all is at rest.
-    pub blind: bool,
     /// What happens, each so long after the one before.
     pub acts: Vec<(Duration, Act)>,
     /// The CA that stands at the end.
     pub last_ca: usize,
+    /// The CA that follows when all is at rest, and no watch of what matters most tells of anything any more.
+    pub in_the_dark: Option<usize>,
 }
 
 /// Something that happens.
@@ -205,9 +205,9 @@ impl Story {
             by_reference: rng.u8(..4) == 0,
             from_nothing: rng.u8(..4) == 0,
             slow_end: Duration::from_millis(rng.u64(..1_500)),
-            blind: rng.u8(..8) == 0,
             acts: Vec::new(),
             last_ca: 0,
+            in_the_dark: None,
         };
         let mut left = Left::of(&story, rng);
         for _ in 0..rng.usize(12..24) {
@@ -262,20 +262,26 @@ impl Story {
     }
 
     /// All that is held is let go, and the last word on the CA is spoken; what is wrong with watches stays.
-    fn finish(&mut self, rng: &mut Rng, stopped: bool) {
-        let continues = stopped.then_some(Act::Continue);
-        let made = PLANES.map(Act::MakePlane);
-        let released = WORKLOADS.map(Act::Release);
-        let all = continues.into_iter().chain(made).chain(released);
+    fn finish(&mut self, rng: &mut Rng, is_stopped: bool) {
+        let continues = is_stopped.then_some(Act::Continue);
+        let all = continues.into_iter().chain(WORKLOADS.map(Act::Release));
         self.acts.extend(all.map(|act| (Duration::ZERO, act)));
-        let last = match self.blind {
-            true => Weather::blind(),
-            false => Weather::of_watches(rng),
-        };
+        let last = Weather::of_watches(rng);
         self.then(rng, Act::Weather(last));
+        for plane in PLANES {
+            let act = if rng.bool() {
+                Act::RemakePlane
+            } else {
+                Act::MakePlane
+            };
+            self.then(rng, act(plane));
+        }
         let ca = self.another_ca(rng);
-        if self.blind || rng.bool() {
+        if rng.bool() {
             self.then(rng, ca);
+        }
+        if rng.u8(..8) == 0 {
+            self.in_the_dark = Some((self.last_ca + 1) % CAS);
         }
     }
 }
@@ -290,7 +296,10 @@ impl fmt::Display for Story {
             (self.stands_by, "a second operator stands by"),
             (self.by_reference, "planes refer to a Secret"),
             (self.from_nothing, "from nothing"),
-            (self.blind, "blind at the end"),
+            (
+                self.in_the_dark.is_some(),
+                "a CA is replaced in the dark at the end",
+            ),
         ];
         let traits: Vec<&str> = traits.iter().filter(|one| one.0).map(|one| one.1).collect();
         writeln!(

@@ -26,7 +26,7 @@ pub enum Kind {
     /// A watch stays open and tells nothing.
     Dead,
     /// The same for whatever is watched by its name, and for planes.
-    Blind,
+    Dark,
 }
 
 /// The faults that there are, and how many of a hundred requests each befalls.
@@ -54,8 +54,8 @@ impl Weather {
     }
 
     /// What matters most is not told of any more.
-    pub fn blind() -> Self {
-        Self(vec![(Kind::Blind, 100)])
+    pub fn dark() -> Self {
+        Self(vec![(Kind::Dark, 100)])
     }
 
     /// For [`external_ca_tests::Proxy::set_fault`].
@@ -94,13 +94,14 @@ fn fault(kind: Kind, request: &RequestInfo, rng: &mut Rng) -> Fault {
             _ => Fault::Cut(rng.usize(..2_000)),
         },
         (Kind::Slow, _) => Fault::Delay(some_time(rng)),
-        (Kind::Disturbed, Verb::Watch) => Fault::Watch(match rng.u8(..3) {
+        (Kind::Disturbed, Verb::Watch) => Fault::Watch(match rng.u8(..5) {
             0 => WatchFault::Late(some_time(rng)),
             1 => WatchFault::Swapped(some_time(rng)),
+            2 | 3 => WatchFault::DeletedAgain(some_time(rng)),
             _ => WatchFault::Repeated(some_time(rng)),
         }),
         (Kind::Dead, Verb::Watch) => Fault::Watch(WatchFault::Silent),
-        (Kind::Blind, Verb::Watch)
+        (Kind::Dark, Verb::Watch)
             if !request.name.is_empty() || request.resource.ends_with("planes") =>
         {
             Fault::Watch(WatchFault::Silent)

@@ -22,8 +22,10 @@ pub enum WatchFault {
     Late(Duration),
     /// Neighbours change places. One that has had no neighbour for so long comes alone.
     Swapped(Duration),
-    /// Each event comes in its time, and so much later once more: what was deleted long ago is deleted again.
+    /// Each event comes in its time, and so much later once more.
     Repeated(Duration),
+    /// Each deletion does: what was made anew since is deleted again, and nothing more is told of it.
+    DeletedAgain(Duration),
 }
 
 /// A body that breaks off after so many bytes.
@@ -109,6 +111,12 @@ impl Events {
             }
             WatchFault::Repeated(after) => {
                 self.held.push_back(later(after));
+                Some(event)
+            }
+            WatchFault::DeletedAgain(after) => {
+                if event.starts_with(br#"{"type":"DELETED""#) {
+                    self.held.push_back(later(after));
+                }
                 Some(event)
             }
             WatchFault::Swapped(after) => match self.held.pop_front() {

@@ -223,6 +223,8 @@ async fn disturbs_watches_and_cuts_answers() -> Result<()> {
     assert_eq!(repeated[3], "deleted");
     repeated.sort();
     assert_eq!(repeated, ["added", "added", "deleted", "deleted"]);
+    let again = watch(&scene, WatchFault::DeletedAgain(soon)).await?;
+    assert_eq!(kinds(again, 3).await?, ["added", "deleted", "deleted"]);
 
     // A silent watch ends only with its connection.
     let mut silent = watch(&scene, WatchFault::Silent).await?;
