@@ -26,7 +26,7 @@ use story::Story;
 use weather::Weather;
 
 /// Those that CI tells: each kind of story, and those that once failed.
-const SEEDS: &[u64] = &[1, 2, 3, 4];
+const SEEDS: &[u64] = &[0, 2, 4, 7, 8, 9, 12, 14];
 
 fn number(name: &str) -> Option<u64> {
     std::env::var(name).ok()?.parse().ok()

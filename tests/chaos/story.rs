@@ -214,7 +214,7 @@ impl Story {
             let act = story.act(rng, &mut left);
             story.then(rng, act);
         }
-        story.finish(rng, left.stops == Stops::Stopped);
+        story.finish(rng, left);
         story
     }
 
@@ -262,8 +262,8 @@ impl Story {
     }
 
     /// All that is held is let go, and the last word on the CA is spoken; what is wrong with watches stays.
-    fn finish(&mut self, rng: &mut Rng, is_stopped: bool) {
-        let continues = is_stopped.then_some(Act::Continue);
+    fn finish(&mut self, rng: &mut Rng, mut left: Left) {
+        let continues = (left.stops == Stops::Stopped).then_some(Act::Continue);
         let all = continues.into_iter().chain(WORKLOADS.map(Act::Release));
         self.acts.extend(all.map(|act| (Duration::ZERO, act)));
         let last = Weather::of_watches(rng);
@@ -275,6 +275,9 @@ impl Story {
                 Act::MakePlane
             };
             self.then(rng, act(plane));
+        }
+        if let Some(Place::Bundle(bundle)) = left.edits.pop() {
+            self.then(rng, Act::RemakeBundle(bundle));
         }
         let ca = self.another_ca(rng);
         if rng.bool() {
