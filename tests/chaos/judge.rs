@@ -7,11 +7,12 @@ use std::time::Duration;
 
 use external_ca_core::x509::{Usages, parse_bundle, verify};
 use external_ca_tests::openchoreo::PLACEHOLDER;
+use external_ca_tests::openssl::Ca;
 use jiff::Timestamp;
 use tokio::time::sleep;
 
 use crate::sample::{Conversation, Held, take};
-use crate::scene::{FOREIGN, Scene};
+use crate::scene::{FOREIGN, OURS, Scene};
 
 /// Between two looks, so that the API server has something else to do, too.
 const PAUSE: Duration = Duration::from_millis(50);
@@ -89,7 +90,11 @@ impl Judge {
             for (presenter, leaf) in lasting(&before.presented, &now.presented) {
                 for (verifier, bundle) in &trusted {
                     if let Some(why) = self.verdict(now.usages, &leaf, bundle) {
-                        return Err(format!("the leaf of {presenter} at {verifier}: {why}"));
+                        let (signed, trusted) = (signer(&leaf), trusted_cas(bundle));
+                        let at = Timestamp::now();
+                        return Err(format!(
+                            "{at}: the leaf of {presenter}, signed by CA {signed:?}, at {verifier}, which trusts CAs {trusted:?}: {why}"
+                        ));
                     }
                 }
             }
@@ -140,4 +145,22 @@ fn lasting(before: &Held, now: &Held) -> Held {
     lasting
         .map(|(who, text)| (who.clone(), text.clone()))
         .collect()
+}
+
+/// Which of our CAs has signed a leaf.
+fn signer(leaf: &str) -> Option<usize> {
+    let chain = parse_bundle(leaf.as_bytes()).certificates;
+    let ca = |ca: &Ca| parse_bundle(ca.certificate.as_bytes()).certificates;
+    let signs = |one: &Ca| {
+        ca(one)
+            .iter()
+            .any(|ca| chain.first().is_some_and(|leaf| leaf.signed_by(ca)))
+    };
+    OURS.iter().position(signs)
+}
+
+/// Which of our CAs a bundle trusts.
+fn trusted_cas(bundle: &str) -> Vec<usize> {
+    let trusts = |index: &usize| bundle.contains(OURS[*index].certificate.trim());
+    (0..OURS.len()).filter(trusts).collect()
 }
