@@ -2,9 +2,10 @@
 
 use external_ca_tests::openchoreo::{ClientCa, plane};
 use external_ca_tests::openssl::Ca;
+use external_ca_tests::proxy::Fault;
 use external_ca_tests::wait::{PATIENCE, wait_for};
 use external_ca_tests::world::{NAMESPACES, World};
-use external_ca_tests::{Operator, OperatorOptions, Result, apply::apply_yaml};
+use external_ca_tests::{Operator, OperatorOptions, Proxy, Result, apply::apply_yaml};
 use serde_json::json;
 
 #[tokio::test]
@@ -79,5 +80,30 @@ async fn a_namespace_that_is_not_there_is_named_and_does_not_fill_the_log() -> R
     assert!(named("ConfigMap nowhere/cluster-gateway-ca") && named("create the namespace"));
     // Each once as a failure, and each condition once when it turns.
     assert!(told.len() <= 6, "{failures} failures:\n{}", told.join("\n"));
+    Ok(())
+}
+
+/// Whoever keeps the Lease tells that it is lost only once it can ask.
+#[tokio::test]
+async fn whoever_cannot_renew_the_lease_stops() -> Result<()> {
+    let world = World::any().await?;
+    let proxy = Proxy::start(&world.cluster).await?;
+    let leader = world.operator(Some(&proxy)).await?;
+    wait_for("it to lead", PATIENCE, async || {
+        let metrics = leader.metrics().await.map_err(|error| error.to_string())?;
+        match metrics.lines().any(|line| line == "external_ca_leader 1") {
+            true => Ok(()),
+            false => Err(metrics),
+        }
+    })
+    .await;
+    proxy.set_fault(|request, _| match request.is_lease() {
+        true => Fault::INTERNAL,
+        false => Fault::Pass,
+    });
+    wait_for("it to stop", PATIENCE, async || {
+        leader.exit_status().map(drop).ok_or_else(|| leader.log())
+    })
+    .await;
     Ok(())
 }

@@ -123,18 +123,18 @@ async fn run(args: RunArgs) -> Result<(), Fatal> {
             controller::run(client, clock, &args, metrics, ready, stopped(stop.clone())).await;
             return Ok(());
         }
-        let (mut holder, lease) = tokio::select! {
+        let mut lease = tokio::select! {
             leads = lease::acquire(client.clone(), &args) => leads?,
             () = stopped(stop.clone()) => return Ok(()),
         };
         metrics.leader.set(1);
         let result = tokio::select! {
             () = controller::run(client, clock, &args, metrics, ready, stopped(stop.clone())) => Ok(()),
-            _ = holder.wait_for(|holds| !holds) => Err(Fatal::LeaseLost),
+            () = lease.lost() => Err(Fatal::LeaseLost),
         };
         // Dropping the channel ends the task, which gives the Lease back.
-        drop(holder);
-        let _ = tokio::time::timeout(Duration::from_secs(5), lease).await;
+        drop(lease.holder);
+        let _ = tokio::time::timeout(Duration::from_secs(5), lease.task).await;
         result
     };
     tokio::select! {

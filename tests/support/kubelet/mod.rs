@@ -316,6 +316,13 @@ impl Kubelet {
         .map_err(Into::into)
     }
 
+    /// The same without waiting: whatever the pod mounts may be away for now. A pod that is gone hears nothing.
+    pub fn ask_for_restart(&self, namespace: &str, name: &str) {
+        if let Some(pod) = self.shared.find(namespace, name) {
+            pod.ask_for_restart();
+        }
+    }
+
     /// Kills a pod's process; it is started again with the files that it had.
     pub fn crash(&self, namespace: &str, name: &str) {
         let process = self

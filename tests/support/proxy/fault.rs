@@ -1,6 +1,7 @@
 //! What can go wrong with a request, and the points at which a write can be held.
 
 use super::request::RequestInfo;
+use super::stream::WatchFault;
 use std::time::Duration;
 use tokio::sync::oneshot;
 
@@ -26,6 +27,10 @@ pub enum Fault {
     Delay(Duration),
     /// Has the API server do it, and changes the text of its answer; watches pass.
     Tamper(fn(String) -> String),
+    /// Has the API server do it, and closes the connection after so many bytes of the answer's body.
+    Cut(usize),
+    /// Disturbs an open watch; everything else passes.
+    Watch(WatchFault),
 }
 
 impl Fault {
@@ -33,6 +38,12 @@ impl Fault {
     pub const CONFLICT: Self = Self::Status {
         code: 409,
         reason: "Conflict",
+        retry_after: None,
+    };
+    /// 410: the version that a list or a watch is to begin from is gone.
+    pub const GONE: Self = Self::Status {
+        code: 410,
+        reason: "Expired",
         retry_after: None,
     };
     /// 429, with a second's wait.

@@ -5,9 +5,11 @@
 
 mod fault;
 mod request;
+mod stream;
 
 pub use fault::{Fault, Held, When};
 pub use request::{RequestInfo, Verb};
+pub use stream::WatchFault;
 
 use crate::background::{Tasks, handle};
 use crate::wait::{PATIENCE, try_wait_for};
@@ -285,7 +287,8 @@ impl Shared {
             hold(point, &info).await?;
         }
         match fault {
-            Fault::Pass | Fault::DropAfter | Fault::Tamper(_) => {}
+            Fault::Pass | Fault::DropAfter | Fault::Tamper(_) | Fault::Cut(_) | Fault::Watch(_) => {
+            }
             Fault::DropBefore => return Err("dropped before".into()),
             Fault::Delay(time) => tokio::time::sleep(time).await,
             Fault::Status {
@@ -323,7 +326,13 @@ impl Shared {
             return Err("dropped after".into());
         }
         self.answered(index, answer.status().as_u16());
-        Ok(answer)
+        Ok(match fault {
+            Fault::Cut(bytes) => answer.map(|body| stream::cut(body, bytes)),
+            Fault::Watch(fault) if info.verb == Verb::Watch => {
+                answer.map(|body| stream::disturbed(body, fault))
+            }
+            _ => answer,
+        })
     }
 
     fn shift_date(&self, headers: &mut hyper::HeaderMap) {

@@ -1,11 +1,12 @@
 //! The proxy counts, and breaks what it is told to break.
 
-use external_ca_tests::proxy::{Fault, Proxy, Verb, When};
+use external_ca_tests::proxy::{Fault, Proxy, Verb, WatchFault, When};
 use external_ca_tests::wait::{PATIENCE, wait_for};
 use external_ca_tests::{ControlPlane, Result, apply::apply_yaml};
+use futures::stream::BoxStream;
 use futures::{StreamExt, TryStreamExt};
 use k8s_openapi::api::core::v1::ConfigMap;
-use kube::api::{Api, Patch, PatchParams, WatchEvent, WatchParams};
+use kube::api::{Api, DeleteParams, ListParams, Patch, PatchParams, WatchEvent, WatchParams};
 use kube::{Client, ResourceExt};
 use serde_json::json;
 use std::time::Duration;
@@ -175,5 +176,64 @@ async fn holds_writes_before_and_after() -> Result<()> {
     write.abort();
     held.discard();
     assert!(direct.get_opt("gone").await?.is_none());
+    Ok(())
+}
+
+type Told = BoxStream<'static, kube::Result<WatchEvent<ConfigMap>>>;
+
+/// Watches from now on with a fault, and has an object made and deleted; somebody else has been told of it when this returns.
+async fn watch(scene: &Scene, fault: WatchFault) -> Result<Told> {
+    let Scene {
+        direct, proxied, ..
+    } = scene;
+    scene.proxy.set_fault(move |_, _| Fault::Watch(fault));
+    let version = direct.list(&ListParams::default()).await?.metadata;
+    let version = version.resource_version.unwrap_or_default();
+    let params = WatchParams {
+        bookmarks: false,
+        ..WatchParams::default().fields("metadata.name=watched")
+    };
+    let watch = proxied.watch(&params, &version).await?.boxed();
+    let undisturbed = direct.watch(&params, &version).await?.boxed();
+    apply(direct, "watched").await?;
+    direct.delete("watched", &DeleteParams::default()).await?;
+    assert_eq!(kinds(undisturbed, 2).await?, ["added", "deleted"]);
+    Ok(watch)
+}
+
+async fn kinds(watch: Told, events: usize) -> Result<Vec<&'static str>> {
+    let kinds = watch.take(events).map_ok(|event| match event {
+        WatchEvent::Added(_) => "added",
+        WatchEvent::Deleted(_) => "deleted",
+        _ => "another",
+    });
+    Ok(tokio::time::timeout(PATIENCE, kinds.try_collect()).await??)
+}
+
+#[tokio::test]
+async fn disturbs_watches_and_cuts_answers() -> Result<()> {
+    let scene = scene().await?;
+    let soon = Duration::from_millis(100);
+    let late = watch(&scene, WatchFault::Late(soon)).await?;
+    assert_eq!(kinds(late, 2).await?, ["added", "deleted"]);
+    let swapped = watch(&scene, WatchFault::Swapped(PATIENCE)).await?;
+    assert_eq!(kinds(swapped, 2).await?, ["deleted", "added"]);
+    let repeated = watch(&scene, WatchFault::Repeated(soon)).await?;
+    let mut repeated = kinds(repeated, 4).await?;
+    assert_eq!(repeated[3], "deleted");
+    repeated.sort();
+    assert_eq!(repeated, ["added", "added", "deleted", "deleted"]);
+    let again = watch(&scene, WatchFault::DeletedAgain(soon)).await?;
+    assert_eq!(kinds(again, 3).await?, ["added", "deleted", "deleted"]);
+
+    // A silent watch ends only with its connection.
+    let mut silent = watch(&scene, WatchFault::Silent).await?;
+    scene.proxy.cut();
+    let end = tokio::time::timeout(PATIENCE, silent.try_next()).await?;
+    assert!(matches!(end, Ok(None) | Err(_)), "{end:?}");
+
+    scene.proxy.set_fault(|_, _| Fault::Cut(10));
+    apply(&scene.proxied, "half").await.unwrap_err();
+    assert!(scene.direct.get_opt("half").await?.is_some());
     Ok(())
 }
