@@ -42,8 +42,17 @@ impl<K> Lenient<K> {
 }
 
 impl<K: DeserializeOwned> Lenient<K> {
-    /// Decodes an object from its text, which may be no value at all: nested too deep, or with an endless number.
+    /// Decodes an object from its text, which may be no value at all: nested too deep, or with an endless number. Values are
+    /// made of it only where it does not parse as it is: they take many times its room.
     fn of_text(text: &str) -> Self {
+        if let (Ok(object), Ok(Described { metadata })) =
+            (serde_json::from_str(text), serde_json::from_str(text))
+        {
+            return Self {
+                metadata,
+                object: Ok(object),
+            };
+        }
         let mut reader = serde_json::Deserializer::from_str(text);
         match serde_path_to_error::deserialize(&mut reader) {
             Ok(value) => Self::of(value),
@@ -123,6 +132,12 @@ impl Undecodable {
         }
         Self { field }
     }
+}
+
+/// The metadata of any object.
+#[derive(Deserialize)]
+struct Described {
+    metadata: ObjectMeta,
 }
 
 /// What tells which object it is, in a text that may be no value.
