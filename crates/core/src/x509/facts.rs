@@ -63,11 +63,12 @@ impl Facts {
         let algorithm: AlgorithmIdentifier<'_> = parsed(shape.algorithm)?;
         let signature: BitString<'_> = parsed(shape.signature)?;
         let (extensions, unread) = Extensions::read(&shape.extensions);
+        let key_algorithm = KeyAlgorithm::of_spki(&spki);
         let defects = [
             shape.defect,
             (!issuer.is_readable()).then_some("its issuer has an unreadable value"),
             (!subject.is_readable()).then_some("its subject has an unreadable value"),
-            (!KeyAlgorithm::is_readable(&spki))
+            (key_algorithm.is_none() && KeyAlgorithm::is_known_kind(&spki))
                 .then_some("its public key is malformed, or of a kind that TLS does not know"),
             unread,
         ];
@@ -88,7 +89,7 @@ impl Facts {
             organizations: subject.values(&names::ORGANIZATION),
             not_before: shape.not_before,
             not_after: shape.not_after,
-            key_algorithm: KeyAlgorithm::of_spki(&spki),
+            key_algorithm,
             extensions,
             defect: defects.into_iter().flatten().next(),
         })

@@ -32,17 +32,17 @@ impl KeyAlgorithm {
         matches!(self, Self::Rsa(_))
     }
 
-    /// Whether a certificate with such a key counts as readable: Go takes keys of kinds that it does not know as they are,
-    /// those that it knows must be well-formed. P-224, DSA and X25519, which it knows, TLS does not: none of those is.
-    pub(super) fn is_readable(spki: &SubjectPublicKeyInfo<'_>) -> bool {
-        let known = [
+    /// Whether Go knows keys of that kind: it takes those that it does not know as they are, and of the others the
+    /// well-formed ones. P-224, DSA and X25519, which it knows, TLS does not: here none of those is well-formed.
+    pub(super) fn is_known_kind(spki: &SubjectPublicKeyInfo<'_>) -> bool {
+        [
             OID_PKCS1_RSAENCRYPTION,
             OID_KEY_TYPE_EC_PUBLIC_KEY,
             OID_SIG_ED25519,
             OID_KEY_TYPE_DSA,
             OID_X25519,
-        ];
-        !known.contains(&spki.algorithm.algorithm) || Self::of_spki(spki).is_some()
+        ]
+        .contains(&spki.algorithm.algorithm)
     }
 
     /// Only forms that Go reads: named curves, uncompressed points on them, RSA with its NULL.

@@ -1,8 +1,8 @@
 //! Certificates in, certificates out: parsing, minting and verifying, without IO and without a clock.
 //!
 //! Trust is judged as OpenChoreo's gateway and agents judge it, by the rules of Go's `crypto/x509`: what Go would
-//! not accept is never handed out, and what Go accepts is never thought broken. What OpenSSL asks for beyond that
-//! (key identifiers, critical extensions) every minted certificate has.
+//! not accept is never handed out, and what Go accepts is not thought broken, but for what no TLS peer uses (keys of P-224,
+//! DSA, X25519). What OpenSSL asks for beyond that (key identifiers, critical extensions) every minted certificate has.
 
 mod bundle;
 mod ca;
