@@ -12,7 +12,7 @@ export RUST_TEST_THREADS SOURCE_DATE_EPOCH
 
 .DEFAULT_GOAL := help
 # No target is a file.
-.PHONY: help fmt lint generate verify verify-generated verify-chart verify-alerts verify-deny verify-purity verify-house tools test simulate chaos digest bench demo static image chart
+.PHONY: help fmt lint generate verify verify-generated verify-chart verify-alerts verify-deny verify-purity verify-house tools test simulate chaos differential fuzz digest bench demo static image chart
 
 help: ## What there is
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -76,6 +76,14 @@ simulate: ## SEEDS=100000 seeds of the simulation; `make test` runs 5,000
 chaos: tools ## SEEDS=30 seeds of chaos against a real API server, from FROM=0 on; `make test` tells those that are fixed
 	$(CARGO) build --locked -p external-ca-operator
 	SEEDS=$(or $(SEEDS),30) $(CARGO) test --locked -p external-ca-tests --test chaos -- --nocapture
+
+differential: ## SEEDS=200000 mutated certificates, judged here and by Go; `make test` compares 3,000
+	SEEDS=$(or $(SEEDS),200000) $(CARGO) test --release --locked -p external-ca-core --test x509 differential -- --nocapture
+
+FUZZ_TARGETS ?= pem certificate plane deployment pod duration
+fuzz: ## Those certificates, and each target of tests/fuzz for SECONDS=60; `make test` mutates its corpus without guidance
+	$(MAKE) --no-print-directory differential
+	tests/fuzz.sh $(or $(SECONDS),60) $(FUZZ_TARGETS)
 
 digest: ## What 5,000 seeds are planned, a line for each, into target/digest: to compare two versions of the planner
 	DIGEST=$(CURDIR)/target/digest SEEDS=$(or $(SEEDS),5000) $(CARGO) test --release --locked -p external-ca-tests --test simulation what_is_planned -- --ignored

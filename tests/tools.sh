@@ -1,5 +1,5 @@
 #!/bin/sh
-# tests/tools.sh [helm|kustomize|glua|cargo-deny]   (helm, where nothing is said)
+# tests/tools.sh [helm|kustomize|glua|cargo-deny|cargo-fuzz]   (helm, where nothing is said)
 #
 # Builds one tool that generating and checking need, once, into a cache outside the source tree, and prints the
 # directory that holds it (and nothing else) on stdout. Safe to call concurrently: the directory appears whole or
@@ -10,6 +10,7 @@ helm=v3.22.0
 kustomize=v5.8.1
 glua=v1.1.2 # the Lua that Argo CD runs its health checks with
 cargo_deny=0.20.2
+cargo_fuzz=0.13.2
 
 export CGO_ENABLED=0 GOTOOLCHAIN=local GOFLAGS=-buildvcs=false GOWORK=off
 
@@ -36,18 +37,21 @@ glua)
 	version=$glua
 	build() { go_install "github.com/yuin/gopher-lua/cmd/glua@$version"; }
 	;;
-cargo-deny)
-	version=$cargo_deny
+cargo-deny | cargo-fuzz)
+	case $tool in
+	cargo-deny) version=$cargo_deny ;;
+	*) version=$cargo_fuzz ;;
+	esac
 	# Out of the workspace, so that neither its lock file nor its target directory has a part in it.
 	build() {
 		(cd / && env -u RUSTFLAGS -u CARGO_BUILD_TARGET CARGO_TARGET_DIR="$building/target" \
-			cargo install --quiet --locked --no-track --root "$building" "cargo-deny@$version" >&2)
-		mv "$building/bin/cargo-deny" "$building/cargo-deny"
+			cargo install --quiet --locked --no-track --root "$building" "$tool@$version" >&2)
+		mv "$building/bin/$tool" "$building/$tool"
 		rm -rf "$building/bin" "$building/target"
 	}
 	;;
 *)
-	echo "usage: tests/tools.sh [helm|kustomize|glua|cargo-deny]" >&2
+	echo "usage: tests/tools.sh [helm|kustomize|glua|cargo-deny|cargo-fuzz]" >&2
 	exit 2
 	;;
 esac

@@ -37,7 +37,10 @@ impl FromStr for Duration {
 
 impl fmt::Display for Duration {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let total = self.0.as_secs();
+        let total = self.0.as_secs().unsigned_abs();
+        if self.0.as_secs() < 0 {
+            f.write_str("-")?;
+        }
         let (hours, minutes, seconds) = (total / 3600, total / 60 % 60, total % 60);
         if hours != 0 {
             write!(f, "{hours}h")?;
@@ -92,7 +95,7 @@ mod tests {
 
     #[test]
     fn go_durations_round_trip() {
-        for text in ["8760h", "10m", "1h30m", "45s", "1h0m5s", "0s"] {
+        for text in ["8760h", "10m", "1h30m", "45s", "1h0m5s", "0s", "-1h2m"] {
             let parsed: Duration = text.parse().unwrap();
             assert_eq!(parsed.to_string().parse::<Duration>().unwrap(), parsed);
         }

@@ -29,6 +29,9 @@ pub struct Undecodable {
 /// So much of a path is told.
 const TOLD_SEGMENTS: usize = 6;
 
+/// And so much of each name in it, which whoever made the object may have chosen.
+const TOLD_CHARACTERS: usize = 64;
+
 impl<K> Lenient<K> {
     /// The object, where it parses.
     pub fn decoded(&self) -> Result<&K, &Undecodable> {
@@ -125,7 +128,7 @@ impl<K: Resource> Resource for Lenient<K> {
 
 impl Undecodable {
     fn at(path: &serde_path_to_error::Path) -> Self {
-        let segments = path.iter().take(TOLD_SEGMENTS).map(ToString::to_string);
+        let segments = path.iter().take(TOLD_SEGMENTS).map(told);
         let mut field = segments.collect::<Vec<_>>().join(".").replace(".[", "[");
         if path.iter().len() > TOLD_SEGMENTS {
             field.push_str(".…");
@@ -138,6 +141,19 @@ impl Undecodable {
 #[derive(Deserialize)]
 struct Described {
     metadata: ObjectMeta,
+}
+
+/// A name of a path, on one line.
+fn told(segment: &serde_path_to_error::Segment) -> String {
+    let name = segment.to_string();
+    let mut characters = name
+        .chars()
+        .map(|one| if one.is_control() { '?' } else { one });
+    let mut told: String = characters.by_ref().take(TOLD_CHARACTERS).collect();
+    if characters.next().is_some() {
+        told.push('…');
+    }
+    told
 }
 
 /// What tells which object it is, in a text that may be no value.
@@ -261,6 +277,15 @@ mod tests {
         let error = Lenient::<Secret>::of(wrong).into_decoded().unwrap_err();
         assert_eq!(error.field, "data");
         assert!(!error.to_string().contains("c2VjcmV0"));
+    }
+
+    #[test]
+    fn the_name_of_a_field_neither_breaks_a_line_nor_fills_a_message() {
+        let long = "x".repeat(1000);
+        let text = format!(r#"{{"a\nb":{{"{long}":1e999}}}}"#);
+        let error = Lenient::<Value>::of_text(&text).into_decoded().unwrap_err();
+        assert!(error.field.starts_with("a?b.xxx"), "{error}");
+        assert!(error.field.chars().count() < 80, "{error}");
     }
 
     #[test]

@@ -1,7 +1,9 @@
 //! Name constraints, as Go applies them.
 
-use x509_parser::extensions::{GeneralName, GeneralSubtree};
+use std::net::IpAddr;
 
+use super::der::{Der, SEQUENCE, ascii};
+use super::mailbox::Mailbox;
 use super::san::{San, constrainable_host, go_domain, ip_bytes};
 
 /// What a CA lets its certificates be called.
@@ -29,21 +31,24 @@ pub(super) struct Names<'a> {
 impl NameConstraints {
     /// The constraints, and whether some are of a kind that Go does not apply (directory names above all): it then
     /// refuses every chain where the extension is critical. An error is what makes Go refuse the certificate itself.
-    pub(super) fn parse(
-        parsed: &x509_parser::extensions::NameConstraints<'_>,
-    ) -> Result<(Self, bool), &'static str> {
-        let (permitted, unhandled_permitted) = subtrees(parsed.permitted_subtrees.as_deref())?;
-        let (excluded, unhandled_excluded) = subtrees(parsed.excluded_subtrees.as_deref())?;
-        if parsed.permitted_subtrees.is_none() && parsed.excluded_subtrees.is_none() {
-            return Err("empty name constraints");
+    pub(super) fn read(mut value: Der<'_>) -> Result<(Self, bool), &'static str> {
+        let content = value.take(SEQUENCE).filter(|_| value.is_empty());
+        let mut content = Der(content.ok_or(MALFORMED)?);
+        let permitted = content.optional(0xa0).ok_or(MALFORMED)?.unwrap_or_default();
+        let excluded = content.optional(0xa1).ok_or(MALFORMED)?.unwrap_or_default();
+        if !content.is_empty() {
+            return Err(MALFORMED);
         }
-        Ok((
-            Self {
-                permitted,
-                excluded,
-            },
-            unhandled_permitted || unhandled_excluded,
-        ))
+        if permitted.is_empty() && excluded.is_empty() {
+            return Err("its name constraints are empty");
+        }
+        let (permitted, unhandled_permitted) = Subtrees::read(Der(permitted))?;
+        let (excluded, unhandled_excluded) = Subtrees::read(Der(excluded))?;
+        let constraints = Self {
+            permitted,
+            excluded,
+        };
+        Ok((constraints, unhandled_permitted || unhandled_excluded))
     }
 
     /// Why one of these names may not stand in a certificate below this CA.
@@ -84,71 +89,66 @@ impl NameConstraints {
     }
 
     fn email(&self, email: &str) -> Option<&'static str> {
-        let Some((local, host)) = email.rsplit_once('@') else {
+        let Some(mailbox) = Mailbox::parse(email) else {
             return Some("is not a mailbox");
         };
-        if local.is_empty() || !go_domain(host, false) {
-            return Some("is not a mailbox");
-        }
-        let matches = |constraint: &String, excluded: bool| match constraint.rsplit_once('@') {
-            Some((l, h)) => l == local && h.eq_ignore_ascii_case(host),
-            None => domain_matches(constraint, host, excluded),
+        let matches = |constraint: &String, excluded: bool| {
+            if constraint.contains('@') {
+                Mailbox::parse(constraint).is_some_and(|one| one == mailbox)
+            } else {
+                domain_matches(constraint, &mailbox.domain, excluded)
+            }
         };
-        if !self.permitted.email.is_empty()
-            && !self.permitted.email.iter().any(|c| matches(c, false))
-        {
+        let permitted = &self.permitted.email;
+        if !permitted.is_empty() && !permitted.iter().any(|one| matches(one, false)) {
             return Some(NOT_PERMITTED);
         }
-        self.excluded
-            .email
-            .iter()
-            .any(|c| matches(c, true))
-            .then_some(EXCLUDED)
+        let mut excluded = self.excluded.email.iter();
+        excluded.any(|one| matches(one, true)).then_some(EXCLUDED)
     }
 }
 
 const NOT_PERMITTED: &str = "is not among the names that the CA's name constraints permit";
 const EXCLUDED: &str = "is excluded by the CA's name constraints";
 
-fn subtrees(list: Option<&[GeneralSubtree<'_>]>) -> Result<(Subtrees, bool), &'static str> {
-    let mut subtrees = Subtrees::default();
-    let mut unhandled = false;
-    for GeneralSubtree { base } in list.unwrap_or_default() {
-        match base {
-            GeneralName::DNSName(name) => subtrees.dns.push(constraint(name)?),
-            GeneralName::URI(name) if name.parse::<std::net::IpAddr>().is_ok() => {
-                return Err("a URI constraint that is an IP address");
-            }
-            GeneralName::URI(name) => subtrees.uri.push(constraint(name)?),
-            GeneralName::RFC822Name(mailbox) if mailbox.contains('@') && mailbox.is_ascii() => {
-                subtrees.email.push((*mailbox).to_owned());
-            }
-            GeneralName::RFC822Name(name) => subtrees.email.push(constraint(name)?),
-            GeneralName::IPAddress(bytes) => {
-                let half = match bytes.len() {
-                    8 => 4,
-                    32 => 16,
-                    _ => return Err("an IP constraint of a strange length"),
-                };
-                let (address, mask) = bytes.split_at(half);
-                if !is_prefix_mask(mask) {
-                    return Err("an IP constraint whose mask is no prefix");
+const MALFORMED: &str = "its name constraints are malformed";
+const INVALID: &str = "it has an invalid name constraint";
+
+impl Subtrees {
+    fn read(mut list: Der<'_>) -> Result<(Self, bool), &'static str> {
+        let mut subtrees = Self::default();
+        let mut unhandled = false;
+        while !list.is_empty() {
+            let base = list.take(SEQUENCE).and_then(|subtree| Der(subtree).any());
+            let (tag, content) = base.ok_or(MALFORMED)?;
+            let text = || ascii(content).ok_or(INVALID);
+            match tag {
+                0x81 if text()?.contains('@') => {
+                    Mailbox::parse(text()?).ok_or(INVALID)?;
+                    subtrees.email.push(text()?.to_owned());
                 }
-                subtrees.ip.push((address.to_vec(), mask.to_vec()));
+                0x81 => subtrees.email.push(domain_constraint(text()?)?),
+                0x82 => subtrees.dns.push(domain_constraint(text()?)?),
+                0x86 if text()?.parse::<IpAddr>().is_ok() => return Err(INVALID),
+                0x86 => subtrees.uri.push(domain_constraint(text()?)?),
+                0x87 => subtrees.ip.push(network(content).ok_or(INVALID)?),
+                _ => unhandled = true,
             }
-            GeneralName::Invalid(..) => return Err("an unreadable name constraint"),
-            _ => unhandled = true,
         }
+        Ok((subtrees, unhandled))
     }
-    Ok((subtrees, unhandled))
 }
 
-fn constraint(name: &str) -> Result<String, &'static str> {
-    if name.is_ascii() && go_domain(name, true) {
-        Ok(name.to_owned())
-    } else {
-        Err("an invalid name constraint")
-    }
+fn domain_constraint(name: &str) -> Result<String, &'static str> {
+    let name = go_domain(name, true).then(|| name.to_owned());
+    name.ok_or(INVALID)
+}
+
+/// Address and mask.
+fn network(content: &[u8]) -> Option<(Vec<u8>, Vec<u8>)> {
+    let sound = matches!(content.len(), 8 | 32);
+    let (address, mask) = content.split_at_checked(content.len() / 2)?;
+    (sound && is_prefix_mask(mask)).then(|| (address.to_vec(), mask.to_vec()))
 }
 
 fn is_prefix_mask(mask: &[u8]) -> bool {

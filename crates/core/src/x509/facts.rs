@@ -3,15 +3,16 @@
 use std::ops::Range;
 
 use jiff::Timestamp;
-use x509_parser::certificate::X509Certificate;
-use x509_parser::prelude::FromDer as _;
-use x509_parser::time::ASN1Time;
+use x509_parser::asn1_rs::{BitString, FromDer};
+use x509_parser::x509::{AlgorithmIdentifier, SubjectPublicKeyInfo};
 
+use super::der::Der;
 use super::extensions::Extensions;
 use super::fingerprint::Fingerprint;
 use super::key_algorithm::KeyAlgorithm;
+use super::names::{self, Name};
+use super::shape::{Shape, range_in};
 use super::signature::SignatureScheme;
-use super::{names, shape};
 
 /// Why bytes are no certificate.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
@@ -50,89 +51,54 @@ pub(super) struct Facts {
 impl Facts {
     /// Reads the one certificate that these bytes are.
     pub(super) fn read(der: &[u8]) -> Result<Self, CertificateError> {
-        let (rest, parsed) =
-            X509Certificate::from_der(der).map_err(|_| CertificateError::Malformed)?;
-        if !rest.is_empty() {
-            return Err(CertificateError::TrailingData(rest.len()));
+        let shape = Shape::read(der).ok_or(CertificateError::Malformed)?;
+        let mut after = Der(der);
+        after.any();
+        if !after.is_empty() {
+            return Err(CertificateError::TrailingData(after.0.len()));
         }
-        let tbs = &parsed.tbs_certificate;
-        let spki = &tbs.subject_pki;
-        let version = tbs.version.0.saturating_add(1);
-        let key_algorithm = KeyAlgorithm::of_spki(spki);
-        let (extensions, mut defect) = if version == 3 {
-            Extensions::read(tbs.extensions())
-        } else {
-            (Extensions::default(), None)
-        };
-        let negative = tbs
-            .raw_serial()
-            .first()
-            .is_some_and(|byte| byte & 0x80 != 0);
-        let faults = [
-            (version > 3, "its version is unknown"),
-            (negative, "its serial number is negative"),
-            (
-                tbs.signature != parsed.signature_algorithm,
-                "its two signature algorithms differ",
-            ),
-            (
-                !names::readable(&tbs.issuer),
-                "its issuer has an unreadable value",
-            ),
-            (
-                !names::readable(&tbs.subject),
-                "its subject has an unreadable value",
-            ),
-            (
-                !KeyAlgorithm::is_readable(spki),
-                "its public key is malformed or on an unknown curve",
-            ),
-            (!shape::is_certificate(der), "its DER is malformed"),
+        let spki: SubjectPublicKeyInfo<'_> = parsed(shape.spki)?;
+        let subject = Name::read(shape.subject).ok_or(CertificateError::Malformed)?;
+        let issuer = Name::read(shape.issuer).ok_or(CertificateError::Malformed)?;
+        let algorithm: AlgorithmIdentifier<'_> = parsed(shape.algorithm)?;
+        let signature: BitString<'_> = parsed(shape.signature)?;
+        let (extensions, unread) = Extensions::read(&shape.extensions);
+        let key_algorithm = KeyAlgorithm::of_spki(&spki);
+        let defects = [
+            shape.defect,
+            (!issuer.is_readable()).then_some("its issuer has an unreadable value"),
+            (!subject.is_readable()).then_some("its subject has an unreadable value"),
+            (key_algorithm.is_none() && KeyAlgorithm::is_known_kind(&spki))
+                .then_some("its public key is malformed, or of a kind that TLS does not know"),
+            unread,
         ];
-        for (faulty, fault) in faults {
-            if faulty {
-                defect.get_or_insert(fault);
-            }
-        }
         Ok(Self {
             fingerprint: Fingerprint::of(der),
-            tbs: range_in(der, tbs.as_ref()),
-            subject_der: range_in(der, tbs.subject.as_raw()),
-            issuer_der: range_in(der, tbs.issuer.as_raw()),
-            spki_der: range_in(der, spki.raw),
+            tbs: range_in(der, shape.tbs),
+            subject_der: range_in(der, shape.subject),
+            issuer_der: range_in(der, shape.issuer),
+            spki_der: range_in(der, shape.spki),
             public_key: range_in(der, &spki.subject_public_key.data),
-            signature: range_in(der, &parsed.signature_value.data),
-            scheme: SignatureScheme::of(&parsed.signature_algorithm, &parsed.signature_value),
-            version,
-            serial: tbs.raw_serial().to_vec(),
-            subject: names::rfc4514(&tbs.subject),
-            issuer: names::rfc4514(&tbs.issuer),
-            common_names: names::values(&tbs.subject, &names::COMMON_NAME),
-            organizations: names::values(&tbs.subject, &names::ORGANIZATION),
-            not_before: timestamp(tbs.validity.not_before),
-            not_after: timestamp(tbs.validity.not_after),
+            signature: range_in(der, &signature.data),
+            scheme: SignatureScheme::of(&algorithm, &signature),
+            version: shape.version,
+            serial: shape.serial.to_vec(),
+            subject: subject.rfc4514(),
+            issuer: issuer.rfc4514(),
+            common_names: subject.values(&names::COMMON_NAME),
+            organizations: subject.values(&names::ORGANIZATION),
+            not_before: shape.not_before,
+            not_after: shape.not_after,
             key_algorithm,
             extensions,
-            defect,
+            defect: defects.into_iter().flatten().next(),
         })
     }
 }
 
-/// Where a part of `whole` lies in it; an empty range for anything else.
-fn range_in(whole: &[u8], part: &[u8]) -> Range<usize> {
-    let start = (part.as_ptr() as usize).checked_sub(whole.as_ptr() as usize);
-    match start {
-        Some(start) if start.saturating_add(part.len()) <= whole.len() => start..start + part.len(),
-        _ => 0..0,
-    }
-}
-
-/// jiff ends a day before year 10000 does, and RFC 5280's "no end" is that year's last second.
-fn timestamp(time: ASN1Time) -> Timestamp {
-    let seconds = time.timestamp();
-    Timestamp::from_second(seconds).unwrap_or(if seconds < 0 {
-        Timestamp::MIN
-    } else {
-        Timestamp::MAX
-    })
+/// A part of a certificate in the parser's form.
+fn parsed<'a, T: FromDer<'a, E>, E>(whole: &'a [u8]) -> Result<T, CertificateError> {
+    let read = T::from_der(whole);
+    read.map(|(_, part)| part)
+        .map_err(|_| CertificateError::Malformed)
 }

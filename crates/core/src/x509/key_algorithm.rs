@@ -1,14 +1,16 @@
 use std::fmt;
 
+use aws_lc_rs::signature::{self, EcdsaVerificationAlgorithm, ParsedPublicKey};
 use x509_parser::asn1_rs::{Oid, oid};
 use x509_parser::oid_registry::{
-    OID_EC_P256, OID_KEY_TYPE_EC_PUBLIC_KEY, OID_NIST_EC_P384, OID_NIST_EC_P521,
+    OID_EC_P256, OID_KEY_TYPE_DSA, OID_KEY_TYPE_EC_PUBLIC_KEY, OID_NIST_EC_P384, OID_NIST_EC_P521,
     OID_PKCS1_RSAENCRYPTION, OID_SIG_ED25519,
 };
-use x509_parser::public_key::PublicKey;
 use x509_parser::x509::SubjectPublicKeyInfo;
 
-const OID_P224: Oid<'static> = oid!(1.3.132.0.33);
+use super::der::{Der, INTEGER, SEQUENCE};
+
+const OID_X25519: Oid<'static> = oid!(1.3.101.110);
 
 /// A kind of key, with its size.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
@@ -30,71 +32,86 @@ impl KeyAlgorithm {
         matches!(self, Self::Rsa(_))
     }
 
-    /// Whether Go reads a certificate with such a key: keys of kinds it does not know it takes as they are, those it
-    /// knows must be well-formed. (P-224 is one that it knows and that is not used here.)
-    pub(super) fn is_readable(spki: &SubjectPublicKeyInfo<'_>) -> bool {
-        let algorithm = &spki.algorithm.algorithm;
-        let curve = || {
-            spki.algorithm
-                .parameters
-                .as_ref()
-                .and_then(|parameters| parameters.as_oid().ok())
-        };
-        let known = [
+    /// Whether Go knows keys of that kind: it takes those that it does not know as they are, and of the others the
+    /// well-formed ones. P-224, DSA and X25519, which it knows, TLS does not: here none of those is well-formed.
+    pub(super) fn is_known_kind(spki: &SubjectPublicKeyInfo<'_>) -> bool {
+        [
             OID_PKCS1_RSAENCRYPTION,
             OID_KEY_TYPE_EC_PUBLIC_KEY,
             OID_SIG_ED25519,
-        ];
-        let well_formed = spki.subject_public_key.unused_bits == 0
-            && (Self::of_spki(spki).is_some()
-                || (spki.subject_public_key.data.len() == 57 && curve() == Some(OID_P224)));
-        !known.contains(algorithm) || well_formed
+            OID_KEY_TYPE_DSA,
+            OID_X25519,
+        ]
+        .contains(&spki.algorithm.algorithm)
     }
 
-    /// Only forms that Go reads: named curves, uncompressed points, RSA with its NULL.
+    /// Only forms that Go reads: named curves, uncompressed points on them, RSA with its NULL.
     pub(super) fn of_spki(spki: &SubjectPublicKeyInfo<'_>) -> Option<Self> {
         let algorithm = &spki.algorithm.algorithm;
         let parameters = spki.algorithm.parameters.as_ref();
+        let key: &[u8] = &spki.subject_public_key.data;
         if spki.subject_public_key.unused_bits != 0 {
             return None;
         }
-        let point_length = || match spki.subject_public_key.data.split_first() {
-            Some((0x04, coordinates)) => Some(coordinates.len()),
-            _ => None,
-        };
         if *algorithm == OID_PKCS1_RSAENCRYPTION {
-            if !parameters
-                .is_some_and(|any| any.header.raw_tag() == Some(&[5]) && any.data.is_empty())
-            {
-                return None;
-            }
-            let Ok(PublicKey::RSA(key)) = spki.parsed() else {
-                return None;
-            };
-            let modulus: &[u8] = key.modulus;
-            let digits = modulus
-                .iter()
-                .position(|byte| *byte != 0)
-                .and_then(|start| modulus.get(start..))?;
-            let bits = u32::try_from(digits.len()).ok()?.checked_mul(8)?;
-            Some(Self::Rsa(
-                bits.checked_sub(digits.first()?.leading_zeros())?,
-            ))
+            let null =
+                parameters.filter(|any| any.header.raw_tag() == Some(&[5]) && any.data.is_empty());
+            null.and_then(|_| rsa_bits(key)).map(Self::Rsa)
         } else if *algorithm == OID_KEY_TYPE_EC_PUBLIC_KEY {
             let curve = parameters?.as_oid().ok()?;
-            match point_length()? {
-                64 if curve == OID_EC_P256 => Some(Self::EcdsaP256),
-                96 if curve == OID_NIST_EC_P384 => Some(Self::EcdsaP384),
-                132 if curve == OID_NIST_EC_P521 => Some(Self::EcdsaP521),
-                _ => None,
-            }
+            let (_, _, algorithm, verifier) = CURVES
+                .into_iter()
+                .find(|(oid, length, _, _)| *oid == curve && *length == key.len())?;
+            // Reading the key finds out whether the point is on the curve.
+            let uncompressed = key.first() == Some(&4);
+            let sound = uncompressed && ParsedPublicKey::new(verifier, key).is_ok();
+            sound.then_some(algorithm)
         } else if *algorithm == OID_SIG_ED25519 {
-            (parameters.is_none() && spki.subject_public_key.data.len() == 32)
-                .then_some(Self::Ed25519)
+            (parameters.is_none() && key.len() == 32).then_some(Self::Ed25519)
         } else {
             None
         }
     }
+}
+
+/// Each curve, the length of its uncompressed points, its name here, and who reads them.
+const CURVES: [(
+    Oid<'static>,
+    usize,
+    KeyAlgorithm,
+    &EcdsaVerificationAlgorithm,
+); 3] = [
+    (
+        OID_EC_P256,
+        65,
+        KeyAlgorithm::EcdsaP256,
+        &signature::ECDSA_P256_SHA256_ASN1,
+    ),
+    (
+        OID_NIST_EC_P384,
+        97,
+        KeyAlgorithm::EcdsaP384,
+        &signature::ECDSA_P384_SHA384_ASN1,
+    ),
+    (
+        OID_NIST_EC_P521,
+        133,
+        KeyAlgorithm::EcdsaP521,
+        &signature::ECDSA_P521_SHA512_ASN1,
+    ),
+];
+
+/// The length of a positive modulus, where the exponent is a positive number, too.
+fn rsa_bits(key: &[u8]) -> Option<u32> {
+    let mut key = Der(Der(key).take(SEQUENCE)?);
+    let modulus = key.integer()?;
+    key.int64(INTEGER).filter(|exponent| *exponent > 0)?;
+    if modulus.first()? & 0x80 != 0 {
+        return None;
+    }
+    let digits = modulus.strip_prefix(&[0]).unwrap_or(modulus);
+    let bits = u32::try_from(digits.len()).ok()?.checked_mul(8)?;
+    bits.checked_sub(digits.first()?.leading_zeros())
 }
 
 impl fmt::Display for KeyAlgorithm {

@@ -1,8 +1,8 @@
 //! Certificates in, certificates out: parsing, minting and verifying, without IO and without a clock.
 //!
 //! Trust is judged as OpenChoreo's gateway and agents judge it, by the rules of Go's `crypto/x509`: what Go would
-//! not accept is never handed out, and what Go accepts is never thought broken. What OpenSSL asks for beyond that
-//! (key identifiers, critical extensions) every minted certificate has.
+//! not accept is never handed out, and what Go accepts is not thought broken, but for what no TLS peer uses (keys of P-224,
+//! DSA, X25519). What OpenSSL asks for beyond that (key identifiers, critical extensions) every minted certificate has.
 
 mod bundle;
 mod ca;
@@ -12,6 +12,7 @@ mod ca_error;
 mod ca_pem;
 mod certificate;
 mod constraints;
+mod der;
 mod encode;
 mod extensions;
 mod facts;
@@ -19,6 +20,7 @@ mod fingerprint;
 mod issued;
 mod key;
 mod key_algorithm;
+mod mailbox;
 mod mint;
 mod names;
 mod pem;
@@ -28,6 +30,7 @@ mod san;
 mod shape;
 mod signature;
 mod stand_in;
+mod uri;
 mod verify;
 
 pub use bundle::{Bundle, Unreadable, encode_bundle, parse_bundle};

@@ -2,8 +2,9 @@
 
 use std::fmt::Write as _;
 
-use x509_parser::asn1_rs::{Any, Class, Oid, ToDer as _, oid};
-use x509_parser::x509::X509Name;
+use x509_parser::asn1_rs::{Oid, oid};
+
+use super::der::{Der, SEQUENCE, SET, dotted};
 
 pub(super) const COMMON_NAME: Oid<'static> = oid!(2.5.4.3);
 pub(super) const ORGANIZATION: Oid<'static> = oid!(2.5.4.10);
@@ -23,68 +24,103 @@ const DESCRIPTORS: &[(Oid<'static>, &str)] = &[
     (oid!(1.2.840.113549.1.9.1), "emailAddress"),
 ];
 
-/// The values of one attribute, in the order of the name.
-pub(super) fn values(name: &X509Name<'_>, attribute: &Oid<'_>) -> Vec<String> {
-    name.iter_attributes()
-        .filter(|a| a.attr_type() == attribute)
-        .map(|a| display(a.attr_value()))
-        .collect()
+/// A name, as it stands in a certificate.
+pub(super) struct Name<'a>(Vec<Vec<Attribute<'a>>>);
+
+struct Attribute<'a> {
+    kind: &'a [u8],
+    tag: u8,
+    value: &'a [u8],
+    /// The value with its tag and length.
+    whole: &'a [u8],
 }
 
-/// The name as RFC 4514 writes it: most specific part first.
-pub(super) fn rfc4514(name: &X509Name<'_>) -> String {
-    let mut parts: Vec<String> = name
-        .iter_rdn()
-        .map(|rdn| {
-            let attributes: Vec<String> = rdn
-                .iter()
-                .map(|a| {
-                    let descriptor = DESCRIPTORS.iter().find(|(oid, _)| oid == a.attr_type());
-                    let value = text(a.attr_value())
-                        .map_or_else(|| hex(a.attr_value()), |text| escape(&text));
-                    match descriptor {
-                        Some((_, descriptor)) => format!("{descriptor}={value}"),
-                        None => format!("{}={value}", a.attr_type()),
-                    }
-                })
-                .collect();
-            attributes.join("+")
-        })
-        .collect();
-    parts.reverse();
-    parts.join(",")
-}
-
-/// Whether Go can read every value; it refuses the whole certificate where it cannot.
-pub(super) fn readable(name: &X509Name<'_>) -> bool {
-    name.iter_attributes()
-        .all(|a| text(a.attr_value()).is_some())
-}
-
-fn display(value: &Any<'_>) -> String {
-    text(value).unwrap_or_else(|| hex(value))
-}
-
-/// The string types that Go knows, decoded as Go does: T.61 as Latin-1, BMPString as UCS-2.
-fn text(value: &Any<'_>) -> Option<String> {
-    if value.class() != Class::Universal || value.header.is_constructed() {
-        return None;
+impl<'a> Name<'a> {
+    pub(super) fn read(whole: &'a [u8]) -> Option<Self> {
+        let mut content = Der(Der(whole).take(SEQUENCE)?);
+        let mut parts = Vec::new();
+        while !content.is_empty() {
+            let mut part = Der(content.take(SET)?);
+            let mut attributes = Vec::new();
+            while !part.is_empty() {
+                let mut attribute = Der(part.take(SEQUENCE)?);
+                let kind = attribute.oid()?;
+                let whole = attribute.0;
+                let (tag, value) = attribute.any()?;
+                let whole = whole.get(..whole.len() - attribute.0.len())?;
+                attributes.push(Attribute {
+                    kind,
+                    tag,
+                    value,
+                    whole,
+                });
+            }
+            parts.push(attributes);
+        }
+        Some(Self(parts))
     }
-    let bytes: &[u8] = value.data;
-    let ascii = |permitted: fn(u8) -> bool| {
-        bytes
+
+    /// The values of one attribute, in the order of the name.
+    pub(super) fn values(&self, kind: &Oid<'_>) -> Vec<String> {
+        let all = self.0.iter().flatten();
+        all.filter(|one| one.kind == kind.as_bytes())
+            .map(|one| one.text().unwrap_or_else(|| one.hex()))
+            .collect()
+    }
+
+    /// The name as RFC 4514 writes it: most specific part first.
+    pub(super) fn rfc4514(&self) -> String {
+        let parts = self.0.iter().rev().map(|part| {
+            let attributes: Vec<String> = part.iter().map(Attribute::rfc4514).collect();
+            attributes.join("+")
+        });
+        parts.collect::<Vec<_>>().join(",")
+    }
+
+    /// Whether Go can read every value; it refuses the whole certificate where it cannot.
+    pub(super) fn is_readable(&self) -> bool {
+        self.0.iter().flatten().all(|one| one.text().is_some())
+    }
+}
+
+impl Attribute<'_> {
+    fn rfc4514(&self) -> String {
+        let value = self.text().map_or_else(|| self.hex(), |text| escape(&text));
+        let descriptor = DESCRIPTORS
             .iter()
-            .all(|byte| permitted(*byte))
-            .then(|| bytes.iter().copied().map(char::from).collect())
-    };
-    match value.tag().0 {
-        12 => std::str::from_utf8(bytes).ok().map(str::to_owned),
-        18 => ascii(|byte| byte.is_ascii_digit() || byte == b' '),
-        19 => ascii(|byte| byte.is_ascii_alphanumeric() || b" '()+,-./:=?*&".contains(&byte)),
-        20 => Some(bytes.iter().copied().map(char::from).collect()),
-        22 => ascii(|byte| byte.is_ascii()),
-        30 => bmp(bytes),
-        _ => None,
+            .find(|(oid, _)| oid.as_bytes() == self.kind);
+        match descriptor {
+            Some((_, descriptor)) => format!("{descriptor}={value}"),
+            None => format!("{}={value}", dotted(self.kind)),
+        }
+    }
+
+    /// The string types that Go knows, decoded as Go does: T.61 as Latin-1, BMPString as UCS-2.
+    fn text(&self) -> Option<String> {
+        let bytes = self.value;
+        let ascii = |permitted: fn(u8) -> bool| {
+            bytes
+                .iter()
+                .all(|byte| permitted(*byte))
+                .then(|| bytes.iter().copied().map(char::from).collect())
+        };
+        match self.tag {
+            12 => std::str::from_utf8(bytes).ok().map(str::to_owned),
+            18 => ascii(|byte| byte.is_ascii_digit() || byte == b' '),
+            19 => ascii(|byte| byte.is_ascii_alphanumeric() || b" '()+,-./:=?*&".contains(&byte)),
+            20 => Some(bytes.iter().copied().map(char::from).collect()),
+            22 => ascii(|byte| byte.is_ascii()),
+            30 => bmp(bytes),
+            _ => None,
+        }
+    }
+
+    fn hex(&self) -> String {
+        let mut text = String::from("#");
+        for byte in self.whole {
+            let _ = write!(text, "{byte:02x}");
+        }
+        text
     }
 }
 
@@ -104,14 +140,6 @@ fn bmp(bytes: &[u8]) -> Option<String> {
         text.pop();
     }
     units.remainder().is_empty().then_some(text)
-}
-
-fn hex(value: &Any<'_>) -> String {
-    let mut text = String::from("#");
-    for byte in value.to_der_vec().unwrap_or_default() {
-        let _ = write!(text, "{byte:02x}");
-    }
-    text
 }
 
 fn escape(value: &str) -> String {
@@ -139,10 +167,7 @@ fn escape(value: &str) -> String {
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
-    use x509_parser::prelude::FromDer as _;
-    use x509_parser::x509::X509Name;
-
-    use super::{COMMON_NAME, readable, rfc4514, values};
+    use super::{COMMON_NAME, Name};
 
     fn tlv(tag: u8, content: &[u8]) -> Vec<u8> {
         let mut der = vec![tag, u8::try_from(content.len()).unwrap()];
@@ -185,9 +210,9 @@ mod tests {
         ];
         for (tag, value, expected) in cases {
             let der = name(&[(*tag, value)]);
-            let (_, parsed) = X509Name::from_der(&der).unwrap();
-            assert_eq!(rfc4514(&parsed), *expected);
-            assert!(readable(&parsed));
+            let parsed = Name::read(&der).unwrap();
+            assert_eq!(parsed.rfc4514(), *expected);
+            assert!(parsed.is_readable());
         }
     }
 
@@ -207,17 +232,17 @@ mod tests {
         ];
         for (tag, value, expected) in cases {
             let der = name(&[(*tag, value)]);
-            let (_, parsed) = X509Name::from_der(&der).unwrap();
-            assert_eq!(rfc4514(&parsed), *expected);
-            assert!(!readable(&parsed));
+            let parsed = Name::read(&der).unwrap();
+            assert_eq!(parsed.rfc4514(), *expected);
+            assert!(!parsed.is_readable());
         }
     }
 
     #[test]
     fn repeats_and_reverses() {
         let der = name(&[(12, b"first"), (12, b"second")]);
-        let (_, parsed) = X509Name::from_der(&der).unwrap();
-        assert_eq!(rfc4514(&parsed), "CN=second,CN=first");
-        assert_eq!(values(&parsed, &COMMON_NAME), ["first", "second"]);
+        let parsed = Name::read(&der).unwrap();
+        assert_eq!(parsed.rfc4514(), "CN=second,CN=first");
+        assert_eq!(parsed.values(&COMMON_NAME), ["first", "second"]);
     }
 }

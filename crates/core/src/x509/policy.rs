@@ -4,7 +4,8 @@ use std::collections::BTreeSet;
 
 use super::certificate::Certificate;
 
-const ANY_POLICY: &str = "2.5.29.32.0";
+/// 2.5.29.32.0
+const ANY_POLICY: &[u8] = &[0x55, 0x1d, 32, 0];
 
 /// RFC 5280 section 6.1 as updated by RFC 9618, with any policy acceptable to the user, leaf first.
 ///
@@ -21,7 +22,7 @@ pub(super) fn valid(chain: &[&Certificate]) -> bool {
         .unwrap_or(u32::MAX)
         .saturating_add(1);
     let (mut explicit, mut mapping, mut any) = (infinite, infinite, infinite);
-    let mut expected: Option<BTreeSet<&str>> = Some(BTreeSet::from([ANY_POLICY]));
+    let mut expected: Option<BTreeSet<&[u8]>> = Some(BTreeSet::from([ANY_POLICY]));
 
     for (index, certificate) in path.iter().enumerate().rev() {
         let policies = certificate.policies();
@@ -32,10 +33,10 @@ pub(super) fn valid(chain: &[&Certificate]) -> bool {
             .filter(|_| !policies.asserted.is_empty())
             .map(|expected| {
                 let any_counts = any > 0 || (!is_leaf && self_issued);
-                let mut next: BTreeSet<&str> = policies
+                let mut next: BTreeSet<&[u8]> = policies
                     .asserted
                     .iter()
-                    .map(String::as_str)
+                    .map(Vec::as_slice)
                     .filter(|policy| *policy != ANY_POLICY)
                     .filter(|policy| expected.contains(policy) || expected.contains(ANY_POLICY))
                     .collect();
@@ -62,8 +63,8 @@ pub(super) fn valid(chain: &[&Certificate]) -> bool {
             }
             let mut mapped = BTreeSet::new();
             for (from, to) in &policies.mappings {
-                if mapping > 0 && (set.contains(from.as_str()) || set.contains(ANY_POLICY)) {
-                    mapped.insert(to.as_str());
+                if mapping > 0 && (set.contains(from.as_slice()) || set.contains(ANY_POLICY)) {
+                    mapped.insert(to.as_slice());
                 }
             }
             set.retain(|policy| !policies.mappings.iter().any(|(from, _)| from == policy));

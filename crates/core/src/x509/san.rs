@@ -1,6 +1,8 @@
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
+use super::uri::go_host;
+
 /// One subject alternative name.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub enum San {
@@ -96,7 +98,7 @@ pub(super) fn uri_host(uri: &str) -> Option<&str> {
 
 /// The host without its port, in lower case, where name constraints can be applied to it.
 pub(super) fn constrainable_host(uri: &str) -> Option<String> {
-    let host = uri_host(uri)?.to_ascii_lowercase();
+    let host = go_host(uri)?.to_ascii_lowercase();
     if host.is_empty() || host.starts_with('[') {
         return None;
     }

@@ -1,196 +1,220 @@
-//! Whether bytes have a certificate's shape as strictly as Go wants it. The parser in use lets through what Go does
-//! not: other tags in an OID's place, lengths that are not minimal, stray bits.
+//! A certificate taken apart as Go's `ParseCertificate` does it: what Go passes over is passed over, what it refuses is a
+//! defect, and where nothing can be known there is no certificate.
 
-const BOOLEAN: u8 = 1;
-const INTEGER: u8 = 2;
-const BIT_STRING: u8 = 3;
-const OCTET_STRING: u8 = 4;
-const OBJECT_IDENTIFIER: u8 = 6;
+use std::ops::Range;
+
+use jiff::Timestamp;
+use jiff::civil::DateTime;
+use jiff::tz::Offset;
+
+use super::der::{BOOLEAN, Der, INTEGER, OCTET_STRING, SEQUENCE};
+use super::extensions::Extension;
+
 const UTC_TIME: u8 = 23;
 const GENERALIZED_TIME: u8 = 24;
-const SEQUENCE: u8 = 0x30;
-const SET: u8 = 0x31;
 
-/// A certificate, down to its names, algorithms and extensions.
-pub(super) fn is_certificate(der: &[u8]) -> bool {
-    signed(der, |mut tbs| {
-        tbs.optional(0xa0)
-            .map_or(Some(()), |version| Der(version).take(INTEGER).map(drop))?;
-        tbs.take(INTEGER)?;
-        algorithm(tbs.take(SEQUENCE)?)?;
-        name(tbs.take(SEQUENCE)?)?;
-        let mut validity = Der(tbs.take(SEQUENCE)?);
-        time(&mut validity)?;
-        time(&mut validity)?;
-        name(tbs.take(SEQUENCE)?)?;
-        let mut spki = Der(tbs.take(SEQUENCE)?);
-        algorithm(spki.take(SEQUENCE)?)?;
-        spki.take(BIT_STRING)?;
-        tbs.optional(0x81);
-        tbs.optional(0x82);
-        if tbs.0.is_empty() {
-            return Some(());
-        }
-        let extensions = tbs.take(0xa3)?;
-        each(Der(extensions).take(SEQUENCE)?, SEQUENCE, |extension| {
-            let mut extension = Der(extension);
-            let oid = extension.take(OBJECT_IDENTIFIER)?;
-            extension.optional(BOOLEAN);
-            extension_value(oid, extension.take(OCTET_STRING)?)
-        })
-    })
-    .is_some()
+/// The parts of a certificate, each as it stands in its DER.
+pub(super) struct Shape<'a> {
+    pub(super) tbs: &'a [u8],
+    pub(super) version: u32,
+    pub(super) serial: &'a [u8],
+    /// The algorithm of the signature, whole.
+    pub(super) algorithm: &'a [u8],
+    /// Whole.
+    pub(super) issuer: &'a [u8],
+    pub(super) not_before: Timestamp,
+    pub(super) not_after: Timestamp,
+    /// Whole.
+    pub(super) subject: &'a [u8],
+    /// Whole.
+    pub(super) spki: &'a [u8],
+    pub(super) extensions: Vec<Extension<'a>>,
+    /// The signature, whole.
+    pub(super) signature: &'a [u8],
+    /// Why Go refuses it.
+    pub(super) defect: Option<&'static str>,
 }
 
-/// A request, as far as its signature.
+impl<'a> Shape<'a> {
+    pub(super) fn read(der: &'a [u8]) -> Option<Self> {
+        let mut whole = Der(Der(der).take(SEQUENCE)?);
+        let tbs = whole.element(SEQUENCE)?;
+        let algorithm = whole.element(SEQUENCE)?;
+        let signature = whole.0;
+        let signed = whole.bit_string().is_some();
+
+        let mut parts = Der(Der(tbs).take(SEQUENCE)?);
+        let version = version(&mut parts);
+        let serial = parts.take(INTEGER)?;
+        let inner = parts.element(SEQUENCE)?;
+        let issuer = parts.element(SEQUENCE)?;
+        let mut validity = Der(parts.take(SEQUENCE)?);
+        let (not_before, not_after) = (time(&mut validity)?, time(&mut validity)?);
+        let subject = parts.element(SEQUENCE)?;
+        let spki = parts.element(SEQUENCE)?;
+        let extensions = match version {
+            Some(3) => extensions(&mut parts),
+            Some(2) => identifiers(&mut parts).map(|()| Vec::new()),
+            _ => Some(Vec::new()),
+        };
+        let faults = [
+            (!signed, "its signature is malformed"),
+            (version.is_none(), "its version is unknown"),
+            (!Der::is_integer(serial), "its serial number is malformed"),
+            (
+                serial.first().is_some_and(|byte| byte & 0x80 != 0),
+                "its serial number is negative",
+            ),
+            (inner != algorithm, "its two signature algorithms differ"),
+            (
+                !is_algorithm(algorithm),
+                "its signature algorithm is malformed",
+            ),
+            (!is_spki(spki), "its public key is malformed"),
+            (extensions.is_none(), "it has a malformed extension"),
+        ];
+        Some(Self {
+            tbs,
+            version: version.unwrap_or_default(),
+            serial,
+            algorithm,
+            issuer,
+            not_before,
+            not_after,
+            subject,
+            spki,
+            extensions: extensions.unwrap_or_default(),
+            signature,
+            defect: faults
+                .into_iter()
+                .find_map(|(faulty, fault)| faulty.then_some(fault)),
+        })
+    }
+}
+
+/// Whether a request has the outer shape of one; its signature says the rest.
 pub(super) fn is_request(der: &[u8]) -> bool {
-    signed(der, |_| Some(())).is_some()
+    let signed = || {
+        let mut outer = Der(der);
+        let mut whole = Der(outer.take(SEQUENCE)?);
+        whole.take(SEQUENCE)?;
+        let algorithm = whole.element(SEQUENCE)?;
+        whole.bit_string()?;
+        (outer.is_empty() && is_algorithm(algorithm)).then_some(())
+    };
+    signed().is_some()
 }
 
-fn signed(der: &[u8], content: impl FnOnce(Der<'_>) -> Option<()>) -> Option<()> {
-    let mut outer = Der(der);
-    let mut inner = Der(outer.take(SEQUENCE)?);
-    content(Der(inner.take(SEQUENCE)?))?;
-    algorithm(inner.take(SEQUENCE)?)?;
-    inner.take(BIT_STRING)?;
-    outer.0.is_empty().then_some(())
+/// Where a part of `whole` lies in it; an empty range for anything else.
+pub(super) fn range_in(whole: &[u8], part: &[u8]) -> Range<usize> {
+    let start = (part.as_ptr() as usize).checked_sub(whole.as_ptr() as usize);
+    match start {
+        Some(start) if start.saturating_add(part.len()) <= whole.len() => start..start + part.len(),
+        _ => 0..0,
+    }
 }
 
-/// The extensions that trust rests on; the parser reads the others as strictly as is needed.
-fn extension_value(oid: &[u8], value: &[u8]) -> Option<()> {
-    let mut value = Der(value);
-    match oid {
-        [0x55, 0x1d, 14] => value.take(OCTET_STRING).map(drop),
-        [0x55, 0x1d, 15] => value.take(BIT_STRING).map(drop),
-        [0x55, 0x1d, 19] => {
-            let mut constraints = Der(value.take(SEQUENCE)?);
-            constraints.optional(BOOLEAN);
-            constraints.optional(INTEGER);
-            constraints.0.is_empty().then_some(())
+/// 1 to 3.
+fn version(parts: &mut Der<'_>) -> Option<u32> {
+    let Some(version) = parts.optional(0xa0)? else {
+        return Some(1);
+    };
+    let mut version = Der(version);
+    let number = version.int64(INTEGER)?;
+    let known = version.is_empty() && (0..=2).contains(&number);
+    known.then(|| u32::try_from(number + 1).ok())?
+}
+
+fn is_algorithm(whole: &[u8]) -> bool {
+    let read = || {
+        let mut content = Der(Der(whole).take(SEQUENCE)?);
+        content.oid()?;
+        (content.is_empty() || content.any().is_some()).then_some(())
+    };
+    read().is_some()
+}
+
+fn is_spki(whole: &[u8]) -> bool {
+    let read = || {
+        let mut spki = Der(Der(whole).take(SEQUENCE)?);
+        let algorithm = spki.element(SEQUENCE)?;
+        spki.bit_string()?;
+        is_algorithm(algorithm).then_some(())
+    };
+    read().is_some()
+}
+
+/// The unique identifiers that nobody uses.
+fn identifiers(parts: &mut Der<'_>) -> Option<()> {
+    parts.optional(0x81)?;
+    parts.optional(0x82).map(drop)
+}
+
+/// Each extension, whatever stands in it.
+fn extensions<'a>(parts: &mut Der<'a>) -> Option<Vec<Extension<'a>>> {
+    identifiers(parts)?;
+    let mut extensions = Vec::new();
+    if let Some(list) = parts.optional(0xa3)? {
+        let mut list = Der(Der(list).take(SEQUENCE)?);
+        while !list.is_empty() {
+            let mut one = Der(list.take(SEQUENCE)?);
+            extensions.push(Extension {
+                oid: one.oid()?,
+                critical: one.has(BOOLEAN) && one.boolean()?,
+                value: one.take(OCTET_STRING)?,
+            });
         }
-        [0x55, 0x1d, 37] => each(value.take(SEQUENCE)?, OBJECT_IDENTIFIER, |_| Some(())),
-        _ => Some(()),
     }
+    Some(extensions)
 }
 
-fn algorithm(content: &[u8]) -> Option<()> {
-    let mut content = Der(content);
-    content.take(OBJECT_IDENTIFIER)?;
-    if content.0.is_empty() {
-        Some(())
-    } else {
-        content.any().map(drop)
-    }
-}
-
-fn name(content: &[u8]) -> Option<()> {
-    each(content, SET, |part| {
-        each(part, SEQUENCE, |attribute| {
-            let mut attribute = Der(attribute);
-            attribute.take(OBJECT_IDENTIFIER)?;
-            attribute.any().map(drop)
-        })
-    })
-}
-
-/// UTCTime and GeneralizedTime as DER has them: with seconds, in UTC.
-fn time(validity: &mut Der<'_>) -> Option<()> {
+/// UTCTime and GeneralizedTime, in UTC or with an offset; a UTCTime may lack its seconds, as Go has it.
+fn time(validity: &mut Der<'_>) -> Option<Timestamp> {
     let (tag, content) = validity.any()?;
-    let digits = match tag {
-        UTC_TIME => 12,
-        GENERALIZED_TIME => 14,
+    let content = std::str::from_utf8(content).ok()?;
+    let (digits, offset) = match content.strip_suffix('Z') {
+        Some(digits) => (digits, 0),
+        None => content
+            .split_at_checked(content.len().checked_sub(5)?)
+            .and_then(|(digits, zone)| Some((digits, offset(zone)?)))?,
+    };
+    let mut pairs = digits.as_bytes().chunks(2).map(number);
+    let mut next = || pairs.next().unwrap_or(Some(0));
+    let year = match (tag, digits.len()) {
+        (UTC_TIME, 10 | 12) => match next()? {
+            this @ 0..=49 => 2000 + this,
+            last => 1900 + last,
+        },
+        (GENERALIZED_TIME, 14) => next()? * 100 + next()?,
         _ => return None,
     };
-    let (last, rest) = content.split_last()?;
-    (*last == b'Z' && rest.len() == digits && rest.iter().all(u8::is_ascii_digit)).then_some(())
+    let (month, day) = (i8::try_from(next()?).ok()?, i8::try_from(next()?).ok()?);
+    let hour = i8::try_from(next()?).ok()?;
+    let (minute, second) = (i8::try_from(next()?).ok()?, i8::try_from(next()?).ok()?);
+    let civil = DateTime::new(year, month, day, hour, minute, second, 0).ok()?;
+    // jiff ends a day before year 10000 does, and RFC 5280's "no end" is that year's last second.
+    let utc = Offset::UTC.to_timestamp(civil).unwrap_or(Timestamp::MAX);
+    let shift = jiff::SignedDuration::from_secs(offset);
+    Some(utc.checked_sub(shift).unwrap_or(utc))
 }
 
-fn each(content: &[u8], tag: u8, check: impl Fn(&[u8]) -> Option<()>) -> Option<()> {
-    let mut content = Der(content);
-    while !content.0.is_empty() {
-        check(content.take(tag)?)?;
-    }
-    Some(())
+/// Two digits.
+fn number(pair: &[u8]) -> Option<i16> {
+    let text = std::str::from_utf8(pair).ok()?;
+    let digits = pair.len() == 2 && pair.iter().all(u8::is_ascii_digit);
+    digits.then(|| text.parse().ok())?
 }
 
-/// What is left to read.
-struct Der<'a>(&'a [u8]);
-
-impl<'a> Der<'a> {
-    fn any(&mut self) -> Option<(u8, &'a [u8])> {
-        let (tag, rest) = self.0.split_first()?;
-        let (first, rest) = rest.split_first()?;
-        let (length, rest) = match usize::from(*first) {
-            short @ 0..=0x7f => (short, rest),
-            // Longer than four bytes nothing is; zero would be an indefinite length.
-            long @ 0x81..=0x84 => {
-                let (bytes, rest) = rest.split_at_checked(long - 0x80)?;
-                let length = bytes
-                    .iter()
-                    .fold(0, |length, byte| (length << 8) | usize::from(*byte));
-                let minimal = length > 0x7f && bytes.first() != Some(&0);
-                (minimal.then_some(length)?, rest)
-            }
-            _ => return None,
-        };
-        let (content, rest) = rest.split_at_checked(length)?;
-        let well_formed = match *tag {
-            INTEGER => is_integer(content),
-            OBJECT_IDENTIFIER => is_oid(content),
-            BIT_STRING => is_bit_string(content),
-            BOOLEAN => matches!(content, [0 | 0xff]),
-            tag => tag & 0x1f != 0x1f,
-        };
-        // What is malformed stays, so that it cannot be passed over as an optional part.
-        well_formed.then(|| {
-            self.0 = rest;
-            (*tag, content)
-        })
-    }
-
-    fn take(&mut self, wanted: u8) -> Option<&'a [u8]> {
-        self.any()
-            .filter(|(tag, _)| *tag == wanted)
-            .map(|(_, content)| content)
-    }
-
-    fn optional(&mut self, wanted: u8) -> Option<&'a [u8]> {
-        if self.0.first() == Some(&wanted) {
-            self.take(wanted)
-        } else {
-            None
-        }
-    }
-}
-
-fn is_integer(content: &[u8]) -> bool {
-    match content {
-        [] => false,
-        [0, second, ..] => second & 0x80 != 0,
-        [0xff, second, ..] => second & 0x80 == 0,
-        _ => true,
-    }
-}
-
-/// The bits that do not count are at most seven, and zero.
-fn is_bit_string(content: &[u8]) -> bool {
-    match content {
-        [] => false,
-        [unused] => *unused == 0,
-        [unused, .., last] => {
-            *unused <= 7 && u32::from(*last).trailing_zeros() >= u32::from(*unused)
-        }
-    }
-}
-
-/// Base-128 parts without a leading zero, the last one ended.
-fn is_oid(content: &[u8]) -> bool {
-    let mut at_start = true;
-    for byte in content {
-        if at_start && *byte == 0x80 {
-            return false;
-        }
-        at_start = byte & 0x80 == 0;
-    }
-    !content.is_empty() && at_start
+/// `+hhmm` or `-hhmm`, and not nothing, in seconds.
+fn offset(zone: &str) -> Option<i64> {
+    let (sign, digits) = zone.split_at_checked(1)?;
+    let (hours, minutes) = digits.split_at_checked(2)?;
+    let seconds = i64::from(number(hours.as_bytes())?) * 3600
+        + i64::from(number(minutes.as_bytes()).filter(|minutes| *minutes < 60)?) * 60;
+    let seconds = match sign {
+        "+" => seconds,
+        "-" => -seconds,
+        _ => return None,
+    };
+    (seconds != 0 && seconds.abs() < 86_400).then_some(seconds)
 }

@@ -8,8 +8,15 @@
 )]
 
 mod agreement;
+mod awkward;
+mod awkward_names;
 mod bundles;
+mod der;
+mod differential;
+mod go_refuses;
+mod keys;
 mod minting;
+mod mutate;
 mod odd_cas;
 mod profiles;
 mod refused;

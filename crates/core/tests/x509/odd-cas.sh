@@ -369,7 +369,6 @@ leaf leaf-critical p256b verify/sub-plain p256 "$LEAF
 leaf leaf-ca p256b verify/sub-plain p256 "$CA"
 leaf leaf-k1 k1 verify/sub-plain p256
 leaf leaf-ed448 ed448 verify/sub-plain p256
-leaf leaf-p224 p224 verify/sub-plain p256
 leaf leaf-only-other-name p256b verify/sub-plain p256 'subjectAltName=critical,RID:1.2.3'
 root verify/leaf-self-signed p256 '/CN=pinned agent' 'basicConstraints=critical,CA:FALSE
 extendedKeyUsage=clientAuth'

@@ -171,6 +171,8 @@ pub fn ask_go(questions: &[Question]) -> Vec<Answer> {
     });
     let mut peers = Command::new(&*PEERS)
         .args(["verify", "--batch"])
+        // What is the default of programs that are written for Go 1.26.
+        .env("GODEBUG", "urlstrictcolons=1")
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .spawn()
