@@ -8,8 +8,8 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::Resource;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Deserializer};
+use serde_json::Value;
 use serde_json::value::RawValue;
-use serde_json::{Map, Value};
 
 /// An object of a kind, or its metadata alone where the rest does not parse.
 #[derive(Clone)]
@@ -45,38 +45,35 @@ impl<K> Lenient<K> {
 }
 
 impl<K: DeserializeOwned> Lenient<K> {
-    /// Decodes an object from its text, which may be no value at all: nested too deep, or with an endless number. Values are
-    /// made of it only where it does not parse as it is: they take many times its room.
+    /// Decodes an object from its text.
     fn of_text(text: &str) -> Self {
-        if let (Ok(object), Ok(Described { metadata })) =
-            (serde_json::from_str(text), serde_json::from_str(text))
-        {
-            return Self {
+        match (decode(text), decode(text)) {
+            (Ok(object), Ok(Described { metadata })) => Self {
                 metadata,
                 object: Ok(object),
-            };
-        }
-        let mut reader = serde_json::Deserializer::from_str(text);
-        match serde_path_to_error::deserialize(&mut reader) {
-            Ok(value) => Self::of(value),
-            Err(error) => Self {
-                metadata: Outline::of(text).metadata.into(),
-                object: Err(Undecodable::at(error.path())),
             },
+            _ => Self::by_value(text),
         }
     }
 
-    /// Decodes an object.
-    pub fn of(mut value: Value) -> Self {
-        let mut object = decode(&value);
-        if object.is_err() {
-            clamp_times(&mut value);
-            object = decode(&value);
-        }
-        let metadata = value.get("metadata").cloned().unwrap_or_default();
+    /// By way of a tree of values, in which what does not parse can be put right. It takes many times the text's room; and the
+    /// text may be no value at all: nested too deep, or with an endless number.
+    fn by_value(text: &str) -> Self {
+        let mut value: Value = match decode(text) {
+            Ok(value) => value,
+            Err(error) => {
+                return Self {
+                    metadata: Outline::of(text).metadata.into(),
+                    object: Err(error),
+                };
+            }
+        };
+        clamp_times(&mut value);
+        let text = value.to_string();
+        let metadata = decode(&text).map(|Described { metadata }| metadata);
         Self {
-            metadata: decode(&metadata).unwrap_or_else(|_| identity(&metadata)),
-            object,
+            metadata: metadata.unwrap_or_else(|_| Outline::of(&text).metadata.into()),
+            object: decode(&text),
         }
     }
 }
@@ -190,19 +187,10 @@ impl From<Names> for ObjectMeta {
     }
 }
 
-/// Decodes a value; the error names the field.
-pub fn decode<K: DeserializeOwned>(value: &Value) -> Result<K, Undecodable> {
-    serde_path_to_error::deserialize(value).map_err(|error| Undecodable::at(error.path()))
-}
-
-/// What tells which object it is.
-fn identity(metadata: &Value) -> ObjectMeta {
-    let known = ["name", "namespace", "uid", "resourceVersion"];
-    let known = known.into_iter().filter_map(|field| {
-        let text = metadata.get(field)?.as_str()?;
-        Some((field.to_owned(), Value::from(text)))
-    });
-    decode(&Value::Object(known.collect::<Map<_, _>>())).unwrap_or_default()
+/// Decodes a text; the error names the field.
+fn decode<K: DeserializeOwned>(text: &str) -> Result<K, Undecodable> {
+    let mut reader = serde_json::Deserializer::from_str(text);
+    serde_path_to_error::deserialize(&mut reader).map_err(|error| Undecodable::at(error.path()))
 }
 
 /// Kubernetes stores times of any year, jiff those until a day before the end of 9999: others become the nearest that it
@@ -248,14 +236,16 @@ mod tests {
     fn a_time_that_jiff_cannot_hold_is_the_last_that_it_can() {
         let fields = json!({"managedFields": [{"manager": "x", "time": "9999-12-31T23:59:59Z"}], "name": "a"});
         assert!(serde_json::from_value::<ObjectMeta>(fields.clone()).is_err());
-        let found = Lenient::<Secret>::of(json!({"metadata": fields}));
+        let found = Lenient::<Secret>::of_text(&json!({"metadata": fields}).to_string());
         let found = found.into_decoded().unwrap();
         let entries = found.metadata.managed_fields.unwrap();
         let time = entries.first().unwrap().time.clone().unwrap();
         assert_eq!(time.0.as_second(), Timestamp::MAX.as_second());
         // Text that only looks like one stays as it is.
         let data = json!({"stringData": {"when": "9999-12-31T23:59:59Z but not now"}});
-        let found = Lenient::<Secret>::of(data).into_decoded().unwrap();
+        let found = Lenient::<Secret>::of_text(&data.to_string())
+            .into_decoded()
+            .unwrap();
         let text = found.string_data.unwrap().remove("when").unwrap();
         assert!(text.ends_with("but not now"));
     }
@@ -266,7 +256,7 @@ mod tests {
             "metadata": {"name": "a", "namespace": "n", "resourceVersion": "7", "labels": {"x": 1}},
             "data": {"tls.crt": 5, "tls.key": "c2VjcmV0"},
         });
-        let found = Lenient::<Secret>::of(secret);
+        let found = Lenient::<Secret>::of_text(&secret.to_string());
         let error = found.decoded().unwrap_err();
         assert_eq!(error.field, "data.tls.crt");
         assert_eq!(found.meta().name.as_deref(), Some("a"));
@@ -274,7 +264,9 @@ mod tests {
         assert!(!format!("{found:?} {error} {error:?}").contains("c2VjcmV0"));
 
         let wrong = json!({"metadata": {}, "data": "c2VjcmV0IQ=="});
-        let error = Lenient::<Secret>::of(wrong).into_decoded().unwrap_err();
+        let error = Lenient::<Secret>::of_text(&wrong.to_string())
+            .into_decoded()
+            .unwrap_err();
         assert_eq!(error.field, "data");
         assert!(!error.to_string().contains("c2VjcmV0"));
     }
@@ -346,7 +338,7 @@ mod tests {
             ("-292277022399-01-01T00:00:00Z", Timestamp::MIN),
         ] {
             let fields = json!({"managedFields": [{"time": text}], "name": "a"});
-            let found = Lenient::<Secret>::of(json!({"metadata": fields}));
+            let found = Lenient::<Secret>::of_text(&json!({"metadata": fields}).to_string());
             let entries = found.into_decoded().unwrap().metadata.managed_fields;
             let time = entries.unwrap().first().unwrap().time.clone().unwrap();
             assert_eq!(time.0.as_second(), nearest.as_second(), "{text}");
@@ -363,7 +355,7 @@ mod tests {
             "spec": {"issuer": {"caSecret": {"name": "ca"}}},
             "status": {"contested": [contested]},
         });
-        let error = Lenient::<ExternalCAIssuance>::of(issuance).into_decoded();
+        let error = Lenient::<ExternalCAIssuance>::of_text(&issuance.to_string()).into_decoded();
         assert_eq!(error.unwrap_err().field, "status.contested[0].count");
     }
 }
