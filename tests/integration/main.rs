@@ -3,6 +3,7 @@
 mod adopt;
 mod alerts;
 mod broken;
+mod cert_manager;
 mod check;
 mod clock;
 mod drift;

@@ -3,13 +3,18 @@
 mod apply;
 mod backoff;
 mod broken;
+mod cert_manager_leases;
+mod certificates;
 mod claims;
 mod cli;
 mod clock;
 mod cluster;
 mod context;
 mod controller;
+mod declaration;
 mod error;
+mod front_end;
+mod front_end_state;
 mod gauges;
 mod http;
 mod issuances;
@@ -23,6 +28,7 @@ mod reconcile;
 mod report;
 mod telemetry;
 mod versions;
+mod writer;
 
 use std::process::ExitCode;
 use std::sync::Arc;

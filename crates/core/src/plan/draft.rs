@@ -10,7 +10,7 @@ use super::maintenance::Gate;
 use super::step::Step;
 use crate::domain::TrustDomain;
 use crate::finding::{Area, Finding, Severity};
-use crate::model::{MaterialRef, Observed, WorkloadRef};
+use crate::model::{MaterialRef, Snapshot, WorkloadRef};
 use crate::reason::{Problem, Reason};
 use crate::trust::Blocker;
 
@@ -21,7 +21,7 @@ pub(super) const RETRY: SignedDuration = SignedDuration::from_secs(60);
 
 pub(super) struct Draft<'a> {
     pub(super) domain: &'a TrustDomain<'a>,
-    pub(super) observed: &'a Observed,
+    pub(super) observed: &'a Snapshot,
     pub(super) now: Timestamp,
     pub(super) steps: Vec<Step>,
     /// Leaves that follow as soon as trust is written: a restart before that would be one too many.
@@ -45,7 +45,7 @@ pub(super) struct Draft<'a> {
 }
 
 impl<'a> Draft<'a> {
-    pub(super) fn new(domain: &'a TrustDomain<'a>, observed: &'a Observed, now: Timestamp) -> Self {
+    pub(super) fn new(domain: &'a TrustDomain<'a>, observed: &'a Snapshot, now: Timestamp) -> Self {
         Self {
             domain,
             observed,

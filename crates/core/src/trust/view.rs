@@ -8,7 +8,7 @@ use jiff::{SignedDuration, Timestamp};
 use super::memory::Memory;
 use super::place::Place;
 use crate::domain::{ClientCa, Desired, DesiredLeaf, Role, TrustDomain};
-use crate::model::{Leaf, MaterialRef, Observed, Plane, PlaneRef, Read, Unread};
+use crate::model::{InjectRef, Leaf, MaterialRef, Plane, PlaneRef, Read, Snapshot, Unread};
 use crate::x509::{CaChain, Certificate, Fingerprint, Usages, verify};
 
 /// OpenChoreo looks at connections once a minute: a plane that was made anew has no report until then.
@@ -17,7 +17,7 @@ const REPORTED_WITHIN: SignedDuration = SignedDuration::from_secs(120);
 /// The trust of one domain, over one snapshot.
 pub struct View<'a> {
     /// The snapshot.
-    pub observed: &'a Observed,
+    pub observed: &'a Snapshot,
     /// What is wanted.
     pub domain: &'a TrustDomain<'a>,
     /// What signs.
@@ -38,6 +38,8 @@ pub struct View<'a> {
     refers: BTreeMap<MaterialRef, BTreeSet<&'a PlaneRef>>,
     /// Planes that were made anew just now, and whose agents were connected before.
     unreported: BTreeSet<PlaneRef>,
+    /// What each `caBundle` holds that can be read.
+    injected: BTreeMap<&'a InjectRef, Vec<Certificate>>,
 }
 
 /// The leaves that a plane's clientCA verifies, in their order: found once, for a thousand planes ask for theirs.
@@ -69,7 +71,7 @@ impl<'a> View<'a> {
     /// Over a snapshot; `additional` are the anchors that are trusted beforehand, and where some cannot be read.
     pub fn new(
         domain: &'a TrustDomain<'a>,
-        observed: &'a Observed,
+        observed: &'a Snapshot,
         ca: &'a CaChain,
         additional: (Vec<Certificate>, Vec<String>),
         now: Timestamp,
@@ -86,6 +88,7 @@ impl<'a> View<'a> {
             verified: Verified::new(&domain.wanted),
             refers: refers(observed),
             unreported: unreported(domain, observed, now),
+            injected: injected(observed),
         };
         view.retiring = view.find_retiring();
         view
@@ -94,6 +97,7 @@ impl<'a> View<'a> {
     /// The anchors that stand in a place; none where that is not known.
     pub fn stored(&self, place: &Place) -> Option<&[Certificate]> {
         match place {
+            Place::Injected(object) => self.injected.get(object).map(Vec::as_slice),
             Place::Material(material) => self.bundle(material),
             Place::ClientCa(plane) => {
                 let plane = self.plane(plane)?;
@@ -160,13 +164,16 @@ impl<'a> View<'a> {
         let wanted = &self.domain.wanted;
         let material = wanted.trust_places.iter().cloned().map(Place::Material);
         let planes = wanted.planes.iter();
-        material.chain(planes.map(|plane| Place::ClientCa(plane.plane.clone())))
+        let planes = planes.map(|plane| Place::ClientCa(plane.plane.clone()));
+        let injected = wanted.injected.iter().cloned().map(Place::Injected);
+        material.chain(planes).chain(injected)
     }
 
     /// Whether what reads this place verifies that leaf.
     fn verifies(&self, place: &Place, leaf: &DesiredLeaf) -> bool {
         match (place, leaf.role) {
             (_, Role::Further) => true,
+            (Place::Injected(_), _) => false,
             (Place::Material(_), Role::Gateway) => true,
             (Place::Material(material), Role::Agent) => {
                 let is_switched = self.domain.client_ca == ClientCa::Reference
@@ -190,7 +197,7 @@ impl<'a> View<'a> {
     pub(super) fn leaves(&self, place: &Place) -> Vec<&DesiredLeaf> {
         match place {
             Place::ClientCa(plane) => self.verified_by(plane).to_vec(),
-            Place::Material(_) => {
+            Place::Material(_) | Place::Injected(_) => {
                 let leaves = self.domain.wanted.presented();
                 leaves.filter(|leaf| self.verifies(place, leaf)).collect()
             }
@@ -304,7 +311,7 @@ impl<'a> View<'a> {
 
     fn is_by_authority(&self, chain: &[Certificate]) -> bool {
         let first = chain.first();
-        first.is_some_and(|first| first.signed_by(self.ca.certificate()))
+        first.is_some_and(|first| self.ca.issued(first))
     }
 
     fn needs(&self, chain: &[Certificate], leaf: &DesiredLeaf, anchor: &Certificate) -> bool {
@@ -383,7 +390,7 @@ impl<'a> View<'a> {
     }
 }
 
-fn unreported(domain: &TrustDomain<'_>, observed: &Observed, now: Timestamp) -> BTreeSet<PlaneRef> {
+fn unreported(domain: &TrustDomain<'_>, observed: &Snapshot, now: Timestamp) -> BTreeSet<PlaneRef> {
     let is_new = |plane: &&Arc<Plane>| {
         let age = plane.created.map(|made| made.duration_until(now));
         plane.agent_connected.is_none() && age.is_some_and(|age| age < REPORTED_WITHIN)
@@ -404,7 +411,18 @@ fn unreported(domain: &TrustDomain<'_>, observed: &Observed, now: Timestamp) -> 
     names.filter(|plane| new.contains(plane)).collect()
 }
 
-fn refers(observed: &Observed) -> BTreeMap<MaterialRef, BTreeSet<&PlaneRef>> {
+/// What can be read of each `caBundle`; one that does not exist holds nothing, and nothing reads it.
+fn injected(observed: &Snapshot) -> BTreeMap<&InjectRef, Vec<Certificate>> {
+    let all = observed.injected.iter();
+    let stored = all.filter_map(|(object, read)| match read.as_ref() {
+        Read::Found(found) => Some((object, found.anchors())),
+        Read::Absent => Some((object, Vec::new())),
+        Read::Unknown(_) => None,
+    });
+    stored.collect()
+}
+
+fn refers(observed: &Snapshot) -> BTreeMap<MaterialRef, BTreeSet<&PlaneRef>> {
     let mut found: BTreeMap<_, BTreeSet<_>> = BTreeMap::new();
     for plane in &observed.planes {
         if let Some(bundle) = plane.bundle() {
