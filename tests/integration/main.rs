@@ -11,6 +11,7 @@ mod generate;
 mod guide;
 mod helm;
 mod kill;
+mod kill_cert_manager;
 mod kill_rotation;
 mod logs;
 mod metrics;

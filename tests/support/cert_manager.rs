@@ -4,6 +4,7 @@ use crate::apply::documents;
 use crate::crds::{Release, shared};
 use crate::openchoreo::CONTROL_PLANE;
 use serde_json::{Value, json};
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 
 /// The kinds' small schemas, as the chart ships them.
@@ -56,6 +57,8 @@ fn objects(text: &str, namespace: &str) -> Vec<Value> {
         let kind = object["kind"].as_str();
         kind.is_some_and(|kind| KINDS.contains(&kind))
     });
+    let missing = missing_config_maps(&found);
+    found.extend(missing);
     for object in &mut found {
         let kind = object["kind"].as_str().unwrap_or_default();
         if !kind.ends_with("WebhookConfiguration") && object["metadata"]["namespace"].is_null() {
@@ -63,4 +66,30 @@ fn objects(text: &str, namespace: &str) -> Vec<Value> {
         }
     }
     found
+}
+
+/// Pods wait for their ConfigMaps, and those that have nothing to do with certificates were left out.
+fn missing_config_maps(objects: &[Value]) -> Vec<Value> {
+    let of_kind = |kind: &'static str| objects.iter().filter(move |one| one["kind"] == kind);
+    let there: BTreeSet<&str> = of_kind("ConfigMap")
+        .filter_map(|one| one["metadata"]["name"].as_str())
+        .collect();
+    let pods = of_kind("Deployment").map(|one| &one["spec"]["template"]["spec"]);
+    let volumes = pods.filter_map(|pod| pod["volumes"].as_array()).flatten();
+    let named = volumes.map(|volume| &volume["configMap"]);
+    let mut missing: BTreeMap<String, BTreeMap<String, String>> = BTreeMap::new();
+    for source in named {
+        let Some(name) = source["name"].as_str().filter(|name| !there.contains(name)) else {
+            continue;
+        };
+        let keys = missing.entry(name.to_owned()).or_default();
+        let items = source["items"].as_array().into_iter().flatten();
+        keys.extend(
+            items.filter_map(|item| Some((item["key"].as_str()?.to_owned(), String::new()))),
+        );
+    }
+    let missing = missing.into_iter();
+    missing
+        .map(|(name, data)| json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": name}, "data": data}))
+        .collect()
 }

@@ -149,6 +149,7 @@ impl Seen {
         let declared = Declared {
             secret: &ca_secret(issuance),
             identity: &identity(issuance),
+            heir_of: None,
         };
         Observed {
             issuance: Arc::clone(issuance),
@@ -169,7 +170,7 @@ impl Seen {
             kind: MaterialKind::Secret,
             object: declared.secret.clone(),
         });
-        let generated = generated.and_then(|read| generated_ca(read.found()?, declared.identity));
+        let generated = generated.and_then(|read| generated_ca(read.found()?, declared));
         Snapshot {
             served: Arc::clone(&scope.served),
             plane_namespaces: Arc::clone(&scope.plane_namespaces),
@@ -214,6 +215,8 @@ pub struct Declared<'a> {
     pub secret: &'a ObjectRef,
     /// How annotations name it.
     pub identity: &'a str,
+    /// How the names of those begin whose work it takes over, besides its own.
+    pub heir_of: Option<&'static str>,
 }
 
 /// Whether peers may be found on a list.
@@ -222,10 +225,12 @@ fn is_of_peers(list: &&ListRef) -> bool {
 }
 
 /// What others have put into the Secret since is theirs.
-fn generated_ca(stored: &Material, issuance: &str) -> Option<GeneratedCa> {
-    let ours =
-        stored.issuance.as_deref() == Some(issuance) && stored.manager.as_deref() == Some(MANAGER);
-    ours.then(|| GeneratedCa {
+fn generated_ca(stored: &Material, declared: &Declared<'_>) -> Option<GeneratedCa> {
+    let manager = stored.manager.as_deref();
+    let ours = stored.issuance.as_deref() == Some(declared.identity) && manager == Some(MANAGER);
+    let heir_of = declared.heir_of.zip(manager);
+    let inherited = heir_of.is_some_and(|(before, manager)| manager.starts_with(before));
+    (ours || inherited).then(|| GeneratedCa {
         resource_version: stored.resource_version.clone(),
         request: stored.renewal.clone(),
     })

@@ -96,6 +96,7 @@ fn observe_declared(
         let told = Declared {
             secret,
             identity: &identity,
+            heir_of: Some("cert-manager"),
         };
         (seen.snapshot(&told, claims, &needs, scope, state), issuer)
     })?;

@@ -134,7 +134,7 @@ fn has_never_changed(stored: &Material) -> bool {
 }
 
 /// A kubelet writes a new content within a minute and a half, and whoever reads it anew looks within seconds.
-const RELOADED_WITHIN: SignedDuration = SignedDuration::from_mins(3);
+const RELOADED_WITHIN: SignedDuration = SignedDuration::from_mins(2);
 
 /// When what was written then is held by those that read it anew.
 pub fn reloaded_by(changed: Timestamp) -> Timestamp {

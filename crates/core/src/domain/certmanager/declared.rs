@@ -18,8 +18,9 @@ use crate::model::{
 
 /// How long before its end a CA is told to end soon.
 const CA_WARNING: SignedDuration = SignedDuration::from_hours(720);
+/// Which of the workloads is the server is not known, so they go one by one.
+const MAX_CONCURRENT: usize = 1;
 /// As an issuance's `rollout` where it says nothing.
-const MAX_CONCURRENT: usize = 5;
 const TIMEOUT: SignedDuration = SignedDuration::from_mins(10);
 const KUBELET_CACHE: SignedDuration = SignedDuration::from_secs(5);
 /// As an issuance's `rotation.overlap` where it says nothing.
