@@ -84,8 +84,8 @@ done
 has_not "$work/least-values.yaml.rendered" least '^kind: (CustomResourceDefinition|PodDisruptionBudget|NetworkPolicy|ServiceMonitor|PrometheusRule|ConfigMap|Namespace)$'
 has "$everything" "series keep the namespace of their issuance" 'honorLabels: true$'
 has "$everything" "the dashboard's label" 'grafana_dashboard: "1"$'
-[ "$(grep -c '^kind: Role$' "$everything")" = 5 ] ||
-	wrong "everything: a Role for 2 served namespaces, 2 with planes only, and for the Lease; got $(grep -c '^kind: Role$' "$everything")"
+[ "$(grep -c '^kind: Role$' "$everything")" = 6 ] ||
+	wrong "everything: a Role for 2 served namespaces, 2 with planes only, for the Lease and for cert-manager's; got $(grep -c '^kind: Role$' "$everything")"
 
 echo "schema" >&2
 refused() { # arguments…

@@ -3,6 +3,7 @@
 mod adopt;
 mod alerts;
 mod broken;
+mod cert_manager;
 mod check;
 mod clock;
 mod drift;
@@ -10,6 +11,7 @@ mod generate;
 mod guide;
 mod helm;
 mod kill;
+mod kill_cert_manager;
 mod kill_rotation;
 mod logs;
 mod metrics;

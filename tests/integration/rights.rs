@@ -18,7 +18,7 @@ const DATA: &str = "openchoreo-data-plane";
 /// Verb, `group/resource`, namespace (empty: all, or none) and name (empty: any).
 type Action = (&'static str, &'static str, &'static str, &'static str);
 
-const ALLOWED: [Action; 23] = [
+const ALLOWED: [Action; 35] = [
     ("get", "/secrets", CONTROL_PLANE, CA_SECRET),
     ("watch", "/secrets", CONTROL_PLANE, CA_SECRET),
     ("get", "/secrets", CONTROL_PLANE, "cluster-gateway-tls"),
@@ -47,9 +47,73 @@ const ALLOWED: [Action; 23] = [
     ("get", "/secrets", NAMESPACE, "external-ca-pending"),
     ("create", "/secrets", NAMESPACE, "external-ca-pending"),
     ("patch", "/secrets", NAMESPACE, "external-ca-pending"),
+    (
+        "patch",
+        "/secrets",
+        CONTROL_PLANE,
+        "cluster-gateway-internal-ca",
+    ),
+    (
+        "create",
+        "/secrets",
+        CONTROL_PLANE,
+        "controller-manager-webhook-server-cert",
+    ),
+    ("watch", "cert-manager.io/certificates", CONTROL_PLANE, ""),
+    ("list", "cert-manager.io/issuers", DATA, ""),
+    (
+        "patch",
+        "cert-manager.io/certificates/status",
+        CONTROL_PLANE,
+        "",
+    ),
+    ("patch", "cert-manager.io/issuers/status", CONTROL_PLANE, ""),
+    ("list", "cert-manager.io/clusterissuers", "", ""),
+    ("patch", "cert-manager.io/clusterissuers/status", "", ""),
+    ("watch", VALIDATING, "", WEBHOOKS),
+    ("patch", VALIDATING, "", WEBHOOKS),
+    (
+        "get",
+        "coordination.k8s.io/leases",
+        "kube-system",
+        "cert-manager-controller",
+    ),
+    (
+        "get",
+        "coordination.k8s.io/leases",
+        "kube-system",
+        "cert-manager-cainjector-leader-election",
+    ),
 ];
 
-const FORBIDDEN: [Action; 42] = [
+const VALIDATING: &str = "admissionregistration.k8s.io/validatingwebhookconfigurations";
+const WEBHOOKS: &str = "openchoreo-control-plane-validating-webhook-configuration";
+
+const FORBIDDEN: [Action; 51] = [
+    ("patch", "cert-manager.io/certificates", CONTROL_PLANE, ""),
+    ("delete", "cert-manager.io/certificates", CONTROL_PLANE, ""),
+    ("list", "cert-manager.io/certificates", "", ""),
+    ("list", VALIDATING, "", ""),
+    ("patch", VALIDATING, "", "of-somebody"),
+    ("create", VALIDATING, "", ""),
+    (
+        "patch",
+        "apiextensions.k8s.io/customresourcedefinitions",
+        "",
+        "certificates.cert-manager.io",
+    ),
+    (
+        "get",
+        "coordination.k8s.io/leases",
+        "kube-system",
+        "of-somebody",
+    ),
+    (
+        "patch",
+        "coordination.k8s.io/leases",
+        "kube-system",
+        "cert-manager-controller",
+    ),
     ("list", "/secrets", "", ""),
     ("watch", "/secrets", "", ""),
     ("list", "/secrets", CONTROL_PLANE, ""),

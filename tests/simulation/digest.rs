@@ -117,6 +117,7 @@ fn words(step: &Step) -> String {
             material_hash,
             ..
         }) => format!("restart {resource_version} {material_hash}"),
+        Step::InjectBundle(step) => format!("inject {}", list(&step.anchors)),
         Step::DropRequest(_) => "drop the request".into(),
         Step::Consume(Consume { annotation }) => format!("consume {annotation}"),
     }

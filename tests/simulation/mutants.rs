@@ -146,12 +146,13 @@ impl Mutant {
             }
             Self::OnlyWorkloads => observed.pods = made_by_workloads(observed),
             Self::RolloutProves => {
-                for workload in &observed.workloads {
+                let seen = &mut observed.snapshot;
+                for workload in &seen.workloads {
                     if workload.rollout != RolloutState::Complete {
                         continue;
                     }
                     let owner = Controller::Workload(workload.workload.clone());
-                    let pods = observed.pods.iter_mut();
+                    let pods = seen.pods.iter_mut();
                     for pod in pods.filter(|pod| pod.controller == owner) {
                         Arc::make_mut(pod).loaded = workload.loaded.clone();
                     }
@@ -231,6 +232,8 @@ impl Mutant {
                             why: Problem::new(Reason::SignerChanged, "mutant"),
                             marks: BTreeMap::new(),
                             trusted_by: Vec::new(),
+                            form: leaf.form.clone(),
+                            bundle: None,
                         })
                     }));
                 }

@@ -458,7 +458,11 @@ impl Operator {
             Step::Restart(Restart { workload, .. }) if done => {
                 self.view.see_workload(cluster, workload)
             }
-            Step::Restart(_) | Step::GenerateCa(_) | Step::DropRequest(_) | Step::Consume(_) => {}
+            Step::Restart(_)
+            | Step::GenerateCa(_)
+            | Step::InjectBundle(_)
+            | Step::DropRequest(_)
+            | Step::Consume(_) => {}
         }
     }
 
@@ -590,6 +594,7 @@ impl Operator {
             match place {
                 Place::Material(bundle) => self.view.see_material(&world.cluster, bundle),
                 Place::ClientCa(plane) => self.view.see_plane(&world.cluster, plane),
+                Place::Injected(_) => {}
             }
             if !is_trusted_by(&world.cluster, place, seen.anchor()) {
                 return None;
@@ -690,7 +695,7 @@ fn write(cluster: &mut Cluster, step: &Step, issued: Option<&Issued>, unconditio
                 deployment.restart(|facts| facts.loaded = loaded);
             });
         }
-        Step::GenerateCa(_) | Step::DropRequest(_) | Step::Consume(_) => {}
+        Step::GenerateCa(_) | Step::InjectBundle(_) | Step::DropRequest(_) | Step::Consume(_) => {}
     }
     true
 }
@@ -706,6 +711,8 @@ fn is_trusted_by(cluster: &Cluster, place: &Place, anchor: &Certificate) -> bool
             let plane = cluster.planes.get(plane);
             plane.is_some_and(|plane| plane.value.is_none() || plane.anchors.contains(anchor))
         }
+        // An issuance has none.
+        Place::Injected(_) => false,
     }
 }
 
@@ -739,7 +746,11 @@ fn namespace(step: &Step) -> Option<&str> {
         Step::WriteBundle(WriteBundle { target, .. }) => Some(&target.object.namespace),
         Step::IssueLeaf(IssueLeaf { target, .. }) => Some(&target.namespace),
         Step::Restart(Restart { workload, .. }) => Some(&workload.object.namespace),
-        Step::WirePlane(_) | Step::GenerateCa(_) | Step::DropRequest(_) | Step::Consume(_) => None,
+        Step::WirePlane(_)
+        | Step::GenerateCa(_)
+        | Step::InjectBundle(_)
+        | Step::DropRequest(_)
+        | Step::Consume(_) => None,
     }
 }
 

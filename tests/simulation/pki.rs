@@ -49,6 +49,7 @@ fn make_ca(index: usize) -> Arc<CertificateAuthority> {
     let number = u8::try_from(index).unwrap() + 1;
     let key = key(number.into());
     let profile = CaProfile {
+        organizational_units: Vec::new(),
         common_name: "openchoreo-cluster-gateway-ca".into(),
         organizations: vec!["OpenChoreo".into()],
         path_length: None,

@@ -152,7 +152,7 @@ fn of_what_was_written(cluster: &Cluster, step: &Step) -> Result<(), String> {
                 ));
             }
         }
-        Step::GenerateCa(_) | Step::DropRequest(_) | Step::Consume(_) => {}
+        Step::GenerateCa(_) | Step::InjectBundle(_) | Step::DropRequest(_) | Step::Consume(_) => {}
     }
     Ok(())
 }

@@ -7,7 +7,7 @@ use external_ca_api::{ExternalCAIssuance, ExternalCAIssuanceStatus, PlaneKind};
 use external_ca_core::domain::{desired, trust_secret};
 use external_ca_core::model::{
     Authority, AuthorityState, Claims, ListRef, MaterialRef, ObjectRef, Observed, Plane, PlaneRef,
-    Pod, Read, Signing, Unread, Workload, WorkloadKind, WorkloadRef,
+    Pod, Read, Signing, Snapshot, Unread, Workload, WorkloadKind, WorkloadRef,
 };
 use external_ca_core::snapshot::{Scope, mounted};
 use external_ca_core::{Problem, Reason};
@@ -220,7 +220,7 @@ impl View {
             unreadable.push(unread("the list of Deployments"));
             unreadable.push(Unread::list(ListRef::pods(namespace), "it failed"));
         }
-        let mut observed = Observed {
+        let snapshot = Snapshot {
             served: Arc::clone(served()),
             plane_namespaces: Arc::new(["default".to_owned()].into()),
             authority: Authority {
@@ -230,6 +230,7 @@ impl View {
             pending: BTreeMap::new(),
             anchor_config_maps: BTreeMap::new(),
             material,
+            injected: BTreeMap::new(),
             planes,
             strangers: Vec::new(),
             workloads: self.workloads.values().cloned().collect(),
@@ -239,10 +240,11 @@ impl View {
             claims: Claims::default(),
             refused: BTreeSet::new(),
             clock_ahead: SignedDuration::ZERO,
-            issuance,
         };
+        let mut observed = Observed { issuance, snapshot };
         let pods = self.pods.values().filter(|pod| is_reader(pod, &observed));
-        observed.pods = pods.cloned().collect();
+        let pods = pods.cloned().collect();
+        observed.pods = pods;
         observed
     }
 

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use external_ca_core::x509::{
-    Certificate, CertificateAuthority, Fingerprint, KeyAlgorithm, LeafProfile, San, Usages,
+    Certificate, CertificateAuthority, Fingerprint, KeyAlgorithm, LeafProfile, San, Style, Usages,
     encode_bundle, generate, request, sign_request,
 };
 use jiff::{SignedDuration, Timestamp};
@@ -289,6 +289,7 @@ impl From<Profile> for LeafProfile {
                 other => panic!("tests use ECDSA P-256, not {other}"),
             },
             duration: SignedDuration::from_secs(profile.seconds),
+            style: Style::Guide,
         }
     }
 }

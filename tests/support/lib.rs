@@ -20,6 +20,7 @@ pub mod apply;
 pub mod authority;
 pub mod background;
 pub mod built;
+pub mod cert_manager;
 pub mod chart;
 pub mod control_plane;
 pub mod crds;

@@ -57,5 +57,8 @@ pub const HELD_UNTIL_ANNOTATION: &str = "pki.openchoreo.dev/held-until";
 /// Annotation on a pod template: what its pods load at start, as `<kind>/<name>=<hash>.<since>` entries, comma separated.
 pub const MATERIAL_HASH_ANNOTATION: &str = "pki.openchoreo.dev/material-hash";
 
+/// Annotation on the Secret of an authority that cert-manager's objects declare: what the guards remember of its trust domain.
+pub const MEMORY_ANNOTATION: &str = "pki.openchoreo.dev/memory";
+
 /// The field manager of every write.
 pub const MANAGER: &str = "external-ca-operator";

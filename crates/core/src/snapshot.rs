@@ -10,20 +10,20 @@ mod vital;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
-use external_ca_api::{ExternalCAIssuance, MANAGER};
+use external_ca_api::{ExternalCAIssuance, ExternalCAIssuanceStatus, MANAGER};
 use jiff::{SignedDuration, Timestamp};
 
 use crate::domain::{ca_secret, identity, namespace};
 use crate::model::{
-    Authority, AuthorityState, Claims, GeneratedCa, Leaf, ListRef, Material, MaterialKind,
-    MaterialRef, ObjectRef, Observed, Plane, PlaneRef, Pod, Read, Signing, Source, Unread,
-    Workload, WorkloadRef,
+    Authority, AuthorityState, CertManagerObjects, Claims, GeneratedCa, InjectRef, Injected, Leaf,
+    ListRef, Material, MaterialKind, MaterialRef, ObjectRef, Observed, Plane, PlaneRef, Pod, Read,
+    Signing, Snapshot, Source, Unread, Workload, WorkloadRef,
 };
 use crate::reason::{Problem, Reason};
 use crate::x509::{CaChain, CaError, Certificate};
 
 pub use claims::ClaimTable;
-pub use mounted::mounted;
+pub use mounted::{mounted, mounted_since};
 pub use needs::Needs;
 pub use pods::{ListedPods, namespaces_of_readers, rests_on_pods, unseen};
 pub use scope::{Scope, WrittenNames};
@@ -41,6 +41,12 @@ pub struct Seen {
     pub anchors: HashMap<(ObjectRef, String), Read<Vec<Certificate>>>,
     /// Plane resources.
     pub planes: BTreeMap<PlaneRef, Arc<Plane>>,
+    /// Objects of the API server that hold a bundle.
+    pub injected: BTreeMap<InjectRef, Arc<Read<Injected>>>,
+    /// cert-manager's objects.
+    pub cert_manager: CertManagerObjects,
+    /// What the annotation of an authority's Secret remembers, by Secret.
+    pub memories: BTreeMap<ObjectRef, String>,
     /// Workloads of the served namespaces.
     pub workloads: BTreeMap<WorkloadRef, Arc<Workload>>,
     /// Pods of the served namespaces that read Secrets or ConfigMaps.
@@ -64,6 +70,17 @@ impl Seen {
         let pods = self.pods.values().map(AsRef::as_ref);
         let planes = self.planes.values().map(AsRef::as_ref);
         mounted(issuance, scope, workloads, pods, planes)
+    }
+
+    /// What is mounted by names that the front end writes, or that a domain of it had before.
+    pub fn mounted_since(
+        &self,
+        earlier: Option<&ExternalCAIssuanceStatus>,
+        scope: &Scope,
+    ) -> BTreeSet<MaterialRef> {
+        let workloads = self.workloads.values().map(AsRef::as_ref);
+        let pods = self.pods.values().map(AsRef::as_ref);
+        mounted_since(earlier, scope, workloads, pods, std::iter::empty())
     }
 
     /// What could not be read of what an issuance needs.
@@ -129,13 +146,32 @@ impl Seen {
                 AuthorityState::Refused(Problem::new(Reason::NamespaceNotServed, message))
             }
         };
-        let generated = self.material.get(&MaterialRef {
-            kind: MaterialKind::Secret,
-            object: ca_secret(issuance),
-        });
-        let generated = generated.and_then(|read| generated_ca(read.found()?, &identity(issuance)));
+        let declared = Declared {
+            secret: &ca_secret(issuance),
+            identity: &identity(issuance),
+            heir_of: None,
+        };
         Observed {
             issuance: Arc::clone(issuance),
+            snapshot: self.snapshot(&declared, claims, needs, scope, state),
+        }
+    }
+
+    /// The snapshot of a trust domain, whatever declared it.
+    pub fn snapshot(
+        &self,
+        declared: &Declared<'_>,
+        claims: Claims,
+        needs: &Needs,
+        scope: &Scope,
+        state: AuthorityState,
+    ) -> Snapshot {
+        let generated = self.material.get(&MaterialRef {
+            kind: MaterialKind::Secret,
+            object: declared.secret.clone(),
+        });
+        let generated = generated.and_then(|read| generated_ca(read.found()?, declared));
+        Snapshot {
             served: Arc::clone(&scope.served),
             plane_namespaces: Arc::clone(&scope.plane_namespaces),
             authority: Authority { state, generated },
@@ -155,11 +191,16 @@ impl Seen {
                 .iter()
                 .filter_map(|key| Some((key.clone(), Arc::clone(self.material.get(key)?))))
                 .collect(),
+            injected: needs
+                .injected
+                .iter()
+                .filter_map(|key| Some((key.clone(), Arc::clone(self.injected.get(key)?))))
+                .collect(),
             planes: needs.planes.clone(),
             strangers: needs.strangers.clone(),
             workloads: self.workloads.values().cloned().collect(),
             pods: self.pods_of(needs),
-            awaited: self.awaited.iter().cloned().collect(),
+            awaited: self.awaited.iter().filter(is_of_peers).cloned().collect(),
             unreadable: self.unread(needs, scope),
             claims,
             refused: BTreeSet::new(),
@@ -168,11 +209,28 @@ impl Seen {
     }
 }
 
+/// What tells a trust domain from others.
+pub struct Declared<'a> {
+    /// The Secret of its authority.
+    pub secret: &'a ObjectRef,
+    /// How annotations name it.
+    pub identity: &'a str,
+    /// How the names of those begin whose work it takes over, besides its own.
+    pub heir_of: Option<&'static str>,
+}
+
+/// Whether peers may be found on a list.
+fn is_of_peers(list: &&ListRef) -> bool {
+    !list.is_of_cert_manager()
+}
+
 /// What others have put into the Secret since is theirs.
-fn generated_ca(stored: &Material, issuance: &str) -> Option<GeneratedCa> {
-    let ours =
-        stored.issuance.as_deref() == Some(issuance) && stored.manager.as_deref() == Some(MANAGER);
-    ours.then(|| GeneratedCa {
+fn generated_ca(stored: &Material, declared: &Declared<'_>) -> Option<GeneratedCa> {
+    let manager = stored.manager.as_deref();
+    let ours = stored.issuance.as_deref() == Some(declared.identity) && manager == Some(MANAGER);
+    let heir_of = declared.heir_of.zip(manager);
+    let inherited = heir_of.is_some_and(|(before, manager)| manager.starts_with(before));
+    (ours || inherited).then(|| GeneratedCa {
         resource_version: stored.resource_version.clone(),
         request: stored.renewal.clone(),
     })

@@ -58,6 +58,61 @@ pub struct RunArgs {
     )]
     pub trust_names: Vec<String>,
 
+    /// Whether cert-manager's objects are honoured, where their kinds are served.
+    #[arg(long, env = "EXTERNAL_CA_CERT_MANAGER", default_value_t = true, action = clap::ArgAction::Set)]
+    pub cert_manager: bool,
+
+    /// Names of the Secrets that cert-manager's Certificates may name.
+    #[arg(
+        long,
+        env = "EXTERNAL_CA_CERT_MANAGER_SECRETS",
+        value_delimiter = ',',
+        default_value = "cluster-gateway-internal-ca,controller-manager-cluster-gateway-client-tls,openchoreo-api-cluster-gateway-client-tls,controller-manager-webhook-server-cert,webhook-server-cert"
+    )]
+    pub cert_manager_secrets: Vec<String>,
+
+    /// Names of CA Secrets that people make: issuers may name them.
+    #[arg(
+        long,
+        env = "EXTERNAL_CA_CA_SECRETS",
+        value_delimiter = ',',
+        default_value = "cluster-gateway-external-ca"
+    )]
+    pub ca_secrets: Vec<String>,
+
+    /// Namespace of the Secrets of ClusterIssuers.
+    #[arg(
+        long,
+        env = "EXTERNAL_CA_CLUSTER_ISSUER_NAMESPACE",
+        default_value = "cert-manager"
+    )]
+    pub cluster_issuer_namespace: String,
+
+    /// Namespace of cert-manager's own Leases: while they are held, cert-manager does its work itself.
+    #[arg(
+        long,
+        env = "EXTERNAL_CA_CERT_MANAGER_LEASE_NAMESPACE",
+        default_value = "kube-system"
+    )]
+    pub cert_manager_lease_namespace: String,
+
+    /// Names of webhook configurations whose caBundle is written.
+    #[arg(
+        long,
+        env = "EXTERNAL_CA_WEBHOOK_CONFIGURATIONS",
+        value_delimiter = ',',
+        default_value = "openchoreo-control-plane-mutating-webhook-configuration,openchoreo-control-plane-validating-webhook-configuration"
+    )]
+    pub webhook_configurations: Vec<String>,
+
+    /// Names of CustomResourceDefinitions whose conversion webhook's caBundle is written.
+    #[arg(long, env = "EXTERNAL_CA_INJECTED_DEFINITIONS", value_delimiter = ',')]
+    pub injected_definitions: Vec<String>,
+
+    /// Names of APIServices whose caBundle is written.
+    #[arg(long, env = "EXTERNAL_CA_INJECTED_API_SERVICES", value_delimiter = ',')]
+    pub injected_api_services: Vec<String>,
+
     /// Address of /metrics, /healthz and /readyz.
     #[arg(long, env = "EXTERNAL_CA_HTTP_ADDRESS", default_value = "0.0.0.0:8080")]
     pub http_address: SocketAddr,

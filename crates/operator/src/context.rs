@@ -19,6 +19,7 @@ use crate::claims::AllClaims;
 use crate::clock::Clock;
 use crate::cluster::Cluster;
 use crate::error::bounded;
+use crate::front_end_state::FrontEndState;
 use crate::issuers::Issuers;
 use crate::pace::Pace;
 use crate::pending::{Owner, Pending};
@@ -37,6 +38,8 @@ pub struct Context {
     pub issuances: reflector::Store<ExternalCAIssuance>,
     /// Where the operator may work.
     pub scope: Scope,
+    /// What is known of cert-manager's objects.
+    pub front_end: FrontEndState,
     /// The series.
     pub metrics: Arc<Metrics>,
     /// The Events.
@@ -92,10 +95,20 @@ pub struct StatusMemory {
 }
 
 impl Context {
-    /// What is remembered of an issuance.
-    pub fn recall(&self, issuance: &ExternalCAIssuance) -> Memory {
-        let uid = issuance.uid().unwrap_or_default();
-        self.memories.all().get(&uid).cloned().unwrap_or_default()
+    /// What is remembered of a trust domain, by the UID of what declared it.
+    pub fn recall(&self, uid: &str) -> Memory {
+        self.memories.all().get(uid).cloned().unwrap_or_default()
+    }
+
+    /// Remembers a domain of cert-manager's objects until its next turn.
+    pub fn remember_declared(&self, uid: String, memory: Memory) {
+        self.memories.all().insert(uid, memory);
+    }
+
+    /// A domain of cert-manager's objects is gone. Its material stays.
+    pub fn forget_declared(&self, uid: &str) {
+        self.cluster.forget(uid);
+        self.memories.all().remove(uid);
     }
 
     /// Remembers an issuance until its next turn.
@@ -122,7 +135,9 @@ impl Context {
     pub fn exists(&self, owner: &Owner) -> bool {
         let all = self.issuances.state();
         let mut known = all.iter().filter_map(|issuance| issuance.uid());
-        known.any(|uid| uid == owner.uid) || self.broken.contains_named(&owner.identity)
+        known.any(|uid| uid == owner.uid)
+            || self.front_end.has(&owner.uid)
+            || self.broken.contains_named(&owner.identity)
     }
 
     /// Publishes an Event. Work goes on where that fails.

@@ -18,11 +18,14 @@ use kube::{Api, Client};
 use tokio::sync::Semaphore;
 
 use crate::backoff::backoff;
+use crate::cert_manager_leases;
 use crate::cli::RunArgs;
 use crate::clock::Clock;
 use crate::cluster::{Cluster, Steady, Told, smallest_pages};
 use crate::context::Context;
 use crate::error::describe_watch;
+use crate::front_end;
+use crate::front_end_state::FrontEndState;
 use crate::issuances;
 use crate::issuers::Issuers;
 use crate::pending::Pending;
@@ -48,7 +51,13 @@ pub async fn run(
         ..context(&client, args, Arc::clone(&cluster), reader.clone(), metrics)
     });
     let told = context.clock.clone();
-    cluster.start(&context.scope.served, move || told.read().now);
+    let front_end = &context.front_end;
+    let injected = front_end.enabled.then(|| front_end.injected.clone());
+    cluster.start(&context.scope.served, injected, move || told.read().now);
+    if front_end.enabled {
+        tokio::spawn(front_end::run(Arc::clone(&context)));
+        tokio::spawn(cert_manager_leases::follow(Arc::clone(&context)));
+    }
     tokio::spawn(compare_clocks(Arc::clone(&context)));
     tokio::spawn(drop_orphans(Arc::clone(&context)));
     let gone = Arc::clone(&context);
@@ -63,8 +72,15 @@ pub async fn run(
                 // A Secret that it claimed may now be another's.
                 gone.cluster.announce_change();
             }
-            Ok(Event::InitDone) => gone.pending.orphaned.notify_one(),
-            Ok(_) | Err(_) => {}
+            Ok(Event::InitDone) => {
+                gone.front_end
+                    .issuances_listed
+                    .store(true, Ordering::Relaxed);
+                gone.cluster.announce_to_front_end();
+                gone.pending.orphaned.notify_one();
+            }
+            Ok(_) => gone.cluster.announce_to_front_end(),
+            Err(_) => {}
         })
         .applied_objects()
         .predicate_filter(
@@ -141,19 +157,21 @@ fn context(
         controller: MANAGER.into(),
         instance: std::env::var("HOSTNAME").ok(),
     };
+    let scope = Scope {
+        served: Arc::new(args.namespaces.iter().cloned().collect()),
+        plane_namespaces: Arc::new(args.plane_namespaces.iter().cloned().collect()),
+        names: Arc::new(WrittenNames {
+            leaves: args.leaf_secrets.iter().cloned().collect(),
+            bundles: args.trust_names.iter().cloned().collect(),
+        }),
+    };
     Context {
         client: client.clone(),
         clock: Clock::default(),
         cluster,
         issuances,
-        scope: Scope {
-            served: Arc::new(args.namespaces.iter().cloned().collect()),
-            plane_namespaces: Arc::new(args.plane_namespaces.iter().cloned().collect()),
-            names: Arc::new(WrittenNames {
-                leaves: args.leaf_secrets.iter().cloned().collect(),
-                bundles: args.trust_names.iter().cloned().collect(),
-            }),
-        },
+        front_end: FrontEndState::new(args, &scope),
+        scope,
         metrics,
         recorder: Recorder::new(client.clone(), reporter),
         keygen: Semaphore::new(parallel),

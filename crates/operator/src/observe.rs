@@ -1,27 +1,45 @@
-//! The snapshot of one issuance, from what was last seen.
+//! The snapshot of one trust domain, from what was last seen.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use external_ca_api::ExternalCAIssuance;
+use external_ca_api::{ExternalCAIssuance, ExternalCAIssuanceStatus};
+use external_ca_core::domain::certmanager::DeclaredDomain;
 use external_ca_core::domain::{ca_secret, identity};
-use external_ca_core::model::Observed;
-use external_ca_core::snapshot::Needs;
+use external_ca_core::model::{
+    AuthorityState, InjectRef, Injected, Leaf, MaterialKind, MaterialRef, Observed, Read, Signing,
+};
+use external_ca_core::snapshot::{ClaimTable, Declared, Needs, Seen};
+use external_ca_core::x509::{CaChain, Certificate};
 use kube::ResourceExt;
 
 use crate::clock::Reading;
 use crate::context::Context;
-use crate::issuers::Issuer;
+use crate::declaration::{Basis, Declaration};
+use crate::issuers::{Issuer, SELF_SIGNED, self_signed_certificate};
 
 /// What a turn rests on.
 pub struct Sight {
     /// What is decided from: it holds no key.
-    pub observed: Observed,
+    pub basis: Basis,
     /// What signs, where it can.
     pub issuer: Option<Issuer>,
 }
 
 /// What stands where, and what signs; nothing while first reads are under way.
 pub fn observe(
+    context: &Context,
+    declaration: &Declaration,
+    earlier: Option<Arc<ExternalCAIssuanceStatus>>,
+    clock: Reading,
+) -> Option<Sight> {
+    match declaration {
+        Declaration::Issuance(issuance) => observe_issuance(context, issuance, clock),
+        Declaration::CertManager(declared) => observe_declared(context, declared, earlier, clock),
+    }
+}
+
+fn observe_issuance(
     context: &Context,
     issuance: &Arc<ExternalCAIssuance>,
     Reading { now, ahead }: Reading,
@@ -33,25 +51,115 @@ pub fn observe(
     let needs = Needs::of(issuance, planes, &mounted, scope);
     let claims = claims.of(issuance, &needs);
     cluster.want(&identity(issuance), &needs, needs.vital(issuance));
-    let sight = cluster.seen(&needs, |seen, pem| {
+    let (mut observed, issuer) = cluster.seen(&needs, |seen, pem| {
         let issuers = &context.issuers;
         let (state, issuer) = issuers.of_secret(&ca_secret(issuance), pem, now);
         let observed = seen.observed(issuance, claims, &needs, scope, state);
-        Sight { observed, issuer }
-    });
+        (observed, issuer)
+    })?;
     let uid = issuance.uid().unwrap_or_default();
-    sight.map(|sight| Sight {
-        observed: Observed {
-            pending: context.pending.of(&uid),
-            clock_ahead: ahead,
-            ..sight.observed
-        },
-        ..sight
+    observed.pending = context.pending.of(&uid);
+    observed.clock_ahead = ahead;
+    Some(Sight {
+        basis: Basis::Issuance(Box::<Observed>::new(observed)),
+        issuer,
     })
 }
 
+fn observe_declared(
+    context: &Context,
+    declared: &Arc<DeclaredDomain>,
+    earlier: Option<Arc<ExternalCAIssuanceStatus>>,
+    Reading { now, ahead }: Reading,
+) -> Option<Sight> {
+    let (cluster, scope) = (&context.cluster, &context.front_end.scope);
+    let table = claims(context)?;
+    let mounted = cluster.mounted_since(earlier.as_deref(), scope);
+    let injects = context.front_end.injects();
+    let injected = cluster.cert_manager(|seen| match injects {
+        true => injected_from(declared, seen),
+        false => Default::default(),
+    })?;
+    let needs = Needs::of_declared(declared, &mounted, injected, earlier.as_deref(), scope);
+    let others = context.front_end.others(&declared.authority.secret);
+    let claims = table.of_declared(&needs, others.into_iter());
+    let vital = needs.vital_since(earlier.as_deref(), std::iter::empty());
+    let (identity, secret) = (declared.identity(), &declared.authority.secret);
+    cluster.want(&identity, &needs, vital);
+    let next = context.pending.ticket(secret, &identity);
+    let next = next.and_then(|ticket| self_signed_certificate(&ticket));
+    let (mut snapshot, issuer) = cluster.seen(&needs, |seen, pem| {
+        let (state, issuer) = match declared.is_self_signed_leaf() {
+            true => self_signed(seen, declared, next),
+            false => context.issuers.of_secret(secret, pem, now),
+        };
+        let told = Declared {
+            secret,
+            identity: &identity,
+            heir_of: Some("cert-manager"),
+        };
+        (seen.snapshot(&told, claims, &needs, scope, state), issuer)
+    })?;
+    snapshot.pending = context.pending.of(&identity);
+    snapshot.clock_ahead = ahead;
+    Some(Sight {
+        basis: Basis::CertManager {
+            declared: Arc::clone(declared),
+            earlier,
+            snapshot: Box::new(snapshot),
+        },
+        issuer,
+    })
+}
+
+/// Who claims what; nothing while planes are not read.
+pub fn claims(context: &Context) -> Option<Arc<ClaimTable>> {
+    let planes = context.cluster.planes()?;
+    let issuances = all_issuances(context);
+    Some(context.claims.over(issuances, &planes, &context.scope))
+}
+
+fn injected_from(declared: &DeclaredDomain, seen: &Seen) -> BTreeSet<InjectRef> {
+    let asks = |read: &Read<Injected>| {
+        let from = read.found().and_then(|found| found.from.as_ref());
+        from.is_some_and(|from| declared.injects(from))
+    };
+    let all = seen.injected.iter();
+    all.filter(|(_, read)| asks(read))
+        .map(|(object, _)| object.clone())
+        .collect()
+}
+
+/// A leaf that is its own anchor is its own authority: the next one, where that waits.
+fn self_signed(
+    seen: &Seen,
+    declared: &DeclaredDomain,
+    next: Option<Certificate>,
+) -> (AuthorityState, Option<Issuer>) {
+    let secret = MaterialRef {
+        kind: MaterialKind::Secret,
+        object: declared.authority.secret.clone(),
+    };
+    let stored = seen.material.get(&secret).and_then(|read| read.found());
+    let stored = stored.and_then(|found| match &found.leaf {
+        Leaf::Present { chain, key_matches } if *key_matches => chain.first().cloned(),
+        _ => None,
+    });
+    match next.or(stored) {
+        Some(certificate) => {
+            let state = AuthorityState::Ready {
+                chain: CaChain::of_itself(certificate).into(),
+                signing: Signing::Now,
+                identity: SELF_SIGNED.to_owned(),
+            };
+            (state, Some(Issuer::SelfSigned))
+        }
+        None => (AuthorityState::Absent, None),
+    }
+}
+
 /// Every issuance, in an order that stays.
-fn all_issuances(context: &Context) -> Vec<Arc<ExternalCAIssuance>> {
+pub fn all_issuances(context: &Context) -> Vec<Arc<ExternalCAIssuance>> {
     let mut all = context.issuances.state();
     all.sort_by(|a, b| a.metadata.uid.cmp(&b.metadata.uid));
     all

@@ -56,6 +56,7 @@ fn content(step: &Step) -> Option<Content> {
             Wiring::Value(bundle) => bundle.clone(),
             Wiring::Reference { secret, .. } => secret.to_string(),
         },
+        Step::InjectBundle(step) => names(&step.anchors),
         Step::Restart(step) => step.material_hash.clone(),
         Step::GenerateCa(_) | Step::DropRequest(_) | Step::Consume(_) => String::new(),
     }))
@@ -184,15 +185,13 @@ impl Pace {
 mod tests {
     use super::*;
     use external_ca_core::model::{ObjectRef, WorkloadKind, WorkloadRef};
-    use external_ca_core::plan::{GenerateCa, IssueLeaf, Restart};
-    use external_ca_core::x509::{KeyAlgorithm, LeafProfile, Usages};
+    use external_ca_core::plan::{DropRequest, IssueLeaf, Restart};
+    use external_ca_core::x509::{KeyAlgorithm, LeafProfile, Style, Usages};
     use jiff::SignedDuration;
 
     fn step(name: &str) -> Step {
-        Step::GenerateCa(GenerateCa {
+        Step::DropRequest(DropRequest {
             target: ObjectRef::new("ns", name),
-            resource_version: None,
-            marks: Default::default(),
         })
     }
 
@@ -261,11 +260,14 @@ mod tests {
                 usages: Usages::CLIENT,
                 key: KeyAlgorithm::EcdsaP256,
                 duration: SignedDuration::from_hours(24),
+                style: Style::Guide,
             },
             reuse_key: false,
             why: Problem::new(reason, "it is due"),
             marks: Default::default(),
             trusted_by: Vec::new(),
+            form: Default::default(),
+            bundle: None,
         })
     }
 

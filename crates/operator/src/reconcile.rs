@@ -1,22 +1,23 @@
-//! One turn of an issuance: observe, plan, apply, report.
+//! One turn of a trust domain, whatever declared it: observe, plan, apply, report.
 
 use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use external_ca_api::{ExternalCAIssuance, RENEW_ANNOTATION};
+use external_ca_api::{ExternalCAIssuance, ExternalCAIssuanceStatus, RENEW_ANNOTATION};
 use external_ca_core::Problem;
-use external_ca_core::domain::identity;
 use external_ca_core::plan::{Consume, Step};
-use external_ca_core::report::{Decision, decide, with_failures, without_memory};
+use external_ca_core::report::{Decision, with_failures};
 use jiff::Timestamp;
 use kube::runtime::controller::Action;
 
 use crate::apply::{Outcome, apply};
 use crate::context::{Context, Memory};
+use crate::declaration::Declaration;
 use crate::issuers::Answers;
 use crate::observe::{Sight, observe};
-use crate::report::{STATUS_INTERVAL, StatusWriter, Stored};
+use crate::report::{STATUS_INTERVAL, Stored};
+use crate::writer::Writer;
 
 /// How long first reads may take before a turn looks whether they are in.
 const FIRST_READS: Duration = Duration::from_secs(5);
@@ -34,43 +35,36 @@ pub async fn reconcile(
     if context.broken.contains(&issuance) {
         return Ok(Action::await_change());
     }
-    let mut memory = context.recall(&issuance);
-    let wait = turn(&context, &issuance, &mut memory).await;
+    let declaration = Declaration::Issuance(Arc::clone(&issuance));
+    let mut memory = context.recall(&declaration.uid());
+    let wait = turn(&context, &declaration, &mut memory).await;
     context.remember(&issuance, memory);
     Ok(Action::requeue(wait))
 }
 
 /// Returns in how long the next turn begins, where nothing changes before.
-async fn turn(
-    context: &Context,
-    cached: &Arc<ExternalCAIssuance>,
-    memory: &mut Memory,
-) -> Duration {
+pub async fn turn(context: &Context, cached: &Declaration, memory: &mut Memory) -> Duration {
     let started = Instant::now();
     if !read_planes_in_doubt(context, memory).await {
         return STATUS_INTERVAL;
     }
-    if context.issuers.answers() == Answers::Later
+    let may_wait = matches!(cached, Declaration::CertManager(_));
+    if (may_wait || context.issuers.answers() == Answers::Later)
         && let Err(error) = context.pending.read_once().await
     {
         // Whoever issues reads it, too, and says why that fails.
         tracing::debug!(%error, "pending requests");
     }
-    memory.status.catch_up(cached);
-    let mut writer = StatusWriter::new(context, cached, &memory.status);
-    let issuance = memory.status.latest(cached);
+    let (latest, earlier) = latest(context, cached, memory);
+    let mut writer = Writer::new(context, cached, &memory.status, earlier.as_ref());
     let clock = context.clock.read();
     let now = clock.now;
-    let Some(Sight {
-        mut observed,
-        issuer,
-    }) = observe(context, &issuance, clock)
-    else {
+    let Some(Sight { mut basis, issuer }) = observe(context, &latest, earlier, clock) else {
         // The cluster announces it when the last first read is in.
         return FIRST_READS;
     };
-    observed.refused = memory.pace.refused();
-    let mut decision = decide(&observed, now);
+    basis.snapshot_mut().refused = memory.pace.refused();
+    let mut decision = basis.decide(now);
     if let Some(unstored) = persist_status_first(&mut writer, &decision, memory).await {
         return pause(
             memory,
@@ -82,26 +76,49 @@ async fn turn(
     }
     let unstorable = memory.status.unstorable;
     if unstorable {
-        decision.steps = without_memory(&observed, now);
+        decision.steps = basis.without_memory(now);
     }
-    let (steps, mut failures) = admit(memory, decision.steps, started);
-    let outcome = apply(context, &observed, issuer, steps, now).await;
-    failures.extend(take_in(context, &issuance, memory, &outcome));
+    let (steps, mut failures) = admit(memory, decision.steps.clone(), started);
+    let outcome = apply(context, &latest, basis.snapshot(), issuer, steps, now).await;
+    failures.extend(take_in(context, &latest, memory, &outcome));
     // In one order, whichever of them was tried now: conditions tell the first.
     failures.sort_by_key(|(step, _)| step.object());
-    let earlier = issuance.status.as_ref();
-    let failed = with_failures(&mut decision.status, &failures, earlier, now);
+    let failed = with_failures(&mut decision.status, &failures, basis.earlier(), now);
     decision.events.extend(failed);
+    let next_check = decision.next_check;
     let (status, done) = (&mut memory.status, &outcome.done);
     let stored = writer
-        .report(decision.status, decision.events, done, status)
+        .report(&basis, decision, &failures, done, status)
         .await;
-    if unstorable && !memory.status.unstorable {
-        // What had to wait for a stored status waits no longer.
-        decision.next_check = now;
-    }
+    // What had to wait for a stored status waits no longer.
+    let next_check = match unstorable && !memory.status.unstorable {
+        true => now,
+        false => next_check,
+    };
     context.metrics.reconciled(started.elapsed());
-    pause(memory, &outcome, &stored, decision.next_check, now)
+    pause(memory, &outcome, &stored, next_check, now)
+}
+
+/// What declared it, and what was last concluded of it: decisions rest on that, and neither on the cache nor on a status that
+/// waits for its second.
+fn latest(
+    context: &Context,
+    cached: &Declaration,
+    memory: &mut Memory,
+) -> (Declaration, Option<Arc<ExternalCAIssuanceStatus>>) {
+    match cached {
+        Declaration::Issuance(issuance) => {
+            memory.status.catch_up(issuance);
+            let latest = memory.status.latest(issuance);
+            (Declaration::Issuance(latest), None)
+        }
+        Declaration::CertManager(declared) => {
+            let concluded = memory.status.concluded.clone();
+            let secret = &declared.authority.secret;
+            let earlier = concluded.or_else(|| context.cluster.memory(secret).map(Arc::new));
+            (cached.clone(), earlier)
+        }
+    }
 }
 
 /// Reads the planes that an earlier turn may have written, or not; false where one cannot be read.
@@ -116,7 +133,7 @@ async fn read_planes_in_doubt(context: &Context, memory: &mut Memory) -> bool {
 
 /// Where the decision asks for it, its status is stored ahead of its steps. What is returned ends the turn.
 async fn persist_status_first(
-    writer: &mut StatusWriter<'_>,
+    writer: &mut Writer<'_>,
     decision: &Decision,
     memory: &mut Memory,
 ) -> Option<Stored> {
@@ -145,7 +162,7 @@ fn admit(memory: &mut Memory, steps: Vec<Step>, now: Instant) -> (Vec<Step>, Vec
 /// Remembers what came of the steps, and returns those that failed, with why.
 fn take_in(
     context: &Context,
-    issuance: &ExternalCAIssuance,
+    declaration: &Declaration,
     memory: &mut Memory,
     outcome: &Outcome,
 ) -> Vec<(Step, Problem)> {
@@ -154,7 +171,7 @@ fn take_in(
         let problem = error.problem(step.object());
         context.metrics.failed(problem.reason);
         if memory.pace.failed(step, &problem, error.retry_after()) {
-            tracing::warn!(issuance = identity(issuance), reason = %problem.reason, "{}", problem.message);
+            tracing::warn!(issuance = declaration.identity(), reason = %problem.reason, "{}", problem.message);
         }
         failures.push((step.clone(), problem));
     }

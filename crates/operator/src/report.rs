@@ -11,20 +11,21 @@ use external_ca_core::report::bounded::bounded as bounded_status;
 use external_ca_core::report::status::limit;
 use external_ca_core::{Problem, Reason};
 use kube::runtime::events::{Event, EventType};
-use kube::{Api, Resource, ResourceExt};
+use kube::{Api, ResourceExt};
 use serde_json::{Map, Value, json};
 
 use crate::apply::write::merge_status;
 use crate::backoff::backoff;
 use crate::context::{Context, StatusMemory};
+use crate::declaration::Declaration;
 use crate::error::{Error, bounded};
 
 /// The status of one issuance is written at most this often.
 pub const STATUS_INTERVAL: Duration = Duration::from_secs(1);
 /// After so many failures in a row work goes on without a stored status.
-const STATUS_FAILURES: u32 = 3;
+pub const STATUS_FAILURES: u32 = 3;
 /// Dropping an anchor waits for it: it is tried again at the latest after this time.
-const STATUS_PAUSE: Duration = Duration::from_secs(20);
+pub const STATUS_PAUSE: Duration = Duration::from_secs(20);
 /// An Event's note is no longer than this.
 const NOTE: usize = 1000;
 
@@ -96,7 +97,8 @@ impl<'a> StatusWriter<'a> {
         memory.concluded = Some(Arc::clone(&status));
         let stored = self.store(&status, memory).await;
         for notice in turned.into_iter().chain(summary(done)) {
-            tell(context, &issuance, notice).await;
+            let declaration = Declaration::Issuance(Arc::clone(&issuance));
+            tell(context, &declaration, notice).await;
         }
         stored
     }
@@ -178,7 +180,8 @@ impl<'a> StatusWriter<'a> {
             is_warning: true,
             problem,
         };
-        tell(self.context, &self.issuance, notice).await;
+        let declaration = Declaration::Issuance(Arc::clone(&self.issuance));
+        tell(self.context, &declaration, notice).await;
         Stored::Failed(pause)
     }
 }
@@ -197,7 +200,7 @@ fn replacement(old: Option<&ExternalCAIssuanceStatus>, new: &ExternalCAIssuanceS
 }
 
 /// What was done, one entry for each kind of thing.
-fn summary(done: &[Problem]) -> Vec<Notice> {
+pub fn summary(done: &[Problem]) -> Vec<Notice> {
     let kinds = [
         Reason::Issued,
         Reason::TrustUpdated,
@@ -220,16 +223,16 @@ fn summary(done: &[Problem]) -> Vec<Notice> {
 }
 
 /// As log and as Event.
-async fn tell(context: &Context, issuance: &ExternalCAIssuance, notice: Notice) {
+pub async fn tell(context: &Context, declaration: &Declaration, notice: Notice) {
     let Notice {
         is_warning,
         problem,
     } = notice;
     let type_ = if is_warning {
-        tracing::warn!(issuance = identity(issuance), reason = %problem.reason, "{}", problem.message);
+        tracing::warn!(issuance = declaration.identity(), reason = %problem.reason, "{}", problem.message);
         EventType::Warning
     } else {
-        tracing::info!(issuance = identity(issuance), reason = %problem.reason, "{}", problem.message);
+        tracing::info!(issuance = declaration.identity(), reason = %problem.reason, "{}", problem.message);
         EventType::Normal
     };
     let event = Event {
@@ -239,5 +242,5 @@ async fn tell(context: &Context, issuance: &ExternalCAIssuance, notice: Notice) 
         action: "Reconcile".into(),
         secondary: None,
     };
-    context.publish(&event, &issuance.object_ref(&())).await;
+    context.publish(&event, &declaration.reference()).await;
 }

@@ -129,6 +129,7 @@ fn is_faulty(case: &Case<'_>, place: &Place) -> bool {
     match place {
         Place::Material(material) => case.faulty.contains(material),
         Place::ClientCa(plane) => case.faulty_planes.contains(plane),
+        Place::Injected(_) => false,
     }
 }
 
@@ -226,6 +227,7 @@ fn blame(case: &mut Case<'_>, place: &Place) {
         Place::ClientCa(plane) => {
             case.faulty_planes.insert(plane.clone());
         }
+        Place::Injected(_) => {}
     }
 }
 
@@ -248,6 +250,10 @@ fn distrusted(place: &Place, material: &MaterialRef, leaf: &Certificate) -> Find
         .cause("the gateway verifies the agent's certificate against this plane's clientCA and answers 401")
         .fix("add that CA's certificate to the clientCA, or let the operator write it (planes.clientCA: Value or SecretRef)")
         .symptom(Symptom::NotValidForAnyPlane),
+        Place::Injected(object) => Finding::error(FindingWord::TrustMismatch, object, what)
+            .cause("it was written by another, or not with the CA; API servers refuse the webhook")
+            .fix("let the operator write it (certManager in the chart's values)")
+            .symptom(Symptom::UnknownAuthority),
     }
 }
 

@@ -7,7 +7,7 @@ use super::leaf::DesiredLeaf;
 use super::renewal::renewal_time;
 use crate::model::{Leaf, Material, Read};
 use crate::reason::{Problem, Reason};
-use crate::x509::{CaChain, Certificate, San, verify};
+use crate::x509::{CaChain, Certificate, San, Style, Usages, verify};
 
 /// What is known when a leaf is judged.
 pub struct LeafContext<'a> {
@@ -190,6 +190,10 @@ fn wrong_type(context: &LeafContext<'_>) -> Option<Problem> {
 }
 
 fn forbidden_by_ca(context: &LeafContext<'_>) -> Option<Problem> {
+    if !context.ca.certificate().is_ca() {
+        // One that is its own anchor is made anew as it is wanted.
+        return None;
+    }
     let error = context.ca.permits(&context.leaf.profile).err()?;
     problem(context, Reason::from(&error), format_args!("{error}"))
 }
@@ -251,6 +255,12 @@ fn usage(context: &LeafContext<'_>) -> Option<Problem> {
         "it lacks the extended key usage serverAuth"
     } else if wanted.client_auth && !found.client_auth {
         "it lacks the extended key usage clientAuth"
+    } else if asks_for_others(context, certificate) {
+        return problem(
+            context,
+            Reason::UsageWrong,
+            "its usages are not those that are asked for",
+        );
     } else {
         return None;
     };
@@ -261,6 +271,19 @@ fn usage(context: &LeafContext<'_>) -> Option<Problem> {
             "{missing}: peers would say \"tls: bad certificate\"; it is issued anew with the right usage"
         ),
     )
+}
+
+/// Where usages are asked for one by one, the certificate has those and no others.
+fn asks_for_others(context: &LeafContext<'_>, certificate: &Certificate) -> bool {
+    let profile = &context.leaf.profile;
+    let Style::Asked(asked) = &profile.style else {
+        return false;
+    };
+    let found = certificate.key_usage().unwrap_or_default();
+    let wanted = asked.key_usages;
+    let same = (found.digital_signature, found.key_encipherment)
+        == (wanted.digital_signature, wanted.key_encipherment);
+    is_ours(context) && !(same && certificate.usages() == profile.usages)
 }
 
 fn is_ours(context: &LeafContext<'_>) -> bool {
@@ -274,11 +297,16 @@ fn is_ours(context: &LeafContext<'_>) -> bool {
 fn names(context: &LeafContext<'_>) -> Option<Problem> {
     let certificate = certificate(context.stored)?;
     let profile = &context.leaf.profile;
-    let common_name = certificate.common_names() == [profile.common_name.clone()];
+    let common_name = certificate.common_names() == profile.common_names();
     let fits = if is_ours(context) {
+        let has_emails = certificate.emails().len() == profile.emails().len();
+        let mut emails = profile.emails().iter();
         common_name
             && certificate.organizations() == profile.organizations
+            && certificate.organizational_units() == profile.organizational_units()
             && San::same(&profile.sans, certificate.sans())
+            && has_emails
+            && emails.all(|email| certificate.emails().contains(email))
     } else {
         // A hand-made certificate may say more than is asked of it; a server is known by its SANs alone.
         profile.sans.iter().all(|san| san.is_in(certificate.sans()))
@@ -296,7 +324,7 @@ fn names(context: &LeafContext<'_>) -> Option<Problem> {
 
 fn signer(context: &LeafContext<'_>) -> Option<Problem> {
     let certificate = certificate(context.stored)?;
-    if certificate.signed_by(context.ca.certificate()) {
+    if context.ca.issued(certificate) {
         return None;
     }
     problem(
@@ -383,9 +411,9 @@ fn foreign_identity(context: &LeafContext<'_>, why: &Problem) -> Option<Problem>
         Leaf::Empty => true,
         Leaf::Invalid(_) => false,
         Leaf::Present { chain, .. } => chain.first().is_some_and(|certificate| {
+            let is_server = profile.usages.server_auth || profile.usages == Usages::default();
             certificate.common_names().contains(&profile.common_name)
-                || profile.usages.server_auth
-                    && profile.sans.iter().any(|san| san.is_in(certificate.sans()))
+                || is_server && profile.sans.iter().any(|san| san.is_in(certificate.sans()))
         }),
     };
     if known || context.adopt || stored.issuance.is_some() {

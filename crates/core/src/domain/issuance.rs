@@ -9,20 +9,21 @@ use external_ca_api::{
 };
 use kube::core::{Selector, SelectorExt};
 
-use super::leaf::{Desired, DesiredLeaf, Role};
+use super::leaf::{Desired, DesiredLeaf, Role, SecretForm};
+use super::left_behind::BundleNames;
 use super::names::{ca_secret, home_bundle, identity, namespace, trust_secret};
-use super::presets::{agents, further, gateway};
-use super::renewal::renew_before;
+use super::presets::{GENERATED_CA_KEY, agents, further, gateway, generated_ca_profile};
+use super::renewal::{Renewal, renew_before};
 use super::trust_domain::{
-    AnchorSource, Authority, ClientCa, Names, Owner, Renewal, Requests, Rollout, Rotation, Source,
-    TrustDomain, Window,
+    AnchorSource, Authority, ClientCa, Generate, Names, Owner, Requests, Rollout, Rotation,
+    SelfSigned, Source, TrustDomain, Window,
 };
 use crate::model::facts::request;
-use crate::model::{MaterialKind, MaterialRef, ObjectRef, Observed, Plane};
+use crate::model::{MaterialKind, MaterialRef, ObjectRef, Plane, Snapshot};
 use crate::reason::{Problem, Reason};
 
 /// The trust domain that an issuance declares, over what is seen.
-pub fn compile<'a>(issuance: &'a ExternalCAIssuance, observed: &Observed) -> TrustDomain<'a> {
+pub fn compile<'a>(issuance: &'a ExternalCAIssuance, observed: &Snapshot) -> TrustDomain<'a> {
     let spec = &issuance.spec;
     let IssuerSpec::CaSecret(secret) = &spec.issuer;
     let annotations = issuance.metadata.annotations.as_ref();
@@ -37,7 +38,13 @@ pub fn compile<'a>(issuance: &'a ExternalCAIssuance, observed: &Observed) -> Tru
         },
         authority: Authority {
             secret: ca_secret(issuance),
-            generate: secret.generate,
+            generate: secret.generate.then(|| Generate {
+                profile: SelfSigned::Ca(generated_ca_profile()),
+                key: GENERATED_CA_KEY,
+                keeps_key: false,
+                form: SecretForm::default(),
+                renew_before: None,
+            }),
         },
         wanted: desired(issuance, &observed.planes),
         gateway: Some(MaterialRef {
@@ -81,7 +88,13 @@ pub fn compile<'a>(issuance: &'a ExternalCAIssuance, observed: &Observed) -> Tru
         .wanted
         .settle_home_bundle(observed, &home_bundle(issuance));
     let (owner, earlier) = (&domain.owner.identity, domain.owner.earlier);
-    domain.wanted.settle_left_behind(observed, owner, earlier);
+    let bundles = BundleNames {
+        config_map: Some(&spec.trust.config_map_name),
+        secret: Some(&spec.trust.secret_name),
+    };
+    domain
+        .wanted
+        .settle_left_behind(observed, owner, earlier, bundles);
     domain
 }
 

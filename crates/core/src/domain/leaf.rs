@@ -3,7 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use crate::model::{MaterialKind, MaterialRef, ObjectRef, Plane, PlaneRef};
+use super::renewal::Renewal;
+use crate::model::{InjectRef, MaterialKind, MaterialRef, ObjectRef, Plane, PlaneRef};
 use crate::reason::{Problem, Reason};
 use crate::x509::LeafProfile;
 
@@ -31,6 +32,31 @@ pub struct DesiredLeaf {
     pub planes: BTreeSet<PlaneRef>,
     /// It cannot be planned, by a conflict or an invalid spec. What is stored may be presented all the same.
     pub blocked: bool,
+    /// When it is issued anew, where it is not as the domain's others are.
+    pub renewal: Option<Renewal>,
+    /// How its Secret is written.
+    pub form: SecretForm,
+}
+
+/// How a Secret with a key is written, beyond its certificate and key.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct SecretForm {
+    /// Its labels.
+    pub labels: BTreeMap<String, String>,
+    /// Its annotations, the operator's own excepted.
+    pub annotations: BTreeMap<String, String>,
+    /// Where the bundle stands for whoever reads it.
+    pub bundle: BundlePlace,
+}
+
+/// Where the bundle stands for whoever reads a Secret with a key.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum BundlePlace {
+    /// In objects of its own.
+    #[default]
+    Elsewhere,
+    /// Beside the certificate, under `ca.crt`.
+    Beside,
 }
 
 impl DesiredLeaf {
@@ -58,6 +84,10 @@ pub struct Desired {
     pub contested: BTreeMap<ObjectRef, Vec<DesiredLeaf>>,
     /// ConfigMaps and Secrets that hold the bundle.
     pub trust_places: BTreeSet<MaterialRef>,
+    /// Leaves whose readers are known to read them anew: no restart is needed for them.
+    pub reloaded: BTreeSet<MaterialRef>,
+    /// Objects of the API server that hold it.
+    pub injected: BTreeSet<InjectRef>,
     /// Planes that belong to the issuance, sorted.
     pub planes: Vec<Arc<Plane>>,
     /// Planes that it selects and that may not be written: they are told, and nothing else.

@@ -7,20 +7,21 @@ use std::sync::Arc;
 use external_ca_api::{CertificateStatus, ExternalCAIssuanceStatus};
 use jiff::SignedDuration;
 
-use super::leaf::{Desired, DesiredLeaf, Role};
+use super::leaf::{Desired, DesiredLeaf, Role, SecretForm};
 use super::presets::agent_of;
 use crate::model::{
-    Leaf, Material, MaterialKind, MaterialRef, ObjectRef, Observed, Plane, PlaneRef, Read, Unread,
+    Leaf, Material, MaterialKind, MaterialRef, ObjectRef, Plane, PlaneRef, Read, Snapshot, Unread,
 };
-use crate::x509::{Certificate, KeyAlgorithm, LeafProfile, Usages};
+use crate::x509::{Certificate, KeyAlgorithm, LeafProfile, Style, Usages};
 
 impl Desired {
     /// Looks through all that was read besides what is wanted: something mounts it, by a name that the operator writes.
     pub(super) fn settle_left_behind(
         &mut self,
-        observed: &Observed,
+        observed: &Snapshot,
         owner: &str,
         earlier: Option<&ExternalCAIssuanceStatus>,
+        bundles: BundleNames<'_>,
     ) {
         let blocked: BTreeSet<&ObjectRef> = self.blocked.iter().map(|leaf| &leaf.target).collect();
         let is_leaf = |target: &MaterialRef| {
@@ -38,6 +39,7 @@ impl Desired {
             observed,
             owner,
             earlier,
+            bundles,
             cas: cas(observed, earlier),
             knows_planes: !observed.unreadable.iter().any(Unread::is_of_planes),
             planes: planes(observed),
@@ -58,11 +60,19 @@ impl Desired {
     }
 }
 
+/// How the objects are named that hold the bundle and nothing else; none where each holds a leaf, too.
+#[derive(Clone, Copy, Default)]
+pub(super) struct BundleNames<'a> {
+    pub(super) config_map: Option<&'a str>,
+    pub(super) secret: Option<&'a str>,
+}
+
 /// What tells whether something belongs to a trust domain, and who talks.
 struct Domain<'a> {
-    observed: &'a Observed,
+    observed: &'a Snapshot,
     owner: &'a str,
     earlier: Option<&'a ExternalCAIssuanceStatus>,
+    bundles: BundleNames<'a>,
     cas: Vec<&'a Certificate>,
     knows_planes: bool,
     /// By plane type and planeID.
@@ -142,12 +152,11 @@ impl<'a> Domain<'a> {
     }
 
     fn is_named_like_a_bundle(&self, target: &MaterialRef) -> bool {
-        let trust = &self.observed.issuance.spec.trust;
-        target.object.name
-            == match target.kind {
-                MaterialKind::ConfigMap => trust.config_map_name.as_str(),
-                MaterialKind::Secret => trust.secret_name.as_str(),
-            }
+        let name = match target.kind {
+            MaterialKind::ConfigMap => self.bundles.config_map,
+            MaterialKind::Secret => self.bundles.secret,
+        };
+        name == Some(target.object.name.as_str())
     }
 
     /// A CA's certificate may stand beside a bundle.
@@ -211,7 +220,7 @@ impl<'a> Domain<'a> {
     }
 }
 
-fn planes(observed: &Observed) -> BTreeMap<(&str, &str), Vec<&Plane>> {
+fn planes(observed: &Snapshot) -> BTreeMap<(&str, &str), Vec<&Plane>> {
     let mut found: BTreeMap<_, Vec<&Plane>> = BTreeMap::new();
     for plane in &observed.planes {
         found.entry(agent_of(plane)).or_default().push(plane);
@@ -221,7 +230,7 @@ fn planes(observed: &Observed) -> BTreeMap<(&str, &str), Vec<&Plane>> {
 
 /// Of each object: who mounts it, and the gateway where a plane refers to it.
 fn readers<'a>(
-    observed: &'a Observed,
+    observed: &'a Snapshot,
     wanted: &BTreeMap<&'a MaterialRef, &'a Arc<Read<Material>>>,
 ) -> BTreeMap<&'a MaterialRef, Readers<'a>> {
     let mut found: BTreeMap<&MaterialRef, Readers<'_>> = BTreeMap::new();
@@ -248,7 +257,7 @@ fn readers<'a>(
 
 /// The authority's certificates, and the anchors that were handed out before, where any still stands somewhere.
 fn cas<'a>(
-    observed: &'a Observed,
+    observed: &'a Snapshot,
     earlier: Option<&ExternalCAIssuanceStatus>,
 ) -> Vec<&'a Certificate> {
     let known = earlier.map_or(&[][..], |status| status.anchors()).iter();
@@ -285,8 +294,11 @@ fn leaf(
             usages,
             key: KeyAlgorithm::EcdsaP256,
             duration: SignedDuration::ZERO,
+            style: Style::Guide,
         },
         planes,
         blocked: true,
+        renewal: None,
+        form: SecretForm::default(),
     }
 }

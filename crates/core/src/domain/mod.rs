@@ -1,6 +1,7 @@
 //! What is wanted: a trust domain, whatever declared it, and whether a leaf is what it asks for.
 
 mod asked;
+pub mod certmanager;
 pub mod fitness;
 mod issuance;
 mod leaf;
@@ -13,10 +14,10 @@ mod trust_domain;
 
 pub use asked::asked;
 pub use issuance::{compile, desired, selected, selector_defect};
-pub use leaf::{Desired, DesiredLeaf, Role};
+pub use leaf::{BundlePlace, Desired, DesiredLeaf, Role, SecretForm};
 pub use names::{ca_secret, home_bundle, identity, namespace, trust_secret};
 pub use presets::{
     agent_of, default_namespace, generated_ca_profile, is_agent_of, key_algorithm, plane_type,
 };
-pub use renewal::{renew_before, renewal_time};
+pub use renewal::{Renewal, renew_before, renewal_time};
 pub use trust_domain::*;

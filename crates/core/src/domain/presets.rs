@@ -9,16 +9,20 @@ use external_ca_api::{
 };
 use jiff::SignedDuration;
 
-use super::leaf::{DesiredLeaf, Role};
+use super::leaf::{DesiredLeaf, Role, SecretForm};
 use super::names::namespace;
 use crate::model::{ObjectRef, Plane, Workload};
-use crate::x509::{CaProfile, KeyAlgorithm, LeafProfile, San, Usages};
+use crate::x509::{CaProfile, KeyAlgorithm, LeafProfile, San, Style, Usages};
+
+/// The kind of key of a CA that the operator makes for an issuance.
+pub const GENERATED_CA_KEY: KeyAlgorithm = KeyAlgorithm::Rsa(4096);
 
 /// What the operator makes where there is no CA yet: the guide's.
 pub fn generated_ca_profile() -> CaProfile {
     CaProfile {
         common_name: "openchoreo-cluster-gateway-ca".into(),
         organizations: vec!["OpenChoreo".into()],
+        organizational_units: Vec::new(),
         path_length: None,
         duration: SignedDuration::from_hours(87_600),
     }
@@ -38,6 +42,7 @@ fn profile(
         usages,
         key: key_algorithm(&defaults.private_key),
         duration: defaults.duration.0,
+        style: Style::Guide,
     }
 }
 
@@ -94,6 +99,8 @@ pub(super) fn gateway(issuance: &ExternalCAIssuance) -> DesiredLeaf {
         profile: profile(issuance, gateway.common_name.clone(), sans, usages),
         planes: BTreeSet::new(),
         blocked: false,
+        renewal: None,
+        form: SecretForm::default(),
     }
 }
 
@@ -134,6 +141,8 @@ pub(super) fn agents(
                 profile: profile(issuance, plane.plane_id.clone(), names, usages),
                 planes: BTreeSet::from([plane.plane.clone()]),
                 blocked: false,
+                renewal: None,
+                form: SecretForm::default(),
             };
             (format!("the agent of {}", plane.plane), leaf)
         })
@@ -217,6 +226,8 @@ pub(super) fn further(issuance: &ExternalCAIssuance) -> Vec<(String, DesiredLeaf
                 profile: profile(issuance, common_name, sans, usages),
                 planes: BTreeSet::new(),
                 blocked: false,
+                renewal: None,
+                form: SecretForm::default(),
             };
             (format!("spec.certificates[{}]", certificate.name), leaf)
         })

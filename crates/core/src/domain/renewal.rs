@@ -6,6 +6,15 @@ use jiff::{SignedDuration, Timestamp};
 use crate::model::facts::hash;
 use crate::x509::{BACKDATE, Certificate};
 
+/// When leaves are issued anew.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Renewal {
+    /// How long before its end a leaf of the full duration is renewed.
+    pub before: SignedDuration,
+    /// Whether it keeps its key then.
+    pub keeps_key: bool,
+}
+
 /// Whatever is asked for, a certificate serves so much of its life before the next one is issued: one part of this many.
 const LEAST_SERVICE: i32 = 10;
 

@@ -4,14 +4,14 @@
 use external_ca_api::ExternalCAIssuanceStatus;
 
 use super::leaf::{Desired, DesiredLeaf, Role, describe};
-use crate::model::{Leaf, MaterialRef, Observed, Read};
+use crate::model::{Leaf, MaterialRef, Read, Snapshot};
 use crate::reason::{Problem, Reason};
 use crate::x509::{Certificate, San};
 
 impl Desired {
     /// OpenChoreo's control-plane chart makes the ConfigMap itself, and Helm refuses to install over one that was there
     /// before. So it is filled where it exists, and made only where something waits for it.
-    pub(super) fn settle_home_bundle(&mut self, observed: &Observed, bundle: &MaterialRef) {
+    pub(super) fn settle_home_bundle(&mut self, observed: &Snapshot, bundle: &MaterialRef) {
         let is_absent = observed
             .material
             .get(bundle)
@@ -32,7 +32,7 @@ impl Desired {
     /// what was last told of it. Of the others, and of all where none stands, only what is stored counts.
     pub(super) fn settle_contests(
         &mut self,
-        observed: &Observed,
+        observed: &Snapshot,
         earlier: Option<&ExternalCAIssuanceStatus>,
     ) {
         for (target, mut claimants) in std::mem::take(&mut self.contested) {

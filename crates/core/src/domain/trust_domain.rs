@@ -5,9 +5,11 @@ use std::collections::BTreeSet;
 use external_ca_api::{Duration, ExternalCAIssuanceStatus};
 use jiff::SignedDuration;
 
-use super::leaf::Desired;
-use crate::model::{MaterialRef, ObjectRef};
+use super::leaf::{BundlePlace, Desired, SecretForm};
+use super::renewal::Renewal;
+use crate::model::{MaterialKind, MaterialRef, ObjectRef};
 use crate::reason::Problem;
+use crate::x509::{CaProfile, KeyAlgorithm, LeafProfile};
 
 /// One authority, the leaves it signs, the places that trust it, the planes that are wired, and how all of it moves.
 pub struct TrustDomain<'a> {
@@ -41,6 +43,19 @@ pub struct TrustDomain<'a> {
     pub defect: Option<Problem>,
 }
 
+impl TrustDomain<'_> {
+    /// Whether a bundle stands in an object of its own, or beside a certificate and its key.
+    pub fn bundle_place(&self, target: &MaterialRef) -> BundlePlace {
+        let own = self.authority.generate.iter();
+        let own = own.map(|generate| (&self.authority.secret, &generate.form));
+        let leaves = self.wanted.presented();
+        let mut forms = own.chain(leaves.map(|leaf| (&leaf.target, &leaf.form)));
+        let is_secret = target.kind == MaterialKind::Secret;
+        let form = forms.find(|(secret, _)| is_secret && **secret == target.object);
+        form.map_or(BundlePlace::Elsewhere, |(_, form)| form.bundle)
+    }
+}
+
 /// What declared a trust domain, and where its report goes.
 pub struct Owner<'a> {
     /// Its kind.
@@ -63,8 +78,32 @@ impl std::fmt::Display for Owner<'_> {
 pub struct Authority {
     /// The CA Secret.
     pub secret: ObjectRef,
-    /// Whether the operator makes the CA, and the next one.
-    pub generate: bool,
+    /// What the operator makes where there is none, and when the next one is due; none where others do.
+    pub generate: Option<Generate>,
+}
+
+/// What signs itself.
+#[derive(Clone, Debug, PartialEq)]
+pub enum SelfSigned {
+    /// A CA.
+    Ca(CaProfile),
+    /// A leaf that is its own anchor.
+    Leaf(LeafProfile),
+}
+
+/// An authority that the operator makes.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Generate {
+    /// What its certificate says.
+    pub profile: SelfSigned,
+    /// The kind of its key.
+    pub key: KeyAlgorithm,
+    /// Whether the next certificate has the same key.
+    pub keeps_key: bool,
+    /// How its Secret is written.
+    pub form: SecretForm,
+    /// How long before its end the next one is made at the latest.
+    pub renew_before: Option<SignedDuration>,
 }
 
 /// Where further anchors come from.
@@ -97,14 +136,6 @@ pub enum ClientCa {
     Value,
     /// A reference to the trust Secret.
     Reference,
-}
-
-/// When leaves are issued anew.
-pub struct Renewal {
-    /// How long before its end a leaf of the full duration is renewed.
-    pub before: SignedDuration,
-    /// Whether it keeps its key then.
-    pub keeps_key: bool,
 }
 
 /// How one authority takes the place of another.

@@ -46,13 +46,13 @@ pub(super) fn replace(observed: &mut Observed, stand_in: &StandIn) -> Result<(),
             *found = all(found)?;
         }
     }
+    let anchors = observed.authority.chain().map(|real| real.anchor().clone());
     let issuance = Arc::make_mut(&mut observed.issuance);
     for AdditionalAnchor { pem, .. } in &mut issuance.spec.trust.additional_anchors {
         if let Some(text) = pem {
             *text = encode_bundle(&all(&parse_bundle(text.as_bytes()).certificates)?);
         }
     }
-    let anchors = observed.authority.chain().map(|real| real.anchor().clone());
     if let (Some(real), Some(status)) = (anchors, &mut issuance.status) {
         let counterpart = stand_in.replace(&real)?;
         rename(status, &real, &counterpart);

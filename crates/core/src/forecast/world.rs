@@ -102,6 +102,8 @@ impl World {
                     self.write_bundle(&step.target, &step.anchors, &step.marks)
                 }
                 Step::WirePlane(step) => self.wire(&step.plane, &step.client_ca),
+                // An issuance has none.
+                Step::InjectBundle(_) => {}
                 Step::IssueLeaf(step) => self.issue(&step.target, &step.profile, &step.marks)?,
                 Step::Restart(step) => self.restart(&step.workload, &step.material_hash),
                 Step::DropRequest(step) => drop(self.observed.pending.remove(&step.target)),
@@ -296,13 +298,14 @@ impl World {
         }
         self.tick();
         let now = self.now;
-        for workload in &mut self.observed.workloads {
+        let snapshot = &mut self.observed.snapshot;
+        for workload in &mut snapshot.workloads {
             if running.contains(&workload.workload) {
                 Arc::make_mut(workload).rollout = RolloutState::Complete;
-                renew(&mut self.observed.pods, workload, now);
+                renew(&mut snapshot.pods, workload, now);
             }
         }
-        self.observed.pods.retain(|pod| !pod.is_terminating);
+        snapshot.pods.retain(|pod| !pod.is_terminating);
         Some(running)
     }
 }

@@ -7,6 +7,8 @@ use external_ca_api::PlaneKind;
 use kube::core::{ApiResource, GroupVersionKind};
 use serde_json::Value;
 
+use super::cert_manager::{CERT_MANAGER_GROUP, CERT_MANAGER_VERSION, CertManagerKind};
+
 /// OpenChoreo serves the first; its documents print the second.
 const GROUPS: [&str; 2] = ["openchoreo.dev", "core.openchoreo.dev"];
 
@@ -94,6 +96,22 @@ pub fn kinds(answers: &Answers) -> Result<Vec<ServedKind>, Ask> {
         }
     }
     Ok(served)
+}
+
+/// The kinds of cert-manager.io/v1 that are served.
+pub fn cert_manager_kinds(answers: &Answers) -> Result<Vec<CertManagerKind>, Ask> {
+    let path = format!("/apis/{CERT_MANAGER_GROUP}/{CERT_MANAGER_VERSION}");
+    let list = answer(answers, path)?;
+    let resources = list.and_then(|list| list.get("resources")?.as_array());
+    let served: BTreeSet<&str> = resources
+        .into_iter()
+        .flatten()
+        .map(|resource| text(resource, "name"))
+        .collect();
+    let kinds = CertManagerKind::ALL.into_iter();
+    Ok(kinds
+        .filter(|kind| served.contains(kind.plural()))
+        .collect())
 }
 
 /// The versions of a group, the preferred one first; the API server lists the others by their rank.

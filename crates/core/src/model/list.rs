@@ -4,6 +4,7 @@ use std::fmt;
 
 use external_ca_api::PlaneKind;
 
+use super::cert_manager::CertManagerKind;
 use super::refs::{Cluster, ObjectRef, PlaneRef, WorkloadKind, WorkloadRef};
 
 /// A list, or a question that is answered like one.
@@ -19,6 +20,8 @@ pub enum ListRef {
     Workloads(Cluster, WorkloadKind, String),
     /// The pods of a namespace.
     Pods(Cluster, String),
+    /// The objects of a kind of cert-manager's in a namespace; without a name: the cluster-scoped ones.
+    CertManager(CertManagerKind, String),
 }
 
 impl ListRef {
@@ -42,8 +45,13 @@ impl ListRef {
     pub fn is_of_planes(&self) -> bool {
         match self {
             Self::PlaneKinds | Self::HiddenKind(_) | Self::Planes(..) => true,
-            Self::Workloads(..) | Self::Pods(..) => false,
+            Self::Workloads(..) | Self::Pods(..) | Self::CertManager(..) => false,
         }
+    }
+
+    /// Whether it holds objects of cert-manager's: no peer is found there.
+    pub fn is_of_cert_manager(&self) -> bool {
+        matches!(self, Self::CertManager(..))
     }
 }
 
@@ -58,6 +66,12 @@ impl fmt::Display for ListRef {
             }
             Self::Pods(cluster, namespace) => {
                 write!(f, "the Pods of the namespace {cluster}{namespace}")
+            }
+            Self::CertManager(kind, namespace) if namespace.is_empty() => {
+                write!(f, "the {kind:?}s")
+            }
+            Self::CertManager(kind, namespace) => {
+                write!(f, "the {kind:?}s of the namespace {namespace}")
             }
         }
     }

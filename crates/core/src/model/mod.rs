@@ -1,8 +1,10 @@
 //! What is: objects, and the facts of them that decisions rest on.
 
 mod authority;
+mod cert_manager;
 pub mod discovery;
 pub mod facts;
+mod injected;
 pub mod lenient;
 mod list;
 mod observed;
@@ -12,6 +14,8 @@ mod refs;
 pub mod refusal;
 
 pub use authority::{Authority, AuthorityState, GeneratedCa, Signing};
+pub use cert_manager::*;
+pub use injected::*;
 pub use list::{ListRef, Source, Unread};
 pub use observed::*;
 pub use pending::PendingLeaf;

@@ -1,12 +1,14 @@
 //! The snapshot that every decision reads.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::{Deref, DerefMut};
 use std::sync::Arc;
 
 use external_ca_api::ExternalCAIssuance;
 use jiff::{SignedDuration, Timestamp};
 
 use super::authority::Authority;
+use super::injected::{InjectRef, Injected};
 use super::list::{ListRef, Unread};
 use super::pending::PendingLeaf;
 use super::pod::Pod;
@@ -189,11 +191,33 @@ pub struct Claims {
     pub authorities: BTreeMap<ObjectRef, String>,
 }
 
-/// All that a plan reads.
+/// An issuance, and the snapshot that it is planned from.
 #[derive(Clone, Debug)]
 pub struct Observed {
     /// The issuance.
     pub issuance: Arc<ExternalCAIssuance>,
+    /// What it is planned from.
+    pub snapshot: Snapshot,
+}
+
+/// An issuance is asked for what was seen far more often than for itself.
+impl Deref for Observed {
+    type Target = Snapshot;
+
+    fn deref(&self) -> &Snapshot {
+        &self.snapshot
+    }
+}
+
+impl DerefMut for Observed {
+    fn deref_mut(&mut self) -> &mut Snapshot {
+        &mut self.snapshot
+    }
+}
+
+/// All that the plan of a trust domain reads, whatever declared it.
+#[derive(Clone, Debug)]
+pub struct Snapshot {
     /// Namespaces that the operator is told to serve.
     pub served: Arc<BTreeSet<String>>,
     /// Further namespaces whose plane resources may be wired.
@@ -206,6 +230,8 @@ pub struct Observed {
     pub anchor_config_maps: BTreeMap<(String, String), Read<Vec<Certificate>>>,
     /// Secrets and ConfigMaps that the issuance has to do with.
     pub material: BTreeMap<MaterialRef, Arc<Read<Material>>>,
+    /// Objects of the API server that the domain's bundle is injected into.
+    pub injected: BTreeMap<InjectRef, Arc<Read<Injected>>>,
     /// Every plane resource of every served kind that may be written.
     pub planes: Vec<Arc<Plane>>,
     /// Planes of other namespaces: whatever stands there, nothing is wanted, read or held up for it. A connected agent is
@@ -227,7 +253,7 @@ pub struct Observed {
     pub clock_ahead: SignedDuration,
 }
 
-impl Observed {
+impl Snapshot {
     /// Whether a plane's clientCA may be written.
     pub fn may_write(&self, plane: &PlaneRef) -> bool {
         may_write(&self.served, &self.plane_namespaces, plane)

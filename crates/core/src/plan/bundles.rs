@@ -4,6 +4,7 @@ use external_ca_api::{ANCHORS_ANNOTATION, CertificateState, REPLACES_ANNOTATION}
 
 use super::draft::{Draft, RETRY};
 use super::step::{Step, WriteBundle};
+use crate::domain::BundlePlace;
 use crate::finding::Area;
 use crate::model::{Material, MaterialKind, MaterialRef, Read};
 use crate::reason::{Problem, Reason};
@@ -37,7 +38,8 @@ impl<'a> Draft<'a> {
         target: &MaterialRef,
     ) -> Result<Option<WriteBundle>, Problem> {
         let found = self.ours_to_write(target)?;
-        if found.is_some_and(|found| found.has_key) {
+        let shares = self.domain.bundle_place(target);
+        if shares == BundlePlace::Elsewhere && found.is_some_and(|found| found.has_key) {
             let message = format!(
                 "{target} holds a private key, and workloads mount it; move the CA to a Secret of another name and leave only ca.crt there"
             );
@@ -91,6 +93,7 @@ impl<'a> Draft<'a> {
             drops: guards.drops(&place, &wanted),
             rests_on: guards.rests_on(&place, &wanted),
             anchors: wanted,
+            place: shares,
             marks: replaces.into_iter().chain(ours).collect(),
         }))
     }

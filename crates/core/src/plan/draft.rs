@@ -10,7 +10,7 @@ use super::maintenance::Gate;
 use super::step::Step;
 use crate::domain::{DesiredLeaf, TrustDomain};
 use crate::finding::{Area, Finding, Severity};
-use crate::model::{MaterialRef, Observed, PlaneRef, WorkloadRef};
+use crate::model::{MaterialRef, PlaneRef, Snapshot, WorkloadRef};
 use crate::reason::{Problem, Reason};
 use crate::trust::Blocker;
 
@@ -21,7 +21,7 @@ pub(super) const RETRY: SignedDuration = SignedDuration::from_secs(60);
 
 pub(super) struct Draft<'a> {
     pub(super) domain: &'a TrustDomain<'a>,
-    pub(super) observed: &'a Observed,
+    pub(super) observed: &'a Snapshot,
     pub(super) now: Timestamp,
     pub(super) steps: Vec<Step>,
     /// What the earlier status says of each certificate, by target.
@@ -49,7 +49,7 @@ pub(super) struct Draft<'a> {
 }
 
 impl<'a> Draft<'a> {
-    pub(super) fn new(domain: &'a TrustDomain<'a>, observed: &'a Observed, now: Timestamp) -> Self {
+    pub(super) fn new(domain: &'a TrustDomain<'a>, observed: &'a Snapshot, now: Timestamp) -> Self {
         let earlier = domain.owner.earlier;
         Self {
             domain,

@@ -8,11 +8,12 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use super::draft::{Draft, RETRY};
 use super::step::{Consume, GenerateCa, Step};
-use crate::domain::Role;
+use crate::domain::{BundlePlace, Generate, Role, SelfSigned};
 use crate::finding::{Area, Finding, Severity};
 use crate::model::{MaterialKind, MaterialRef, ObjectRef};
 use crate::reason::{Problem, Reason};
-use crate::x509::{CaChain, Certificate};
+use crate::trust::{Guards, Place};
+use crate::x509::{CaChain, CaProfile, Certificate};
 
 impl Draft<'_> {
     /// A CA that may not sign what the gateway or every agent needs would end in half a setup: it is no CA for this.
@@ -69,14 +70,16 @@ impl Draft<'_> {
                 self.authority(),
                 Problem::new(Reason::Conflict, message),
             );
-        } else if self.domain.authority.generate {
+        } else if let Some(ca) = self.domain.authority.generate.clone() {
             let message = format!("making the CA Secret {target}");
             let progress = Problem::new(Reason::Progressing, message);
             self.wait(Area::Issuer, self.authority(), progress);
             self.steps.push(Step::GenerateCa(GenerateCa {
                 target,
-                resource_version: None,
+                resource_version: self.version_of_authority(),
                 marks: BTreeMap::new(),
+                bundle: (ca.form.bundle == BundlePlace::Beside).then(Vec::new),
+                ca,
             }));
         } else {
             let message = format!(
@@ -89,6 +92,37 @@ impl Draft<'_> {
             );
         }
         self.keep_status();
+    }
+
+    /// The version of the authority's Secret, where it exists and holds none.
+    fn version_of_authority(&self) -> Option<String> {
+        let secret = MaterialRef {
+            kind: MaterialKind::Secret,
+            object: self.domain.authority.secret.clone(),
+        };
+        let stored = self.observed.material.get(&secret)?;
+        Some(stored.found()?.resource_version.clone())
+    }
+
+    /// A CA that the operator made for a domain whose leaves lie beside their bundles, and that has ended, is made anew.
+    pub(super) fn refuse_or_replace(&mut self, problem: Problem) {
+        let generated = self.observed.authority.generated.as_ref();
+        let wanted = self.domain.authority.generate.clone();
+        let wanted = wanted.filter(|wanted| wanted.form.bundle == BundlePlace::Beside);
+        match (problem.reason, generated, wanted) {
+            (Reason::CAExpired, Some(generated), Some(ca)) => {
+                let target = self.domain.authority.secret.clone();
+                self.steps.push(Step::GenerateCa(GenerateCa {
+                    target,
+                    resource_version: Some(generated.resource_version.clone()),
+                    marks: BTreeMap::new(),
+                    bundle: Some(Vec::new()),
+                    ca,
+                }));
+                self.keep_status();
+            }
+            _ => self.refuse(problem),
+        }
     }
 
     fn claimed(&self, secret: &ObjectRef) -> Option<String> {
@@ -116,13 +150,15 @@ impl Draft<'_> {
         }
     }
 
-    /// The CA that the operator made is replaced by the next one when a person asks for it, and early enough before its end
-    /// that no certificate must be shortened; one rotation after the other. The rest follows from the new CA.
-    pub(super) fn next_ca(&mut self, ca: &CaChain, retiring: &[Certificate]) {
+    /// The CA that the operator made is replaced by the next one when a person asks for it, when another is wanted, and early
+    /// enough before its end that no certificate must be shortened; one rotation after the other. The rest follows from the
+    /// new CA.
+    pub(super) fn next_ca(&mut self, ca: &CaChain, guards: &Guards<'_>) {
         let target = self.domain.authority.secret.clone();
         let asked = self.domain.requests.rotate.clone();
         let generated = self.observed.authority.generated.as_ref();
-        let Some(generated) = generated.filter(|_| self.domain.authority.generate) else {
+        let wanted = self.domain.authority.generate.as_ref();
+        let Some((generated, wanted)) = generated.zip(wanted) else {
             if asked.is_some() {
                 let message = format!(
                     "the annotation {ROTATE_ANNOTATION} asks for a new CA, but the one in Secret {target} is not the operator's to \
@@ -133,15 +169,19 @@ impl Draft<'_> {
             }
             return;
         };
+        let SelfSigned::Ca(profile) = &wanted.profile else {
+            return;
+        };
         let granted = asked.is_some() && generated.request == asked;
         if granted {
             self.steps.push(Step::Consume(Consume {
                 annotation: ROTATE_ANNOTATION,
             }));
         }
-        let due = self.ca_due(ca);
+        let due = self.ca_due(ca, wanted);
         self.wake_ahead(due);
-        let is_due = due <= self.now && retiring.is_empty();
+        let is_due = due <= self.now || is_another(ca.certificate(), wanted, profile);
+        let is_due = is_due && guards.view.retiring.is_empty();
         if !is_due && (granted || asked.is_none()) {
             return;
         }
@@ -149,6 +189,10 @@ impl Draft<'_> {
         let progress = Problem::new(Reason::Progressing, message);
         let next = Finding::new(Area::Issuer, Severity::Waiting, self.authority(), progress);
         self.findings.push(next.first());
+        let place = Place::Material(MaterialRef {
+            kind: MaterialKind::Secret,
+            object: target.clone(),
+        });
         self.steps = vec![Step::GenerateCa(GenerateCa {
             target,
             resource_version: Some(generated.resource_version.clone()),
@@ -156,14 +200,20 @@ impl Draft<'_> {
                 .map(|asked| (RENEWAL_ANNOTATION, asked))
                 .into_iter()
                 .collect(),
+            bundle: match wanted.form.bundle {
+                BundlePlace::Beside => guards.wanted(&place),
+                BundlePlace::Elsewhere => None,
+            },
+            ca: wanted.clone(),
         })];
     }
 
     /// From when on a certificate might outlive the CA; never in the first half of the CA's life.
-    fn ca_due(&self, ca: &CaChain) -> Timestamp {
+    pub(super) fn ca_due(&self, ca: &CaChain, wanted: &Generate) -> Timestamp {
         let leaves = self.domain.wanted.leaves.values();
-        let longest = leaves.map(|leaf| leaf.profile.duration).max();
-        let margin = longest.unwrap_or_default() + self.domain.renewal.before;
+        let longest = leaves.map(|leaf| leaf.profile.duration + self.renewal_of(leaf).before);
+        let longest = longest.max().unwrap_or(self.domain.renewal.before);
+        let margin = longest.max(wanted.renew_before.unwrap_or_default());
         let begin = ca.certificate().not_before();
         let half = begin.duration_until(ca.not_after()) / 2;
         let early = ca.not_after().saturating_sub(margin);
@@ -195,4 +245,13 @@ impl Draft<'_> {
             self.wake(warn);
         }
     }
+}
+
+/// Whether another CA is wanted than the one that is stored, where people say what it is to be.
+fn is_another(stored: &Certificate, wanted: &Generate, profile: &CaProfile) -> bool {
+    let same = stored.common_names() == std::slice::from_ref(&profile.common_name)
+        && stored.organizations() == profile.organizations
+        && stored.organizational_units() == profile.organizational_units
+        && stored.key_algorithm() == Some(wanted.key);
+    wanted.form.bundle == BundlePlace::Beside && !same
 }

@@ -12,7 +12,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use super::draft::{Draft, RETRY};
 use super::step::{Consume, IssueLeaf, Step};
 use crate::domain::fitness::{self, LeafContext, Verdict};
-use crate::domain::{DesiredLeaf, renewal_time};
+use crate::domain::{BundlePlace, DesiredLeaf, Renewal};
 use crate::finding::{Area, Finding, Severity};
 use crate::model::{Leaf, Material, ObjectRef, PendingLeaf, Read};
 use crate::reason::{Problem, Reason};
@@ -128,7 +128,7 @@ impl<'a> Draft<'a> {
             leaf,
             stored,
             ca: guards.view.ca,
-            renew_before: self.domain.renewal.before,
+            renew_before: self.renewal_of(leaf).before,
             issuance: &self.domain.owner.identity,
             claimed_by: claims.material.get(&leaf.material()).map(String::as_str),
             authority_of: claims.authorities.get(&leaf.target).map(String::as_str),
@@ -149,6 +149,11 @@ impl<'a> Draft<'a> {
         tally: &mut Tally,
     ) -> Fate {
         let reason = why.reason;
+        if let Some(next) = self.next_to_make(context) {
+            tally.requested.insert(context.leaf.target.clone());
+            let state = self.make_next(context, next, why);
+            return Fate::new(state, Some(reason));
+        }
         let when = self.when(guards, context, &why);
         if matches!(when, When::Now) || self.request_of(context.leaf).is_some() {
             tally.requested.insert(context.leaf.target.clone());
@@ -216,11 +221,26 @@ impl<'a> Draft<'a> {
         self.steps.push(Step::IssueLeaf(IssueLeaf {
             target: leaf.target.clone(),
             profile: leaf.profile.clone(),
-            reuse_key: self.domain.renewal.keeps_key && fitness::may_reuse_key(context),
+            reuse_key: self.renewal_of(leaf).keeps_key && fitness::may_reuse_key(context),
             why,
             marks,
             trusted_by: guards.trusted_by(leaf),
+            form: leaf.form.clone(),
+            bundle: self.bundle_beside(guards, leaf),
         }));
+    }
+
+    /// When a leaf is issued anew.
+    pub(super) fn renewal_of(&self, leaf: &DesiredLeaf) -> Renewal {
+        leaf.renewal.unwrap_or(self.domain.renewal)
+    }
+
+    /// What a leaf's Secret holds beside it under `ca.crt`, where it does.
+    fn bundle_beside(&self, guards: &Guards<'_>, leaf: &DesiredLeaf) -> Option<Vec<Certificate>> {
+        match leaf.form.bundle {
+            BundlePlace::Elsewhere => None,
+            BundlePlace::Beside => guards.wanted(&Place::Material(leaf.material())),
+        }
     }
 
     /// What is stored of leaves that cannot be planned stays in the report: who has the Secret is known from it.
@@ -309,6 +329,11 @@ impl<'a> Draft<'a> {
         blockers: Vec<Blocker>,
         being_written: &BTreeSet<Place>,
     ) {
+        for blocker in &blockers {
+            if let Blocker::ApiServers { until } = blocker {
+                self.wake(*until);
+            }
+        }
         // A new leaf's agent cannot do without. One that has a leaf is not kept waiting for a place that stays as it is.
         let is_new = fitness::certificate(context.stored).is_none();
         let follows = blockers.iter().all(|blocker| match blocker {
@@ -384,39 +409,6 @@ impl<'a> Draft<'a> {
         .into_iter()
         .filter_map(|(mark, value)| Some((mark, value?)))
         .collect()
-    }
-
-    pub(super) fn certificate_status(
-        &self,
-        guards: &Guards<'_>,
-        leaf: &DesiredLeaf,
-        stored: &Read<Material>,
-        state: CertificateState,
-        reason: Option<Reason>,
-    ) -> CertificateStatus {
-        let found = fitness::certificate(stored);
-        let lost = match found {
-            Some(_) => None,
-            None => self.told_of(leaf),
-        };
-        let by_issuer = found.is_some_and(|found| found.signed_by(guards.view.ca.certificate()));
-        CertificateStatus {
-            target: leaf.target.to_string(),
-            common_name: leaf.profile.common_name.clone(),
-            serial: found
-                .map(Certificate::serial_hex)
-                .or_else(|| lost?.serial.clone()),
-            signer: by_issuer.then(|| guards.view.ca.anchor().fingerprint().short()),
-            not_after: found
-                .map(|found| Time(found.not_after()))
-                .or_else(|| lost?.not_after.clone()),
-            renewal_time: found.map(|found| {
-                let before = self.domain.renewal.before;
-                Time(renewal_time(found, before, leaf.profile.duration))
-            }),
-            state,
-            reason: reason.map(|reason| reason.to_string()),
-        }
     }
 }
 

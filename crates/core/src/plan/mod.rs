@@ -5,6 +5,7 @@ mod bundles;
 mod clock;
 mod consumers;
 mod draft;
+mod injected;
 mod issuer;
 mod leaves;
 mod left_behind;
@@ -16,7 +17,9 @@ mod planes;
 mod repairs;
 mod rollouts;
 mod rotation;
+mod self_signed;
 mod step;
+mod told;
 mod windows;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -26,15 +29,15 @@ use jiff::{SignedDuration, Timestamp};
 
 pub use clock::is_off;
 pub use step::{
-    Consume, DropRequest, GenerateCa, IssueLeaf, Restart, Round, Step, WirePlane, Wiring,
-    WriteBundle,
+    Consume, DropRequest, GenerateCa, InjectBundle, IssueLeaf, Restart, Round, Step, WirePlane,
+    Wiring, WriteBundle,
 };
 
 use draft::{Draft, RETRY};
 
 use crate::domain::TrustDomain;
 use crate::finding::{Area, Finding};
-use crate::model::{AuthorityState, Observed};
+use crate::model::{AuthorityState, Snapshot};
 use crate::reason::{Problem, Reason};
 use crate::trust::evidence::Consumers;
 use crate::trust::{Blocker, Guards, View, lost};
@@ -59,7 +62,7 @@ pub struct Plan {
 }
 
 /// Decides. It neither fails nor signs: bad input becomes a finding.
-pub fn plan(domain: &TrustDomain<'_>, observed: &Observed, now: Timestamp) -> Plan {
+pub fn plan(domain: &TrustDomain<'_>, observed: &Snapshot, now: Timestamp) -> Plan {
     let mut draft = Draft::new(domain, observed, now);
     draft.run();
     draft.finish()
@@ -69,7 +72,7 @@ pub fn plan(domain: &TrustDomain<'_>, observed: &Observed, now: Timestamp) -> Pl
 /// is later taken for another's, so that bundles only grow.
 pub fn without_memory(
     mut domain: TrustDomain<'_>,
-    observed: &Observed,
+    observed: &Snapshot,
     now: Timestamp,
 ) -> Vec<Step> {
     domain.rotation.immediate = false;
@@ -102,7 +105,9 @@ impl Draft<'_> {
                     self.with_authority(View::new(domain, observed, ca, additional, now), ca);
                 }
             },
-            (None, None, AuthorityState::Refused(problem)) => self.refuse(problem.clone()),
+            (None, None, AuthorityState::Refused(problem)) => {
+                self.refuse_or_replace(problem.clone());
+            }
             (None, None, _) => self.without_issuer(),
         }
         for unread in &self.observed.unreadable {
@@ -125,6 +130,7 @@ impl Draft<'_> {
         self.maintenance(consumers.workloads.len());
         self.issuer_status(ca);
         self.bundles(&guards);
+        self.injected(&guards);
         self.planes(&guards);
         self.strangers();
         self.leaves(&guards);
@@ -141,7 +147,7 @@ impl Draft<'_> {
             self.steps.clear();
             self.wake_in(SignedDuration::from_secs(1));
         }
-        self.next_ca(ca, retiring);
+        self.next_ca(ca, &guards);
     }
 
     /// Whether the guards are to remember something that the earlier status does not say.

@@ -14,7 +14,7 @@ use crate::finding::{Area, Finding, Severity};
 use crate::model::facts::encode_loaded;
 use crate::model::{MaterialKind, MaterialRef, Pod, RolloutState, WorkloadRef};
 use crate::reason::{Problem, Reason};
-use crate::trust::evidence::{Consumer, Consumers, Load, Stray};
+use crate::trust::evidence::{Consumer, Consumers, Load, Stray, reloaded_by};
 use crate::trust::restarts::{Restarts, stamp};
 use crate::trust::{Blocker, Guards, Lost};
 
@@ -81,8 +81,18 @@ impl<'a> Draft<'a> {
         for stray in all.all_strays() {
             self.stray(stray, &held.prove);
         }
+        self.wake_for_reloads();
         if let Gate::Open(until) = self.gate {
             self.wake(until);
+        }
+    }
+
+    fn wake_for_reloads(&mut self) {
+        for object in &self.domain.wanted.reloaded {
+            let stored = self.observed.material.get(object);
+            if let Some(changed) = stored.and_then(|read| read.found()?.changed) {
+                self.wake_ahead(reloaded_by(changed));
+            }
         }
     }
 

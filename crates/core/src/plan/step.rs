@@ -2,7 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use crate::model::{MaterialRef, ObjectRef, PlaneRef, WorkloadRef};
+use crate::domain::{BundlePlace, Generate, SecretForm};
+use crate::model::{InjectRef, MaterialRef, ObjectRef, PlaneRef, WorkloadRef};
 use crate::reason::Problem;
 use crate::trust::Place;
 use crate::x509::{Certificate, LeafProfile};
@@ -14,6 +15,7 @@ pub enum Step {
     GenerateCa(GenerateCa),
     WriteBundle(WriteBundle),
     WirePlane(WirePlane),
+    InjectBundle(InjectBundle),
     IssueLeaf(IssueLeaf),
     Restart(Restart),
     DropRequest(DropRequest),
@@ -29,6 +31,10 @@ pub struct GenerateCa {
     pub resource_version: Option<String>,
     /// Annotations of the Secret: the request that it grants.
     pub marks: BTreeMap<&'static str, String>,
+    /// What it is to be.
+    pub ca: Generate,
+    /// What its Secret holds under `ca.crt` besides the new certificate, where it does.
+    pub bundle: Option<Vec<Certificate>>,
 }
 
 /// Write a bundle, and nothing else of the object.
@@ -46,6 +52,8 @@ pub struct WriteBundle {
     pub drops: bool,
     /// Only if these leaves are still as they were seen: an anchor is dropped.
     pub rests_on: Vec<MaterialRef>,
+    /// What else stands in the object.
+    pub place: BundlePlace,
 }
 
 /// Write a plane's clientCA.
@@ -57,6 +65,23 @@ pub struct WirePlane {
     pub resource_version: String,
     /// What it is to say.
     pub client_ca: Wiring,
+    /// Whether an anchor leaves it.
+    pub drops: bool,
+    /// Only if these leaves are still as they were seen: an anchor is dropped.
+    pub rests_on: Vec<MaterialRef>,
+}
+
+/// Write the `caBundle` of an object that API servers read, wherever it has one.
+#[derive(Clone, Debug, PartialEq)]
+pub struct InjectBundle {
+    /// The object.
+    pub target: InjectRef,
+    /// Only if it is still as it was seen.
+    pub resource_version: String,
+    /// The names of its elements that get it.
+    pub elements: Vec<String>,
+    /// What each is to hold.
+    pub anchors: Vec<Certificate>,
     /// Whether an anchor leaves it.
     pub drops: bool,
     /// Only if these leaves are still as they were seen: an anchor is dropped.
@@ -78,6 +103,10 @@ pub struct IssueLeaf {
     pub marks: BTreeMap<&'static str, String>,
     /// Only if these still trust the CA.
     pub trusted_by: Vec<Place>,
+    /// How its Secret is written.
+    pub form: SecretForm,
+    /// What it holds under `ca.crt`, where it does.
+    pub bundle: Option<Vec<Certificate>>,
 }
 
 /// Restart a workload by naming what it will load in its pod template.
@@ -113,6 +142,7 @@ impl Step {
             Self::IssueLeaf(step) => format!("Secret {}", step.target),
             Self::WriteBundle(step) => step.target.to_string(),
             Self::WirePlane(step) => step.plane.to_string(),
+            Self::InjectBundle(step) => step.target.to_string(),
             Self::Restart(step) => step.workload.to_string(),
             Self::DropRequest(step) => format!("request for Secret {}", step.target),
             Self::Consume(step) => format!("annotation {}", step.annotation),
@@ -124,6 +154,7 @@ impl Step {
         match self {
             Self::WriteBundle(step) => &step.rests_on,
             Self::WirePlane(step) => &step.rests_on,
+            Self::InjectBundle(step) => &step.rests_on,
             Self::GenerateCa(_)
             | Self::IssueLeaf(_)
             | Self::Restart(_)
@@ -137,6 +168,7 @@ impl Step {
         match self {
             Self::WriteBundle(step) => step.drops,
             Self::WirePlane(step) => step.drops,
+            Self::InjectBundle(step) => step.drops,
             // A new CA leaves bundles as they are.
             Self::GenerateCa(_)
             | Self::IssueLeaf(_)
@@ -150,7 +182,7 @@ impl Step {
     /// last.
     pub fn round(&self) -> Round {
         match self {
-            Self::GenerateCa(_) | Self::WriteBundle(_) => Round::Trust,
+            Self::GenerateCa(_) | Self::WriteBundle(_) | Self::InjectBundle(_) => Round::Trust,
             Self::WirePlane(_) => Round::Planes,
             Self::IssueLeaf(_) => Round::Certificates,
             Self::Restart(_) | Self::DropRequest(_) | Self::Consume(_) => Round::Rest,
@@ -162,6 +194,7 @@ impl Step {
         match self {
             Self::WriteBundle(step) => Some(Place::Material(step.target.clone())),
             Self::WirePlane(step) => Some(Place::ClientCa(step.plane.clone())),
+            Self::InjectBundle(step) => Some(Place::Injected(step.target.clone())),
             Self::GenerateCa(_)
             | Self::IssueLeaf(_)
             | Self::Restart(_)
@@ -177,6 +210,7 @@ impl std::fmt::Display for Step {
             Self::GenerateCa(_) => "make a CA in",
             Self::WriteBundle(_) => "write the bundle of",
             Self::WirePlane(_) => "write the clientCA of",
+            Self::InjectBundle(_) => "write the caBundle of",
             Self::IssueLeaf(_) => "issue",
             Self::Restart(_) => "restart",
             Self::DropRequest(_) => "drop the",

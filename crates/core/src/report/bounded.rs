@@ -33,6 +33,42 @@ pub fn bounded(status: &ExternalCAIssuanceStatus) -> ExternalCAIssuanceStatus {
     status
 }
 
+/// How many bytes of certificates the annotation of an authority's Secret remembers.
+const REMEMBERED: usize = 32 * 1024;
+
+/// What the guards need of a status, and nothing that changes oftener: it is remembered in an annotation.
+pub fn memory(status: &ExternalCAIssuanceStatus) -> ExternalCAIssuanceStatus {
+    let mut memory = ExternalCAIssuanceStatus {
+        trust: status.trust.clone(),
+        certificates: status.certificates.clone(),
+        rollouts: status.rollouts.clone(),
+        contested: status.contested.clone(),
+        ..Default::default()
+    };
+    for anchor in memory.trust.iter_mut().flat_map(|trust| &mut trust.anchors) {
+        anchor.waiting_for.clear();
+    }
+    for entry in &mut memory.certificates {
+        entry.renewal_time = None;
+        if entry.state == CertificateState::Ready {
+            entry.reason = None;
+        }
+    }
+    for rollout in &mut memory.rollouts {
+        rollout.state.clear();
+    }
+    let omitted = Omitted {
+        certificates: cut(&mut memory.certificates, REMEMBERED, |entry| {
+            entry.state != CertificateState::Ready
+        }),
+        rollouts: cut(&mut memory.rollouts, REMEMBERED / 4, |_| true),
+        contested: cut(&mut memory.contested, REMEMBERED / 4, |_| true),
+        ..Omitted::default()
+    };
+    memory.omitted = (omitted != Omitted::default()).then_some(omitted);
+    memory
+}
+
 /// How many bytes a value takes as JSON.
 fn size(value: &impl Serialize) -> usize {
     serde_json::to_vec(value).map_or(usize::MAX, |text| text.len() + 1)

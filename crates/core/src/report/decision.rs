@@ -9,9 +9,10 @@ use super::conditions::{Outlook, PLANES_WIRED, transitions};
 use super::notice::Notice;
 use super::status::merge;
 use super::text::{list, names};
+use crate::domain::certmanager::{DeclaredDomain, trust_domain};
 use crate::domain::{TrustDomain, compile};
 use crate::finding::{Area, Finding, Severity};
-use crate::model::{Observed, Plane};
+use crate::model::{Observed, Plane, Snapshot};
 use crate::plan::{self, Plan, Step, plan};
 use crate::reason::{Problem, Reason};
 
@@ -40,9 +41,32 @@ pub fn decide(observed: &Observed, now: Timestamp) -> Decision {
     report(&domain, observed, plan, now)
 }
 
+/// Decides on a domain that cert-manager's objects declare.
+pub fn decide_declared(
+    declared: &DeclaredDomain,
+    snapshot: &Snapshot,
+    earlier: Option<&ExternalCAIssuanceStatus>,
+    now: Timestamp,
+) -> Decision {
+    let domain = trust_domain(declared, snapshot, earlier);
+    let plan = plan(&domain, snapshot, now);
+    report(&domain, snapshot, plan, now)
+}
+
+/// What may be done of it while its memory cannot be stored.
+pub fn declared_without_memory(
+    declared: &DeclaredDomain,
+    snapshot: &Snapshot,
+    earlier: Option<&ExternalCAIssuanceStatus>,
+    now: Timestamp,
+) -> Vec<Step> {
+    let domain = trust_domain(declared, snapshot, earlier);
+    plan::without_memory(domain, snapshot, now)
+}
+
 /// An agent without a plane may run in a namespace that nothing wanted lies in. Until its workloads are read, planes that were
 /// not well before are not told to be.
-fn awaits(domain: &TrustDomain<'_>, observed: &Observed) -> Option<Finding> {
+fn awaits(domain: &TrustDomain<'_>, observed: &Snapshot) -> Option<Finding> {
     let list = observed.awaited.first()?;
     let earlier = domain
         .owner
@@ -68,7 +92,7 @@ pub fn without_memory(observed: &Observed, now: Timestamp) -> Vec<Step> {
     plan::without_memory(compile(&observed.issuance, observed), observed, now)
 }
 
-fn report(domain: &TrustDomain<'_>, observed: &Observed, plan: Plan, now: Timestamp) -> Decision {
+fn report(domain: &TrustDomain<'_>, observed: &Snapshot, plan: Plan, now: Timestamp) -> Decision {
     let earlier = domain.owner.earlier;
     let conditions_before = earlier.map_or(&[][..], |status| &status.conditions);
     let outlook = Outlook::new(&plan.findings, &plan.steps, domain.halted);
@@ -107,7 +131,7 @@ fn report(domain: &TrustDomain<'_>, observed: &Observed, plan: Plan, now: Timest
 
 /// Anchors that were on their way out and have left every trust place that this domain writes.
 fn dropped(
-    observed: &Observed,
+    observed: &Snapshot,
     earlier: Option<&ExternalCAIssuanceStatus>,
     status: &ExternalCAIssuanceStatus,
 ) -> Vec<Notice> {

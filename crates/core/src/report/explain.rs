@@ -4,8 +4,10 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 
-use crate::model::{MaterialKind, MaterialRef, Observed, Read};
-use crate::plan::{GenerateCa, IssueLeaf, Restart, Step, WirePlane, Wiring, WriteBundle};
+use crate::model::{Injected, MaterialKind, MaterialRef, Observed, Read};
+use crate::plan::{
+    GenerateCa, InjectBundle, IssueLeaf, Restart, Step, WirePlane, Wiring, WriteBundle,
+};
 use crate::trust::evidence::{Evidence, Load};
 use crate::x509::{Certificate, parse_bundle};
 
@@ -32,6 +34,14 @@ pub fn explain(
             Some(Read::Found(stored)) => difference(&stored.anchors, anchors),
             _ => format!("it does not exist; {}", difference(&[], anchors)),
         },
+        Step::InjectBundle(InjectBundle {
+            target, anchors, ..
+        }) => {
+            let stored = observed.injected.get(target);
+            let stored = stored.and_then(|read| read.found());
+            let stored = stored.map_or_else(Vec::new, Injected::anchors);
+            difference(&stored, anchors)
+        }
         Step::WirePlane(WirePlane {
             plane, client_ca, ..
         }) => {

@@ -61,7 +61,7 @@ pub fn with_failures(
 fn condition(step: &Step) -> &'static str {
     match step {
         Step::GenerateCa(_) => "IssuerReady",
-        Step::WriteBundle(_) => "TrustDistributed",
+        Step::WriteBundle(_) | Step::InjectBundle(_) => "TrustDistributed",
         Step::WirePlane(_) => "PlanesWired",
         Step::IssueLeaf(_) | Step::DropRequest(_) | Step::Consume(_) => "CertificatesReady",
         Step::Restart(_) => "RolloutsComplete",

@@ -2,6 +2,7 @@
 //! it.
 
 pub mod bounded;
+pub mod certificates;
 mod conditions;
 mod decision;
 pub mod explain;
@@ -10,7 +11,7 @@ mod notice;
 pub mod status;
 mod text;
 
-pub use decision::{Decision, decide, without_memory};
+pub use decision::{Decision, decide, decide_declared, declared_without_memory, without_memory};
 pub use failures::with_failures;
 pub use notice::Notice;
 pub use text::message;

@@ -35,6 +35,12 @@ impl fmt::Display for Blocker {
             Self::CallUnderWay { until } => {
                 write!(f, "writes that may be under way (until {until:.0})")
             }
+            Self::ApiServers { until } => {
+                write!(
+                    f,
+                    "API servers that may not have read it yet (until {until:.0})"
+                )
+            }
             Self::Authority { since } => {
                 write!(f, "for the issuer's answer, since {since:.0}")
             }

@@ -8,8 +8,9 @@ use jiff::Timestamp;
 
 use super::needs::Needs;
 use super::scope::Scope;
+use crate::domain::certmanager::Others;
 use crate::domain::{ca_secret, desired, identity, namespace};
-use crate::model::{Claims, MaterialRef, ObjectRef, Plane, PlaneRef};
+use crate::model::{Claims, MaterialKind, MaterialRef, ObjectRef, Plane, PlaneRef};
 
 /// When it was made; of the same second the UID decides.
 type Age = (Option<Timestamp>, Option<String>);
@@ -73,6 +74,48 @@ impl ClaimTable {
             });
         }
         table
+    }
+
+    /// What issuances have, of all that cert-manager's objects may want.
+    pub fn others(&self) -> Others {
+        let mut others = Others::default();
+        for (target, claimed) in &self.material {
+            let first = claimed.first().and_then(|first| self.claimants.get(*first));
+            if let Some(first) = first.filter(|_| target.kind == MaterialKind::Secret) {
+                let identity = first.identity.clone();
+                others.claims.insert(target.object.clone(), identity);
+            }
+        }
+        for claimant in &self.claimants {
+            let identity = claimant.identity.clone();
+            others
+                .authorities
+                .insert(claimant.authority.clone(), identity);
+        }
+        others
+    }
+
+    /// What others own of what a domain of the front end needs: all issuances win over it.
+    pub fn of_declared(&self, needs: &Needs, others: impl Iterator<Item = String>) -> Claims {
+        let mut claims = Claims::default();
+        claims.issuances.extend(others);
+        for claimant in &self.claimants {
+            claims.issuances.insert(claimant.identity.clone());
+            let identity = claimant.identity.clone();
+            claims
+                .authorities
+                .insert(claimant.authority.clone(), identity);
+        }
+        let owner = |target: &MaterialRef| {
+            let first = self.material.get(target)?.first()?;
+            self.claimants.get(*first)
+        };
+        let claimed = needs.objects().filter_map(|one| {
+            let owner = owner(&one)?.identity.clone();
+            Some((one, owner))
+        });
+        claims.material = claimed.collect();
+        claims
     }
 
     /// What others own of what an issuance needs.

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use external_ca_api::ExternalCAIssuance;
+use external_ca_api::{ExternalCAIssuance, ExternalCAIssuanceStatus};
 
 use super::scope::Scope;
 use crate::model::{MaterialKind, MaterialRef, Plane, Pod, Workload};
@@ -16,7 +16,18 @@ pub fn mounted<'a>(
     pods: impl Iterator<Item = &'a Pod>,
     planes: impl Iterator<Item = &'a Plane>,
 ) -> BTreeSet<MaterialRef> {
-    let told: BTreeSet<_> = told(issuance).collect();
+    mounted_since(issuance.status.as_ref(), scope, workloads, pods, planes)
+}
+
+/// The same for whoever has said that much before.
+pub fn mounted_since<'a>(
+    earlier: Option<&ExternalCAIssuanceStatus>,
+    scope: &Scope,
+    workloads: impl Iterator<Item = &'a Workload>,
+    pods: impl Iterator<Item = &'a Pod>,
+    planes: impl Iterator<Item = &'a Plane>,
+) -> BTreeSet<MaterialRef> {
+    let told: BTreeSet<_> = told(earlier).collect();
     let is_served = |one: &MaterialRef| scope.served.contains(&one.object.namespace);
     let is_candidate = |one: &&MaterialRef| {
         let name = &one.object.name;
@@ -41,9 +52,9 @@ pub fn mounted<'a>(
     found
 }
 
-/// What the issuance has written, as its status tells: kind, namespace and name.
-fn told(issuance: &ExternalCAIssuance) -> impl Iterator<Item = (&str, &str, &str)> {
-    let status = issuance.status.iter();
+/// What was written before, as that tells: kind, namespace and name.
+fn told(earlier: Option<&ExternalCAIssuanceStatus>) -> impl Iterator<Item = (&str, &str, &str)> {
+    let status = earlier.into_iter();
     let leaves = status.clone().flat_map(|status| &status.certificates);
     let leaves = leaves.map(|leaf| (MaterialKind::Secret.as_str(), leaf.target.as_str()));
     let trust = status.filter_map(|status| status.trust.as_ref());
@@ -55,7 +66,7 @@ fn told(issuance: &ExternalCAIssuance) -> impl Iterator<Item = (&str, &str, &str
     })
 }
 
-/// The namespaces in which it has written.
-pub(super) fn told_namespaces(issuance: &ExternalCAIssuance) -> BTreeSet<&str> {
-    told(issuance).map(|(_, namespace, _)| namespace).collect()
+/// The namespaces in which something was.
+pub(super) fn told_namespaces(earlier: Option<&ExternalCAIssuanceStatus>) -> BTreeSet<&str> {
+    told(earlier).map(|(_, namespace, _)| namespace).collect()
 }

@@ -3,12 +3,13 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use external_ca_api::ExternalCAIssuance;
+use external_ca_api::{ExternalCAIssuance, ExternalCAIssuanceStatus};
 
 use super::mounted::told_namespaces;
 use super::scope::Scope;
+use crate::domain::certmanager::DeclaredDomain;
 use crate::domain::{ca_secret, desired, namespace, trust_secret};
-use crate::model::{ListRef, MaterialKind, MaterialRef, ObjectRef, Plane};
+use crate::model::{InjectRef, ListRef, MaterialKind, MaterialRef, ObjectRef, Plane};
 
 /// What must be read before an issuance can be planned.
 #[derive(Clone, Debug, PartialEq)]
@@ -23,8 +24,12 @@ pub struct Needs {
     pub lists: BTreeSet<ListRef>,
     pub(super) planes: Vec<Arc<Plane>>,
     pub(super) strangers: Vec<Arc<Plane>>,
+    /// Objects of the API server that hold a bundle.
+    pub injected: BTreeSet<InjectRef>,
     /// Bundles and leaves in namespaces that are not served: nothing is read of them.
     pub(super) elsewhere: Vec<MaterialRef>,
+    /// Whether planes are part of the domain.
+    wires_planes: bool,
 }
 
 impl Needs {
@@ -54,7 +59,7 @@ impl Needs {
         let (material, elsewhere) =
             material.partition(|one| scope.served.contains(&one.object.namespace));
         // Whom it left behind there, only their lists tell.
-        let told = told_namespaces(issuance).into_iter();
+        let told = told_namespaces(issuance.status.as_ref()).into_iter();
         let told = told.filter_map(|namespace| scope.served.get(namespace));
         let places = wanted.trust_places.iter();
         let lists = places
@@ -71,13 +76,42 @@ impl Needs {
             lists,
             planes,
             strangers,
+            injected: BTreeSet::new(),
             elsewhere,
+            wires_planes: true,
+        }
+    }
+
+    /// What a domain needs that cert-manager's objects declare.
+    pub fn of_declared(
+        declared: &DeclaredDomain,
+        mounted: &BTreeSet<MaterialRef>,
+        injected: BTreeSet<InjectRef>,
+        earlier: Option<&ExternalCAIssuanceStatus>,
+        scope: &Scope,
+    ) -> Self {
+        let material: BTreeSet<MaterialRef> = declared.material().union(mounted).cloned().collect();
+        let told = told_namespaces(earlier).into_iter();
+        let told = told.filter_map(|namespace| scope.served.get(namespace));
+        let namespaces = material.iter().map(|one| &one.object.namespace);
+        let lists = namespaces.chain(told);
+        let lists = lists.flat_map(|namespace| ListRef::of_consumers(namespace));
+        Self {
+            authority: Some(declared.authority.secret.clone()),
+            anchors: Vec::new(),
+            lists: lists.collect(),
+            material: material.into_iter().collect(),
+            injected,
+            planes: Vec::new(),
+            strangers: Vec::new(),
+            elsewhere: Vec::new(),
+            wires_planes: false,
         }
     }
 
     /// Whether it needs a list: those of planes, and of workloads that may mount its material.
     pub fn needs(&self, list: &ListRef) -> bool {
-        list.is_of_planes() || self.lists.contains(list)
+        self.wires_planes && list.is_of_planes() || self.lists.contains(list)
     }
 
     /// Every Secret and ConfigMap of it, most important first.

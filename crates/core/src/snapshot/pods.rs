@@ -2,9 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use external_ca_api::RotationStrategy;
-
-use crate::model::{Cluster, ObjectRef, Observed, Pod, Source};
+use crate::model::{Cluster, ObjectRef, Pod, Snapshot, Source};
 use crate::plan::Step;
 
 /// The pods of a namespace, as one list shows them.
@@ -36,22 +34,21 @@ impl Pod {
     }
 }
 
-/// Whether a step is right only if no pod was overlooked that reads material of the issuance: it takes an anchor away, or
-/// issues a leaf that not every older bundle verifies. Immediate asks nobody.
-pub fn rests_on_pods(step: &Step, observed: &Observed) -> bool {
-    let rotation = &observed.issuance.spec.rotation;
+/// Whether a step is right only if no pod was overlooked that reads material of the domain: it takes an anchor away, or
+/// issues a leaf that not every older bundle verifies. Who moves at once asks nobody.
+pub fn rests_on_pods(step: &Step) -> bool {
     let is_new = matches!(step, Step::IssueLeaf(leaf) if !leaf.trusted_by.is_empty());
-    rotation.strategy != RotationStrategy::Immediate && (step.drops() || is_new)
+    step.drops() || is_new
 }
 
-/// The namespaces whose pods can read material of an issuance.
-pub fn namespaces_of_readers(observed: &Observed) -> BTreeSet<&str> {
+/// The namespaces whose pods can read material of a trust domain.
+pub fn namespaces_of_readers(observed: &Snapshot) -> BTreeSet<&str> {
     let material = observed.material.keys();
     material.map(|one| one.object.namespace.as_str()).collect()
 }
 
-/// A pod that reads material of the issuance, or may, and that the snapshot does not know, or knows without a node.
-pub fn unseen<'a>(observed: &Observed, listed: &'a ListedPods) -> Option<&'a ObjectRef> {
+/// A pod that reads material of the domain, or may, and that the snapshot does not know, or knows without a node.
+pub fn unseen<'a>(observed: &Snapshot, listed: &'a ListedPods) -> Option<&'a ObjectRef> {
     let known = observed.pods.iter();
     let known: BTreeMap<&str, &Pod> = known.map(|pod| (pod.uid.as_str(), pod.as_ref())).collect();
     let is_known = |pod: &Pod| {
@@ -82,7 +79,7 @@ mod tests {
 
     use super::super::{Needs, Scope, Seen};
     use super::*;
-    use crate::model::{AuthorityState, Claims, Read, facts};
+    use crate::model::{AuthorityState, Claims, Observed, Read, facts};
 
     const NAMESPACE: &str = "openchoreo-control-plane";
 

@@ -2,7 +2,9 @@
 
 use std::collections::BTreeSet;
 
-use external_ca_api::{AnchorState, CertificateState, ExternalCAIssuance};
+use external_ca_api::{
+    AnchorState, CertificateState, ExternalCAIssuance, ExternalCAIssuanceStatus,
+};
 use jiff::{SignedDuration, Timestamp};
 
 use super::needs::Needs;
@@ -28,6 +30,17 @@ impl Needs {
     /// The CA Secret; leaves that are about to be renewed, or are not as they should be; while a CA is being replaced, each
     /// leaf and each trust place.
     pub fn vital(&self, issuance: &ExternalCAIssuance) -> Vec<Vital> {
+        let planes = selected(issuance, &self.planes).into_iter();
+        let planes = planes.map(|plane| Place::ClientCa(plane.plane.clone()));
+        self.vital_since(issuance.status.as_ref(), planes)
+    }
+
+    /// The same for whoever has said that much before, with its places besides bundles.
+    pub fn vital_since(
+        &self,
+        earlier: Option<&ExternalCAIssuanceStatus>,
+        places: impl Iterator<Item = Place>,
+    ) -> Vec<Vital> {
         let vital = |place, from| Vital {
             place,
             from,
@@ -42,16 +55,14 @@ impl Needs {
             is_authority: true,
             ..vital(Place::Material(secret(object)), Timestamp::MIN)
         });
-        let status = issuance.status.iter();
+        let status = earlier.into_iter();
         let mut anchors = status.clone().flat_map(|status| status.anchors());
         if anchors.any(|anchor| anchor.state == AnchorState::Retiring) {
             let material = self.material.iter().cloned().map(Place::Material);
-            let planes = selected(issuance, &self.planes).into_iter();
-            let planes = planes.map(|plane| Place::ClientCa(plane.plane.clone()));
             return authority
                 .chain(
                     material
-                        .chain(planes)
+                        .chain(places)
                         .map(|place| vital(place, Timestamp::MIN)),
                 )
                 .collect();

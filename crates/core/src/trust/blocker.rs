@@ -34,6 +34,11 @@ pub enum Blocker {
     },
     /// One whose overlap has passed, and of which a person must say that it has loaded what is new.
     Unconfirmed(Peer),
+    /// API servers, which may not have read a `caBundle` yet.
+    ApiServers {
+        /// Until when.
+        until: Timestamp,
+    },
     /// A write of another operator, or of an earlier run, that may still arrive.
     CallUnderWay {
         /// Until when.

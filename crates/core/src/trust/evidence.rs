@@ -9,7 +9,7 @@ use jiff::{SignedDuration, Timestamp};
 use super::blocker::Blocker;
 use crate::domain::TrustDomain;
 use crate::model::{
-    Controller, ListRef, Material, MaterialRef, Observed, Pod, Read, RolloutState, Source,
+    Controller, ListRef, Material, MaterialRef, Pod, Read, RolloutState, Snapshot, Source,
     Workload, WorkloadRef,
 };
 
@@ -31,14 +31,14 @@ pub enum Load {
 /// What tells what was loaded: a snapshot, and how far kubelets may be behind it.
 #[derive(Clone, Copy)]
 pub struct Evidence<'a> {
-    observed: &'a Observed,
+    observed: &'a Snapshot,
     kubelet_cache: SignedDuration,
     now: Timestamp,
 }
 
 impl<'a> Evidence<'a> {
     /// Kubelets may hand out for as long as `kubelet_cache` what was replaced.
-    pub fn new(observed: &'a Observed, kubelet_cache: SignedDuration, now: Timestamp) -> Self {
+    pub fn new(observed: &'a Snapshot, kubelet_cache: SignedDuration, now: Timestamp) -> Self {
         Self {
             observed,
             kubelet_cache,
@@ -133,6 +133,16 @@ fn has_never_changed(stored: &Material) -> bool {
         && !stored.replaces
 }
 
+/// A kubelet writes a new content within a minute and a half, and whoever reads it anew looks within seconds.
+const RELOADED_WITHIN: SignedDuration = SignedDuration::from_mins(2);
+
+/// When what was written then is held by those that read it anew.
+pub fn reloaded_by(changed: Timestamp) -> Timestamp {
+    changed
+        .saturating_add(RELOADED_WITHIN)
+        .unwrap_or(Timestamp::MAX)
+}
+
 /// A workload's part in the conversation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Side {
@@ -219,10 +229,11 @@ pub struct Consumers<'a> {
 
 impl<'a> Consumers<'a> {
     /// The workloads and pods that mount any of a domain's material.
-    pub fn new(domain: &TrustDomain<'_>, observed: &'a Observed, now: Timestamp) -> Self {
+    pub fn new(domain: &TrustDomain<'_>, observed: &'a Snapshot, now: Timestamp) -> Self {
         let material = Counted {
             evidence: Evidence::new(observed, domain.rollout.kubelet_cache, now),
             ignored: &domain.wanted.ignored,
+            reloaded: &domain.wanted.reloaded,
             gateway: domain.gateway.as_ref(),
         };
         let known = observed.workloads.iter();
@@ -259,6 +270,7 @@ impl<'a> Consumers<'a> {
 struct Counted<'d, 'a> {
     evidence: Evidence<'a>,
     ignored: &'d BTreeSet<MaterialRef>,
+    reloaded: &'d BTreeSet<MaterialRef>,
     gateway: Option<&'d MaterialRef>,
 }
 
@@ -274,11 +286,30 @@ impl<'a> Counted<'_, 'a> {
         counted.map(|(object, stored)| (object, stored.as_ref()))
     }
 
+    /// What is read anew is held by nobody, a while after it was written.
+    fn reloads(&self, object: &MaterialRef, load: Load) -> Load {
+        let evidence = &self.evidence;
+        let stored = evidence.observed.material.get(object);
+        let changed = stored.and_then(|read| read.found()?.changed);
+        match (load, changed) {
+            (Load::Stale | Load::Unproven | Load::Pending, Some(changed))
+                if self.reloaded.contains(object) =>
+            {
+                match reloaded_by(changed) <= evidence.now {
+                    true => Load::Current,
+                    false => Load::Pending,
+                }
+            }
+            _ => load,
+        }
+    }
+
     fn stray(&self, pod: &'a Arc<Pod>) -> Stray<'a> {
         let loads = self.of(pod.mounts.iter()).map(|(object, stored)| {
             let found = stored.found();
             let load = found.map(|found| self.evidence.pod_load(pod, object, found));
-            (object, load.unwrap_or(Load::Unknown))
+            let load = load.unwrap_or(Load::Unknown);
+            (object, self.reloads(object, load))
         });
         let loads = loads.collect();
         Stray { pod, loads }
@@ -292,7 +323,10 @@ impl<'a> Counted<'_, 'a> {
         let of_pods = pods.iter().flat_map(|pod| &pod.mounts);
         let loads: BTreeMap<_, _> = self
             .of(workload.mounts.iter().chain(of_pods))
-            .map(|(object, _)| (object, self.evidence.load(workload, &pods, object)))
+            .map(|(object, _)| {
+                let load = self.evidence.load(workload, &pods, object);
+                (object, self.reloads(object, load))
+            })
             .collect();
         if loads.is_empty() {
             return None;

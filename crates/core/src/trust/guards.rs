@@ -11,11 +11,14 @@ use super::overlap::{Unproven, unproven};
 use super::place::Place;
 use super::view::View;
 use crate::domain::{ClientCa, DesiredLeaf, Role};
-use crate::model::{MaterialRef, Plane, Read};
+use crate::model::{InjectRef, MaterialRef, Plane, Read};
 use crate::x509::Certificate;
 
 /// How long a call may be on its way: longer than the operator waits for an answer (20 s).
 const UNDER_WAY: SignedDuration = SignedDuration::from_secs(30);
+
+/// How long an API server's informers may be behind its store.
+const INFORMED_WITHIN: SignedDuration = SignedDuration::from_secs(30);
 
 /// What may follow from a view and from what consumers have loaded.
 pub struct Guards<'a> {
@@ -90,7 +93,7 @@ impl<'a> Guards<'a> {
     fn lost_agents(&self, place: &Place) -> impl Iterator<Item = Blocker> {
         let planes: Vec<&Plane> = match place {
             Place::ClientCa(plane) => self.view.plane(plane).into_iter().collect(),
-            Place::Material(_) => {
+            Place::Material(_) | Place::Injected(_) => {
                 let planes = self.view.domain.wanted.planes.iter();
                 planes.map(AsRef::as_ref).collect()
             }
@@ -286,9 +289,12 @@ impl<'a> Guards<'a> {
                 continue;
             }
             // The gateway reads a clientCA at each connection, also where that refers to the trust Secret.
-            if let (Place::Material(material), Role::Gateway | Role::Further) = (&place, leaf.role)
-            {
-                loads.extend(self.holders.not_current(material).iter().cloned());
+            match (&place, leaf.role) {
+                (Place::Material(material), Role::Gateway | Role::Further) => {
+                    loads.extend(self.holders.not_current(material).iter().cloned());
+                }
+                (Place::Injected(object), _) => loads.extend(self.not_informed(object)),
+                (Place::Material(_) | Place::ClientCa(_), _) => {}
             }
         }
         // A plane that is not known may have an agent of the same planeID.
@@ -303,6 +309,17 @@ impl<'a> Guards<'a> {
         }
         places.extend(loads);
         places
+    }
+
+    /// API servers read a `caBundle` through informers, which may be behind for so long.
+    fn not_informed(&self, object: &InjectRef) -> Option<Blocker> {
+        let read = self.view.observed.injected.get(object)?;
+        let until = read
+            .found()?
+            .changed?
+            .saturating_add(INFORMED_WITHIN)
+            .ok()?;
+        (until > self.view.now).then_some(Blocker::ApiServers { until })
     }
 
     /// Whether the readers of a place have never trusted another anchor than the authority's.

@@ -8,6 +8,7 @@ mod lost;
 mod memory;
 mod overlap;
 mod place;
+mod remembered;
 pub mod restarts;
 mod view;
 

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::model::{MaterialRef, PlaneRef};
+use crate::model::{InjectRef, MaterialRef, PlaneRef};
 
 /// A trust place.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -11,6 +11,8 @@ pub enum Place {
     Material(MaterialRef),
     /// The clientCA of a plane resource.
     ClientCa(PlaneRef),
+    /// The `caBundle` of an object that API servers read.
+    Injected(InjectRef),
 }
 
 impl fmt::Display for Place {
@@ -18,6 +20,7 @@ impl fmt::Display for Place {
         match self {
             Self::Material(material) => write!(f, "{material}"),
             Self::ClientCa(plane) => write!(f, "{plane} spec.clusterAgent.clientCA"),
+            Self::Injected(object) => write!(f, "{object} caBundle"),
         }
     }
 }

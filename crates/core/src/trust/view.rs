@@ -8,7 +8,7 @@ use jiff::{SignedDuration, Timestamp};
 use super::memory::Memory;
 use super::place::Place;
 use crate::domain::{ClientCa, Desired, DesiredLeaf, Role, TrustDomain};
-use crate::model::{Leaf, MaterialRef, Observed, Plane, PlaneRef, Read, Unread};
+use crate::model::{InjectRef, Leaf, MaterialRef, Plane, PlaneRef, Read, Snapshot, Unread};
 use crate::x509::{CaChain, Certificate, Fingerprint, Usages, verify};
 
 /// OpenChoreo looks at connections once a minute: a plane that was made anew has no report until then.
@@ -17,7 +17,7 @@ const REPORTED_WITHIN: SignedDuration = SignedDuration::from_secs(120);
 /// The trust of one domain, over one snapshot.
 pub struct View<'a> {
     /// The snapshot.
-    pub observed: &'a Observed,
+    pub observed: &'a Snapshot,
     /// What is wanted.
     pub domain: &'a TrustDomain<'a>,
     /// What signs.
@@ -38,6 +38,8 @@ pub struct View<'a> {
     refers: BTreeMap<MaterialRef, BTreeSet<&'a PlaneRef>>,
     /// Planes that were made anew just now, and whose agents were connected before.
     unreported: BTreeSet<PlaneRef>,
+    /// What each `caBundle` holds that can be read.
+    injected: BTreeMap<&'a InjectRef, Vec<Certificate>>,
 }
 
 /// The leaves that a plane's clientCA verifies, in their order: found once, for a thousand planes ask for theirs.
@@ -69,7 +71,7 @@ impl<'a> View<'a> {
     /// Over a snapshot; `additional` are the anchors that are trusted beforehand, and where some cannot be read.
     pub fn new(
         domain: &'a TrustDomain<'a>,
-        observed: &'a Observed,
+        observed: &'a Snapshot,
         ca: &'a CaChain,
         additional: (Vec<Certificate>, Vec<String>),
         now: Timestamp,
@@ -86,6 +88,7 @@ impl<'a> View<'a> {
             verified: Verified::new(&domain.wanted),
             refers: refers(observed),
             unreported: unreported(domain, observed, now),
+            injected: injected(observed),
         };
         view.retiring = view.find_retiring();
         view
@@ -94,6 +97,7 @@ impl<'a> View<'a> {
     /// The anchors that stand in a place; none where that is not known.
     pub fn stored(&self, place: &Place) -> Option<&[Certificate]> {
         match place {
+            Place::Injected(object) => self.injected.get(object).map(Vec::as_slice),
             Place::Material(material) => self.bundle(material),
             Place::ClientCa(plane) => {
                 let plane = self.plane(plane)?;
@@ -112,7 +116,7 @@ impl<'a> View<'a> {
         stored.is_some_and(|stored| stored.contains(anchor))
     }
 
-    fn bundle(&self, material: &MaterialRef) -> Option<&[Certificate]> {
+    pub(super) fn bundle(&self, material: &MaterialRef) -> Option<&[Certificate]> {
         match self.observed.material.get(material)?.as_ref() {
             Read::Found(stored) => Some(&stored.anchors),
             Read::Absent => Some(&[]),
@@ -160,13 +164,16 @@ impl<'a> View<'a> {
         let wanted = &self.domain.wanted;
         let material = wanted.trust_places.iter().cloned().map(Place::Material);
         let planes = wanted.planes.iter();
-        material.chain(planes.map(|plane| Place::ClientCa(plane.plane.clone())))
+        let planes = planes.map(|plane| Place::ClientCa(plane.plane.clone()));
+        let injected = wanted.injected.iter().cloned().map(Place::Injected);
+        material.chain(planes).chain(injected)
     }
 
     /// Whether what reads this place verifies that leaf.
     fn verifies(&self, place: &Place, leaf: &DesiredLeaf) -> bool {
         match (place, leaf.role) {
             (_, Role::Further) => true,
+            (Place::Injected(_), _) => false,
             (Place::Material(_), Role::Gateway) => true,
             (Place::Material(material), Role::Agent) => {
                 let is_switched = self.domain.client_ca == ClientCa::Reference
@@ -190,7 +197,7 @@ impl<'a> View<'a> {
     pub(super) fn leaves(&self, place: &Place) -> Vec<&DesiredLeaf> {
         match place {
             Place::ClientCa(plane) => self.verified_by(plane).to_vec(),
-            Place::Material(_) => {
+            Place::Material(_) | Place::Injected(_) => {
                 let leaves = self.domain.wanted.presented();
                 leaves.filter(|leaf| self.verifies(place, leaf)).collect()
             }
@@ -211,15 +218,6 @@ impl<'a> View<'a> {
         leaves
             .filter(|leaf| of_wanted(leaf) || self.verifies(place, leaf))
             .collect()
-    }
-
-    /// Whether an anchor was handed out that stands nowhere as far as can be read, and not all can be.
-    pub(super) fn may_hold_more(&self) -> bool {
-        let retiring = self.retiring.iter().map(Certificate::fingerprint);
-        let found: BTreeSet<Fingerprint> = retiring.chain(self.wanted_anchors()).collect();
-        let is_unread = |material: &MaterialRef| self.bundle(material).is_none();
-        self.memory.known.iter().any(|known| !found.contains(known))
-            && self.domain.wanted.trust_places.iter().any(is_unread)
     }
 
     /// The leaves that a plane's clientCA verifies.
@@ -329,7 +327,7 @@ impl<'a> View<'a> {
 
     fn is_by_authority(&self, chain: &[Certificate]) -> bool {
         let first = chain.first();
-        first.is_some_and(|first| first.signed_by(self.ca.certificate()))
+        first.is_some_and(|first| self.ca.issued(first))
     }
 
     fn needs(&self, chain: &[Certificate], leaf: &DesiredLeaf, anchor: &Certificate) -> bool {
@@ -370,31 +368,6 @@ impl<'a> View<'a> {
         !self.retiring.is_empty() || self.memory.known.iter().any(|known| *known != ours)
     }
 
-    /// Whether each anchor on its way out was announced, and there is one.
-    pub fn is_announced(&self) -> bool {
-        let announced = &self.memory.announced;
-        let mut retiring = self.retiring.iter();
-        !announced.is_empty() && retiring.all(|anchor| announced.contains(&anchor.fingerprint()))
-    }
-
-    /// Anchors that were once handed out and are wanted no longer: what is missing may have named them.
-    pub fn lost_anchors(&self) -> Option<String> {
-        let wanted: BTreeSet<Fingerprint> = self.wanted_anchors().collect();
-        shorts(self.memory.known.difference(&wanted).copied())
-    }
-
-    fn wanted_anchors(&self) -> impl Iterator<Item = Fingerprint> {
-        let wanted = std::iter::once(self.ca.anchor()).chain(&self.additional);
-        wanted.map(Certificate::fingerprint)
-    }
-
-    /// Anchors other than the authority's that a bundle may have held before it was deleted.
-    pub fn other_anchors(&self) -> Option<String> {
-        let ours = self.ca.anchor().fingerprint();
-        let all = self.memory.known.union(&self.memory.former);
-        shorts(all.copied().filter(|other| *other != ours))
-    }
-
     /// When what a plane's agent loads was changed: first and last.
     pub(super) fn changes(&self, plane: &Plane) -> Option<(Timestamp, Timestamp)> {
         let mut leaves = self.verified_by(&plane.plane).iter();
@@ -410,7 +383,7 @@ impl<'a> View<'a> {
     }
 }
 
-fn unreported(domain: &TrustDomain<'_>, observed: &Observed, now: Timestamp) -> BTreeSet<PlaneRef> {
+fn unreported(domain: &TrustDomain<'_>, observed: &Snapshot, now: Timestamp) -> BTreeSet<PlaneRef> {
     let is_new = |plane: &&Arc<Plane>| {
         let age = plane.created.map(|made| made.duration_until(now));
         plane.agent_connected.is_none() && age.is_some_and(|age| age < REPORTED_WITHIN)
@@ -431,7 +404,18 @@ fn unreported(domain: &TrustDomain<'_>, observed: &Observed, now: Timestamp) -> 
     names.filter(|plane| new.contains(plane)).collect()
 }
 
-fn refers(observed: &Observed) -> BTreeMap<MaterialRef, BTreeSet<&PlaneRef>> {
+/// What can be read of each `caBundle`; one that does not exist holds nothing, and nothing reads it.
+fn injected(observed: &Snapshot) -> BTreeMap<&InjectRef, Vec<Certificate>> {
+    let all = observed.injected.iter();
+    let stored = all.filter_map(|(object, read)| match read.as_ref() {
+        Read::Found(found) => Some((object, found.anchors())),
+        Read::Absent => Some((object, Vec::new())),
+        Read::Unknown(_) => None,
+    });
+    stored.collect()
+}
+
+fn refers(observed: &Snapshot) -> BTreeMap<MaterialRef, BTreeSet<&PlaneRef>> {
     let mut found: BTreeMap<_, BTreeSet<_>> = BTreeMap::new();
     for plane in &observed.planes {
         if let Some(bundle) = plane.bundle() {

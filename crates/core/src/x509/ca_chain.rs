@@ -103,6 +103,19 @@ impl CaChain {
         &self.issuing
     }
 
+    /// The chain of a certificate that is its own anchor.
+    pub fn of_itself(certificate: Certificate) -> Self {
+        Self::new(certificate, Vec::new())
+    }
+
+    /// Whether it has issued a certificate. One that is no CA has issued itself only.
+    pub fn issued(&self, certificate: &Certificate) -> bool {
+        match self.issuing.is_ca() {
+            true => certificate.signed_by(&self.issuing),
+            false => *certificate == self.issuing,
+        }
+    }
+
     /// What follows a leaf in its `tls.crt`: the issuing certificate and those above it, without the root.
     ///
     /// Only a self-signed certificate is left out. Where no root is at hand the anchor is an intermediate, and it

@@ -85,6 +85,16 @@ impl Certificate {
         &self.0.facts.organizations
     }
 
+    /// Every organizational unit of the subject, in order.
+    pub fn organizational_units(&self) -> &[String] {
+        &self.0.facts.organizational_units
+    }
+
+    /// The mailboxes among the subject alternative names, in order.
+    pub fn emails(&self) -> &[String] {
+        self.0.facts.extensions.emails()
+    }
+
     /// The serial number's bytes as lower-case hexadecimal digits, as `openssl x509 -serial` prints them.
     pub fn serial_hex(&self) -> String {
         self.0

@@ -24,12 +24,12 @@ use x509_cert::time::{Time, Validity};
 
 use super::certificate::key_id;
 use super::key::{KeyError, PrivateKey};
-use super::key_algorithm::KeyAlgorithm;
-use super::profile::Usages;
+use super::profile::{Asked, LeafProfile, Style};
 use super::san::{San, ip_bytes};
 
 const COMMON_NAME: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.5.4.3");
 const ORGANIZATION: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.5.4.10");
+const ORGANIZATIONAL_UNIT: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.5.4.11");
 const BASIC_CONSTRAINTS: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.5.29.19");
 const KEY_USAGE: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.5.29.15");
 const EXTENDED_KEY_USAGE: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.5.29.37");
@@ -155,58 +155,96 @@ pub(super) fn request(
     .to_der()?)
 }
 
-/// A subject: the common name, then the organizations, each a part of its own, as UTF-8; the order is the guide's.
-pub(super) fn subject(common_name: &str, organizations: &[String]) -> Result<Vec<u8>, EncodeError> {
+/// A subject: the common name, then the organizations and their units, each a part of its own, as UTF-8; the order is the
+/// guide's.
+pub(super) fn subject(
+    common_names: &[String],
+    organizations: &[String],
+    units: &[String],
+) -> Result<Vec<u8>, EncodeError> {
     let part = |oid, value: &str| -> der::Result<SetOfVec<AttributeTypeAndValue>> {
         let value = Any::new(Tag::Utf8String, value.as_bytes())?;
         SetOfVec::try_from(vec![AttributeTypeAndValue { oid, value }])
     };
-    let mut parts = vec![part(COMMON_NAME, common_name)?];
-    for organization in organizations {
-        parts.push(part(ORGANIZATION, organization)?);
+    let kinds = [
+        (COMMON_NAME, common_names),
+        (ORGANIZATION, organizations),
+        (ORGANIZATIONAL_UNIT, units),
+    ];
+    let mut parts = Vec::new();
+    for (oid, values) in kinds {
+        for value in values {
+            parts.push(part(oid, value)?);
+        }
     }
     Ok(parts.to_der()?)
 }
 
-/// The guide's profile of a leaf. `public_key`: the bits; `authority`: the issuer's key identifier, if there is one yet.
+/// A leaf's extensions. `public_key`: the bits; `authority`: the issuer's key identifier, if there is one yet.
 pub(super) fn leaf_extensions(
-    usages: Usages,
-    sans: &[San],
-    key: KeyAlgorithm,
+    profile: &LeafProfile,
     public_key: &[u8],
     authority: Option<&[u8]>,
 ) -> Result<Vec<Extension>, EncodeError> {
-    let mut key_usage = KeyUsages::DigitalSignature.into();
-    if usages.server_auth && key.is_rsa() {
-        key_usage |= KeyUsages::KeyEncipherment;
-    }
+    let usages = profile.usages;
     let extended = [
         (usages.server_auth, SERVER_AUTH),
         (usages.client_auth, CLIENT_AUTH),
     ];
-    let extended = extended
+    let extended: Vec<ObjectIdentifier> = extended
         .into_iter()
         .filter(|(wanted, _)| *wanted)
         .map(|(_, oid)| oid)
         .collect();
 
-    let mut extensions = vec![
-        extension(
-            BASIC_CONSTRAINTS,
-            true,
-            &BasicConstraints {
-                ca: false,
-                path_len_constraint: None,
-            },
-        )?,
-        extension(KEY_USAGE, true, &KeyUsage(key_usage))?,
-        extension(EXTENDED_KEY_USAGE, false, &ExtendedKeyUsage(extended))?,
-    ];
-    if let Some(names) = general_names(sans)? {
-        extensions.push(extension(SUBJECT_ALT_NAME, false, &names)?);
+    let constraints = BasicConstraints {
+        ca: false,
+        path_len_constraint: None,
+    };
+    let mut extensions = vec![extension(BASIC_CONSTRAINTS, true, &constraints)?];
+    if let Some(key_usage) = key_usage(profile) {
+        extensions.push(extension(KEY_USAGE, true, &key_usage)?);
+    }
+    if !extended.is_empty() {
+        let extended = ExtendedKeyUsage(extended);
+        extensions.push(extension(EXTENDED_KEY_USAGE, false, &extended)?);
+    }
+    if let Some(names) = general_names(&profile.sans, profile.emails())? {
+        // RFC 5280: where there is no subject, the names are all there is.
+        let has_subject = !profile.common_names().is_empty()
+            || !profile.organizations.is_empty()
+            || !profile.organizational_units().is_empty();
+        extensions.push(extension(SUBJECT_ALT_NAME, !has_subject, &names)?);
     }
     push_key_ids(&mut extensions, public_key, authority)?;
     Ok(extensions)
+}
+
+/// The key usage, where there is one: the guide's, or what is asked for.
+fn key_usage(profile: &LeafProfile) -> Option<KeyUsage> {
+    let flags = match &profile.style {
+        Style::Guide => vec![
+            (true, KeyUsages::DigitalSignature),
+            (
+                profile.usages.server_auth && profile.key.is_rsa(),
+                KeyUsages::KeyEncipherment,
+            ),
+        ],
+        Style::Asked(Asked { key_usages, .. }) => vec![
+            (key_usages.digital_signature, KeyUsages::DigitalSignature),
+            (key_usages.content_commitment, KeyUsages::NonRepudiation),
+            (key_usages.key_encipherment, KeyUsages::KeyEncipherment),
+            (key_usages.data_encipherment, KeyUsages::DataEncipherment),
+            (key_usages.key_agreement, KeyUsages::KeyAgreement),
+        ],
+    };
+    let mut wanted = flags.into_iter().filter(|(wanted, _)| *wanted);
+    let (_, first) = wanted.next()?;
+    let mut usage = KeyUsage(first.into());
+    for (_, flag) in wanted {
+        usage.0 |= flag;
+    }
+    Some(usage)
 }
 
 /// A CA's extensions.
@@ -248,13 +286,15 @@ fn push_key_ids(
     Ok(())
 }
 
-fn general_names(sans: &[San]) -> Result<Option<SubjectAltName>, EncodeError> {
+fn general_names(sans: &[San], emails: &[String]) -> Result<Option<SubjectAltName>, EncodeError> {
     let mut once: Vec<&San> = Vec::new();
     for san in sans {
         if !once.iter().any(|earlier| earlier.matches(san)) {
             once.push(san);
         }
     }
+    let emails = emails.iter();
+    let emails = emails.map(|email| Ok(GeneralName::Rfc822Name(Ia5String::new(email)?)));
     let names = once
         .into_iter()
         .map(|san| {
@@ -264,6 +304,7 @@ fn general_names(sans: &[San]) -> Result<Option<SubjectAltName>, EncodeError> {
                 San::Ip(address) => GeneralName::IpAddress(OctetString::new(ip_bytes(address))?),
             })
         })
+        .chain(emails)
         .collect::<der::Result<Vec<_>>>()?;
     Ok(if names.is_empty() {
         None

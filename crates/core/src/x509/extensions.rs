@@ -117,6 +117,11 @@ impl Extensions {
         (read, defect)
     }
 
+    /// The mailboxes among its names.
+    pub(super) fn emails(&self) -> &[String] {
+        &self.emails
+    }
+
     /// The names that constraints above it apply to; none without the extension.
     pub(super) fn constrained_names(&self) -> Option<Names<'_>> {
         self.san.as_ref().map(|_| Names {

@@ -53,7 +53,7 @@ pub fn check_issued(
         (key.matches(leaf), "it has another key"),
         (!leaf.is_ca(), "it is a CA"),
         (
-            leaf.common_names() == [profile.common_name.clone()],
+            leaf.common_names() == profile.common_names(),
             "its common name differs",
         ),
         (
@@ -64,14 +64,22 @@ pub fn check_issued(
             leaf.usages() == profile.usages,
             "its extended key usages differ",
         ),
+        (
+            leaf.organizational_units() == profile.organizational_units(),
+            "its organizational units differ",
+        ),
         (San::same(&profile.sans, leaf.sans()), "its SANs differ"),
+        (
+            same_emails(profile.emails(), leaf.emails()),
+            "its mailboxes differ",
+        ),
     ];
     if let Some((_, difference)) = checks.into_iter().find(|(holds, _)| !holds) {
         return Err(IssuedError::Profile(difference));
     }
     let anchors = std::slice::from_ref(authority.anchor());
     verify(chain, anchors, profile.usages, now)?;
-    if !leaf.signed_by(authority.certificate()) {
+    if !authority.issued(leaf) {
         // It would be issued anew in the next turn, and so on.
         return Err(IssuedError::Signer {
             found: leaf.issuer().to_owned(),
@@ -79,4 +87,9 @@ pub fn check_issued(
         });
     }
     Ok(())
+}
+
+fn same_emails(some: &[String], others: &[String]) -> bool {
+    let within = |one: &[String], all: &[String]| one.iter().all(|email| all.contains(email));
+    within(some, others) && within(others, some)
 }

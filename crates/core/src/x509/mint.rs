@@ -9,7 +9,9 @@ use super::certificate::Certificate;
 use super::encode::{self, EncodeError, Template};
 use super::key::PrivateKey;
 use super::key_algorithm::KeyAlgorithm;
-use super::profile::{LeafProfile, ProfileError, Usages, validate_duration, validate_subject};
+use super::profile::{
+    LeafProfile, ProfileError, Usages, validate_duration, validate_part, validate_subject,
+};
 use super::signature::SignatureScheme;
 use super::verify::{VerifyError, verify};
 use super::{pem, shape};
@@ -98,6 +100,8 @@ pub struct CaProfile {
     pub common_name: String,
     /// The subject's organizations, each a part of its own.
     pub organizations: Vec<String>,
+    /// The subject's organizational units, each a part of its own.
+    pub organizational_units: Vec<String>,
     /// How many intermediates may stand below it; none: as many as its own issuer allows.
     pub path_length: Option<u8>,
     /// How long it is valid, unless its issuer ends before.
@@ -113,15 +117,9 @@ pub fn request(key: &PrivateKey, profile: &LeafProfile) -> Result<Csr, MintError
             actual: key.algorithm(),
         });
     }
-    let subject = encode::subject(&profile.common_name, &profile.organizations)?;
+    let subject = leaf_subject(profile)?;
     let requested = read_spki(key)?;
-    let extensions = encode::leaf_extensions(
-        profile.usages,
-        &profile.sans,
-        key.algorithm(),
-        &requested.public_key,
-        None,
-    )?;
+    let extensions = encode::leaf_extensions(profile, &requested.public_key, None)?;
     Ok(Csr(encode::request(key, &subject, extensions)?))
 }
 
@@ -145,14 +143,9 @@ pub fn sign_request(
             actual: requested.algorithm,
         });
     }
-    let extensions = encode::leaf_extensions(
-        profile.usages,
-        &profile.sans,
-        requested.algorithm,
-        &requested.public_key,
-        Some(&authority_key_id(ca)),
-    )?;
-    let subject = encode::subject(&profile.common_name, &profile.organizations)?;
+    let authority = authority_key_id(ca);
+    let extensions = encode::leaf_extensions(profile, &requested.public_key, Some(&authority))?;
+    let subject = leaf_subject(profile)?;
     issue(
         ca,
         &requested,
@@ -179,7 +172,7 @@ pub fn sign_intermediate(
         &requested.public_key,
         Some(&authority_key_id(ca)),
     )?;
-    let subject = encode::subject(&profile.common_name, &profile.organizations)?;
+    let subject = ca_subject(profile)?;
     issue(
         ca,
         &requested,
@@ -199,7 +192,7 @@ pub fn self_signed_ca(
 ) -> Result<Certificate, MintError> {
     profile.validate()?;
     let requested = read_spki(key)?;
-    let subject = encode::subject(&profile.common_name, &profile.organizations)?;
+    let subject = ca_subject(profile)?;
     let template = Template {
         serial: positive(serial)?,
         issuer: &subject,
@@ -218,11 +211,58 @@ pub fn self_signed_ca(
     Ok(root)
 }
 
+/// Makes a leaf that is signed with its own key: who is to trust it must be told of itself.
+pub fn self_signed_leaf(
+    key: &PrivateKey,
+    profile: &LeafProfile,
+    serial: [u8; 16],
+    now: Timestamp,
+) -> Result<Certificate, MintError> {
+    profile.validate()?;
+    let requested = read_spki(key)?;
+    if key.algorithm() != profile.key {
+        return Err(MintError::KeyAlgorithm {
+            wanted: profile.key,
+            actual: key.algorithm(),
+        });
+    }
+    let subject = leaf_subject(profile)?;
+    let template = Template {
+        serial: positive(serial)?,
+        issuer: &subject,
+        not_before: now.saturating_sub(BACKDATE).unwrap_or(now),
+        not_after: now
+            .saturating_add(profile.duration)
+            .unwrap_or(Timestamp::MAX),
+        subject: &subject,
+        spki: &requested.spki,
+        extensions: encode::leaf_extensions(profile, &requested.public_key, None)?,
+    };
+    let leaf = Certificate::from_der(template.sign(key)?).map_err(|_| MintError::Encoding)?;
+    let anchors = std::slice::from_ref(&leaf);
+    verify(anchors, anchors, profile.usages, now)?;
+    Ok(leaf)
+}
+
+fn leaf_subject(profile: &LeafProfile) -> Result<Vec<u8>, EncodeError> {
+    let (organizations, units) = (&profile.organizations, profile.organizational_units());
+    encode::subject(profile.common_names(), organizations, units)
+}
+
+fn ca_subject(profile: &CaProfile) -> Result<Vec<u8>, EncodeError> {
+    let common_name = std::slice::from_ref(&profile.common_name);
+    encode::subject(
+        common_name,
+        &profile.organizations,
+        &profile.organizational_units,
+    )
+}
+
 impl CaProfile {
     /// Makes the request for an intermediate, signed with its key.
     pub fn request(&self, key: &PrivateKey) -> Result<Csr, MintError> {
         self.validate()?;
-        let subject = encode::subject(&self.common_name, &self.organizations)?;
+        let subject = ca_subject(self)?;
         let extensions =
             encode::ca_extensions(self.path_length, &read_spki(key)?.public_key, None)?;
         Ok(Csr(encode::request(key, &subject, extensions)?))
@@ -230,6 +270,9 @@ impl CaProfile {
 
     fn validate(&self) -> Result<(), ProfileError> {
         validate_subject(&self.common_name, &self.organizations)?;
+        self.organizational_units
+            .iter()
+            .try_for_each(validate_part)?;
         validate_duration(self.duration)
     }
 }

@@ -46,9 +46,12 @@ pub use issued::{IssuedError, check_issued};
 pub use key::{KeyError, PrivateKey, generate, key_pair_matches};
 pub use key_algorithm::KeyAlgorithm;
 pub use mint::{
-    BACKDATE, CaProfile, Csr, MintError, request, self_signed_ca, sign_intermediate, sign_request,
+    BACKDATE, CaProfile, Csr, MintError, request, self_signed_ca, self_signed_leaf,
+    sign_intermediate, sign_request,
 };
-pub use profile::{LeafProfile, MAX_COMMON_NAME, ProfileError, Usages};
+pub use profile::{
+    Asked, AskedKeyUsages, LeafProfile, MAX_COMMON_NAME, ProfileError, Style, Usages,
+};
 pub use san::San;
 pub use stand_in::StandIn;
 pub use verify::{VerifyError, verify};

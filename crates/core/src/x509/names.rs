@@ -8,12 +8,13 @@ use super::der::{Der, SEQUENCE, SET, dotted};
 
 pub(super) const COMMON_NAME: Oid<'static> = oid!(2.5.4.3);
 pub(super) const ORGANIZATION: Oid<'static> = oid!(2.5.4.10);
+pub(super) const ORGANIZATIONAL_UNIT: Oid<'static> = oid!(2.5.4.11);
 
 /// The descriptors of RFC 4514 and those that openssl and LDAP servers print besides.
 const DESCRIPTORS: &[(Oid<'static>, &str)] = &[
     (COMMON_NAME, "CN"),
     (ORGANIZATION, "O"),
-    (oid!(2.5.4.11), "OU"),
+    (ORGANIZATIONAL_UNIT, "OU"),
     (oid!(2.5.4.6), "C"),
     (oid!(2.5.4.8), "ST"),
     (oid!(2.5.4.7), "L"),

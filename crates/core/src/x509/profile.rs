@@ -1,7 +1,7 @@
 use jiff::SignedDuration;
 
 use super::key_algorithm::KeyAlgorithm;
-use super::san::{San, dns_defect, ip_defect, uri_defect};
+use super::san::{San, dns_defect, go_domain, ip_defect, uri_defect};
 
 /// The longest common name, in characters: RFC 5280's ub-common-name.
 pub const MAX_COMMON_NAME: usize = 64;
@@ -66,6 +66,44 @@ pub struct LeafProfile {
     pub key: KeyAlgorithm,
     /// How long it is valid, unless its CA ends before.
     pub duration: SignedDuration,
+    /// By which rules the rest of it is made.
+    pub style: Style,
+}
+
+/// By which rules a leaf is made.
+#[derive(Clone, PartialEq, Eq, Hash, Debug, Default)]
+pub enum Style {
+    /// The guide's: a common name, at least one extended key usage, and the key usage that follows from it.
+    #[default]
+    Guide,
+    /// cert-manager's: each part as it is asked for, or left out.
+    Asked(Asked),
+}
+
+/// What cert-manager's Certificates ask besides.
+#[derive(Clone, PartialEq, Eq, Hash, Debug, Default)]
+pub struct Asked {
+    /// The subject's organizational units, each a part of its own.
+    pub organizational_units: Vec<String>,
+    /// Mailboxes among the subject alternative names.
+    pub emails: Vec<String>,
+    /// The key usages; none: without the extension.
+    pub key_usages: AskedKeyUsages,
+}
+
+/// Key usages that are asked for by name.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
+pub struct AskedKeyUsages {
+    /// `digital signature`, or `signing`.
+    pub digital_signature: bool,
+    /// `content commitment`.
+    pub content_commitment: bool,
+    /// `key encipherment`.
+    pub key_encipherment: bool,
+    /// `data encipherment`.
+    pub data_encipherment: bool,
+    /// `key agreement`.
+    pub key_agreement: bool,
 }
 
 /// Why a profile makes no certificate that verifiers would take.
@@ -98,6 +136,12 @@ pub enum ProfileError {
     /// A server certificate without a name that a client could ask for.
     #[error("a server certificate needs at least one DNS name or IP address")]
     NoServerName,
+    /// Neither a common name nor any other.
+    #[error("it has no name: give a common name, DNS names, IP addresses, URIs or mailboxes")]
+    NoName,
+    /// A mailbox that is none.
+    #[error("{0:?} is no mailbox")]
+    Mailbox(String),
     /// Too many names.
     #[error("{0} subject alternative names are too many: at most 256")]
     TooManyNames(usize),
@@ -119,9 +163,11 @@ impl ProfileError {
     pub fn reason(&self) -> &'static str {
         match self {
             Self::CommonName { .. } | Self::Organization { .. } => "SubjectInvalid",
-            Self::SubjectAlternativeName { .. } | Self::NoServerName | Self::TooManyNames(_) => {
-                "NamesInvalid"
-            }
+            Self::SubjectAlternativeName { .. }
+            | Self::NoServerName
+            | Self::NoName
+            | Self::Mailbox(_)
+            | Self::TooManyNames(_) => "NamesInvalid",
             Self::NoUsage => "UsageMissing",
             Self::Key(_) => "KeyAlgorithmUnsupported",
             Self::Duration => "DurationInvalid",
@@ -130,9 +176,49 @@ impl ProfileError {
 }
 
 impl LeafProfile {
+    /// The common names of its subject.
+    pub fn common_names(&self) -> &[String] {
+        match (&self.style, self.common_name.as_str()) {
+            (Style::Asked(_), "") => &[],
+            _ => std::slice::from_ref(&self.common_name),
+        }
+    }
+
+    /// The organizational units of its subject.
+    pub fn organizational_units(&self) -> &[String] {
+        match &self.style {
+            Style::Asked(asked) => &asked.organizational_units,
+            Style::Guide => &[],
+        }
+    }
+
+    /// The mailboxes among its names.
+    pub fn emails(&self) -> &[String] {
+        match &self.style {
+            Style::Asked(asked) => &asked.emails,
+            Style::Guide => &[],
+        }
+    }
+
     /// Whether a certificate may be minted from this.
     pub fn validate(&self) -> Result<(), ProfileError> {
-        validate_subject(&self.common_name, &self.organizations)?;
+        match &self.style {
+            Style::Guide => validate_subject(&self.common_name, &self.organizations)?,
+            Style::Asked(asked) => {
+                self.common_names().iter().try_for_each(validate_name)?;
+                let parts = self.organizations.iter();
+                parts
+                    .chain(&asked.organizational_units)
+                    .try_for_each(validate_part)?;
+                if let Some(email) = asked.emails.iter().find(|email| !is_mailbox(email)) {
+                    return Err(ProfileError::Mailbox(email.clone()));
+                }
+                let has_name = !self.sans.is_empty() || !asked.emails.is_empty();
+                if self.common_names().is_empty() && !has_name {
+                    return Err(ProfileError::NoName);
+                }
+            }
+        }
         for san in &self.sans {
             let defect = match san {
                 San::Dns(name) => dns_defect(name),
@@ -151,10 +237,10 @@ impl LeafProfile {
         }
         let mut sans = self.sans.iter();
         let has_host = sans.any(|san| matches!(san, San::Dns(_) | San::Ip(_)));
-        if self.usages.server_auth && !has_host {
+        if self.style == Style::Guide && self.usages.server_auth && !has_host {
             return Err(ProfileError::NoServerName);
         }
-        if self.usages == Usages::default() {
+        if self.style == Style::Guide && self.usages == Usages::default() {
             return Err(ProfileError::NoUsage);
         }
         if let KeyAlgorithm::Rsa(bits) = self.key
@@ -170,21 +256,39 @@ pub(super) fn validate_subject(
     common_name: &str,
     organizations: &[String],
 ) -> Result<(), ProfileError> {
-    if let Some(defect) = text_defect(common_name, MAX_COMMON_NAME) {
-        return Err(ProfileError::CommonName {
-            name: common_name.to_owned(),
+    validate_name(common_name)?;
+    organizations.iter().try_for_each(validate_part)
+}
+
+fn validate_name(name: impl AsRef<str>) -> Result<(), ProfileError> {
+    let name = name.as_ref();
+    text_defect(name, MAX_COMMON_NAME).map_or(Ok(()), |defect| {
+        Err(ProfileError::CommonName {
+            name: name.to_owned(),
             defect,
-        });
-    }
-    for organization in organizations {
-        if let Some(defect) = text_defect(organization, MAX_ORGANIZATION) {
-            return Err(ProfileError::Organization {
-                name: organization.clone(),
-                defect,
-            });
-        }
-    }
-    Ok(())
+        })
+    })
+}
+
+/// An organization, or a unit of one.
+pub(super) fn validate_part(part: impl AsRef<str>) -> Result<(), ProfileError> {
+    let name = part.as_ref();
+    text_defect(name, MAX_ORGANIZATION).map_or(Ok(()), |defect| {
+        Err(ProfileError::Organization {
+            name: name.to_owned(),
+            defect,
+        })
+    })
+}
+
+/// As far as certificates and their name constraints go.
+fn is_mailbox(text: &str) -> bool {
+    let parts = text.rsplit_once('@');
+    let is_plain = text.is_ascii() && !text.chars().any(|c| c.is_whitespace() || c.is_control());
+    is_plain
+        && parts.is_some_and(|(local, host)| {
+            !local.is_empty() && go_domain(host, false) && !host.is_empty()
+        })
 }
 
 pub(super) fn validate_duration(duration: SignedDuration) -> Result<(), ProfileError> {
@@ -222,6 +326,7 @@ mod tests {
             usages: Usages::SERVER,
             key: KeyAlgorithm::Rsa(2048),
             duration: SignedDuration::from_hours(8760),
+            style: Style::Guide,
         }
     }
 

@@ -207,6 +207,7 @@ fn a_leaf_that_names_its_ca_otherwise_is_told_from_a_strangers() {
     let key = generate(KeyAlgorithm::EcdsaP256).unwrap();
     let named = |name: &str| {
         let profile = CaProfile {
+            organizational_units: Vec::new(),
             common_name: name.into(),
             organizations: Vec::new(),
             path_length: None,

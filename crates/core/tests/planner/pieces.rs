@@ -57,6 +57,7 @@ pub fn ca(index: usize) -> Arc<CertificateAuthority> {
             .map(|index| {
                 let key = generate(KeyAlgorithm::EcdsaP256).unwrap();
                 let profile = CaProfile {
+                    organizational_units: Vec::new(),
                     common_name: "openchoreo-cluster-gateway-ca".into(),
                     organizations: vec!["OpenChoreo".into()],
                     path_length: None,
@@ -122,6 +123,7 @@ pub fn constrained(now: Timestamp) -> Arc<CertificateAuthority> {
 pub fn ending(end: Timestamp) -> Arc<CertificateAuthority> {
     let key = generate(KeyAlgorithm::EcdsaP256).unwrap();
     let profile = CaProfile {
+        organizational_units: Vec::new(),
         common_name: "ends".into(),
         organizations: Vec::new(),
         path_length: None,

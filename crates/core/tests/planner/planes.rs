@@ -151,6 +151,7 @@ fn an_agent_whose_loaded_certificate_has_ended_restarts_before_its_plane_is_writ
 fn cas(count: u8) -> Vec<Certificate> {
     let key = generate(KeyAlgorithm::EcdsaP256).unwrap();
     let profile = CaProfile {
+        organizational_units: Vec::new(),
         common_name: "another".into(),
         organizations: Vec::new(),
         path_length: None,

@@ -10,7 +10,7 @@ use external_ca_api::{
 use external_ca_core::model::facts::{decode_loaded, handed_out, hash};
 use external_ca_core::model::{
     Authority, Claims, Controller, GeneratedCa, Leaf, Life, Material, MaterialRef, ObjectRef,
-    Observed, PendingLeaf, Plane, Pod, Read, RolloutState, Workload,
+    Observed, PendingLeaf, Plane, Pod, Read, RolloutState, Snapshot, Workload,
 };
 use external_ca_core::plan::{
     GenerateCa, IssueLeaf, Restart, Step, WirePlane, Wiring, WriteBundle,
@@ -163,8 +163,7 @@ impl Scene {
             .cloned()
             .chain(wanted.all().map(|leaf| leaf.material()))
             .chain(mounted);
-        Observed {
-            issuance: Arc::new(self.issuance.clone()),
+        let snapshot = Snapshot {
             served: scope.served,
             plane_namespaces: scope.plane_namespaces,
             authority: Authority {
@@ -185,6 +184,7 @@ impl Scene {
                     (key, Arc::new(read))
                 })
                 .collect(),
+            injected: Default::default(),
             planes,
             strangers,
             workloads: self.workloads.iter().cloned().map(Arc::new).collect(),
@@ -194,6 +194,10 @@ impl Scene {
             claims: self.claims.clone(),
             refused: self.refused.clone(),
             clock_ahead: SignedDuration::ZERO,
+        };
+        Observed {
+            issuance: Arc::new(self.issuance.clone()),
+            snapshot,
         }
     }
 
@@ -292,6 +296,8 @@ impl Scene {
                     found.loaded = decode_loaded(&workload.object.namespace, material_hash);
                     found.rollout = RolloutState::Running("rolling".into());
                 }
+                // An issuance has none.
+                Step::InjectBundle(_) => {}
                 Step::DropRequest(step) => drop(self.pending.remove(&step.target)),
                 Step::Consume(_) => self.issuance.metadata.annotations = None,
                 Step::GenerateCa(GenerateCa { marks, .. }) => {

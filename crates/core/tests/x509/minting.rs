@@ -22,6 +22,7 @@ const ALGORITHMS: [KeyAlgorithm; 6] = [
 
 fn ca_profile(path_length: Option<u8>) -> CaProfile {
     CaProfile {
+        organizational_units: Vec::new(),
         common_name: "openchoreo-cluster-gateway-ca".to_owned(),
         organizations: vec!["OpenChoreo".to_owned()],
         path_length,

@@ -8,8 +8,8 @@ use std::process::{Command, Stdio};
 use std::sync::{Arc, LazyLock, Mutex};
 
 use external_ca_core::x509::{
-    CaError, Certificate, CertificateAuthority, KeyAlgorithm, LeafProfile, PrivateKey, San, Usages,
-    generate, parse_bundle, request, sign_request,
+    CaError, Certificate, CertificateAuthority, KeyAlgorithm, LeafProfile, PrivateKey, San, Style,
+    Usages, generate, parse_bundle, request, sign_request,
 };
 use jiff::{SignedDuration, Timestamp};
 
@@ -97,6 +97,7 @@ pub fn server(key: KeyAlgorithm) -> LeafProfile {
         usages: Usages::SERVER,
         key,
         duration: hours(8760),
+        style: Style::Guide,
     }
 }
 

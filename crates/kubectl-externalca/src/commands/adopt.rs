@@ -76,6 +76,7 @@ fn describe(step: &Step) -> String {
         }) => format!("would make the bundle {object}"),
         Step::WriteBundle(_) => format!("would add to the bundle {object}"),
         Step::WirePlane(_) => format!("would write the clientCA of {object}"),
+        Step::InjectBundle(_) => format!("would write the caBundle of {object}"),
         Step::IssueLeaf(IssueLeaf { why, .. }) => {
             format!("would issue {object} anew: {}", why.message)
         }

@@ -181,6 +181,7 @@ fn action(step: &Step) -> &'static str {
         Step::GenerateCa(_) => "GenerateCA",
         Step::WriteBundle(_) => "WriteBundle",
         Step::WirePlane(_) => "WirePlane",
+        Step::InjectBundle(_) => "InjectBundle",
         Step::IssueLeaf(_) => "IssueCertificate",
         Step::Restart(_) => "Restart",
         Step::DropRequest(_) => "DropRequest",
@@ -196,9 +197,11 @@ mod tests {
     use std::ffi::OsString;
 
     use external_ca_api::ExternalCAIssuanceStatus;
+    use external_ca_core::domain::{Generate, SecretForm, SelfSigned, generated_ca_profile};
     use external_ca_core::forecast::Turn;
     use external_ca_core::model::{ObjectRef, WorkloadKind, WorkloadRef};
     use external_ca_core::plan::{Consume, GenerateCa, Restart};
+    use external_ca_core::x509::KeyAlgorithm;
     use serde_json::json;
 
     fn forecast() -> Forecast {
@@ -210,6 +213,14 @@ mod tests {
             target: ObjectRef::new("a", "ca"),
             resource_version: None,
             marks: BTreeMap::new(),
+            bundle: None,
+            ca: Generate {
+                profile: SelfSigned::Ca(generated_ca_profile()),
+                key: KeyAlgorithm::EcdsaP256,
+                keeps_key: false,
+                form: SecretForm::default(),
+                renew_before: None,
+            },
         });
         let restart = Step::Restart(Restart {
             workload: workload.clone(),

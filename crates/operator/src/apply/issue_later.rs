@@ -5,16 +5,15 @@
 use std::sync::Arc;
 
 use external_ca_core::Problem;
-use external_ca_core::domain::{asked, identity};
+use external_ca_core::domain::asked;
 use external_ca_core::x509::request;
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::core::v1::Secret;
-use kube::ResourceExt;
 
 use super::leaf::Asking;
 use crate::error::Error;
 use crate::issuers::{IssuerError, Signed, Ticket};
-use crate::pending::{Entry, Owner, Request};
+use crate::pending::{Entry, Request};
 
 /// However eager an authority is, it is left alone so long; and however slow, it is asked again by then.
 const SHORTEST: SignedDuration = SignedDuration::from_secs(1);
@@ -66,16 +65,13 @@ pub async fn carry_out(asking: &Asking<'_>) -> Result<Option<Problem>, Error> {
 async fn kept(asking: &Asking<'_>, live: Option<&Secret>) -> Result<Arc<Entry>, Error> {
     let Asking {
         context,
+        declaration,
         observed,
         step,
         now,
         ..
     } = *asking;
-    let issuance = &observed.issuance;
-    let owner = Owner {
-        identity: identity(issuance),
-        uid: issuance.uid().unwrap_or_default(),
-    };
+    let owner = declaration.owner();
     let wanted = asked(&observed.authority, &step.profile).ok_or(Error::Changed)?;
     if let Some(entry) = context.pending.find(&step.target, &owner, &wanted).await? {
         return Ok(entry);

@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use external_ca_core::model::Observed;
+use external_ca_core::model::Snapshot;
 use external_ca_core::plan::{IssueLeaf, is_off};
 use external_ca_core::x509::{
     Certificate, Csr, Fingerprint, PrivateKey, check_issued, encode_bundle,
@@ -11,10 +11,11 @@ use external_ca_core::{Problem, Reason};
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Secret;
 
-use super::keys::{generate, random, tls_secret};
+use super::keys::{TlsSecret, generate, random};
 use super::preconditions::{is_as_seen, is_trusted_by, still_signs};
 use super::write::apply_object;
 use crate::context::Context;
+use crate::declaration::Declaration;
 use crate::error::Error;
 use crate::issuers::{Issuer, IssuerError, Signed, SigningRequest, Ticket};
 
@@ -22,8 +23,10 @@ use crate::issuers::{Issuer, IssuerError, Signed, SigningRequest, Ticket};
 pub struct Asking<'a> {
     /// What every turn shares.
     pub context: &'a Context,
+    /// What declared it.
+    pub declaration: &'a Declaration,
     /// What the step was planned from.
-    pub observed: &'a Observed,
+    pub observed: &'a Snapshot,
     /// What signs.
     pub issuer: &'a Issuer,
     /// The step.
@@ -60,7 +63,8 @@ impl Asking<'_> {
         if is_off(self.context.clock.read().ahead) {
             return Err(Error::Changed);
         }
-        if !still_signs(cluster, self.observed, self.now).await {
+        let authority_secret = self.declaration.authority();
+        if !still_signs(cluster, &authority_secret, self.observed, self.now).await {
             return Err(Error::Changed);
         }
         for place in &self.step.trusted_by {
@@ -110,15 +114,18 @@ impl Asking<'_> {
         check_issued(chain, key, &step.profile, authority, now)?;
         let version = live.and_then(|secret| secret.metadata.resource_version.as_deref());
         let (target, pem) = (&step.target, encode_bundle(chain));
-        let secret = tls_secret(
-            &self.observed.issuance,
+        let secret = TlsSecret {
+            declaration: self.declaration,
             target,
-            version,
-            &step.marks,
-            pem,
+            resource_version: version,
+            marks: &step.marks,
+            form: &step.form,
+            certificate: pem,
             key,
-        );
-        apply_object::<Secret>(&context.cluster, target, version.is_some(), secret).await?;
+            bundle: step.bundle.as_deref().map(encode_bundle),
+        };
+        let (cluster, existed) = (&context.cluster, version.is_some());
+        apply_object::<Secret>(cluster, target, existed, secret.to_object()).await?;
         context.metrics.issued.inc();
         Ok(Problem::new(
             Reason::Issued,

@@ -4,6 +4,7 @@
 mod consume;
 mod drop_request;
 mod generate_ca;
+mod inject_bundle;
 mod issue_later;
 mod issue_leaf;
 mod keys;
@@ -18,7 +19,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
 use external_ca_api::RENEW_ANNOTATION;
-use external_ca_core::model::{Observed, PlaneRef};
+use external_ca_core::model::{PlaneRef, Snapshot};
 use external_ca_core::plan::{Consume, Round, Step};
 use external_ca_core::snapshot::rests_on_pods;
 use external_ca_core::{Problem, Reason};
@@ -26,6 +27,7 @@ use futures::StreamExt;
 use jiff::Timestamp;
 
 use crate::context::Context;
+use crate::declaration::Declaration;
 use crate::error::Error;
 use crate::issuers::Issuer;
 use leaf::Asking;
@@ -70,7 +72,8 @@ enum Done {
 #[derive(Clone, Copy)]
 struct Basis<'a> {
     context: &'a Context,
-    observed: &'a Observed,
+    declaration: &'a Declaration,
+    observed: &'a Snapshot,
     issuer: Option<&'a Issuer>,
     now: Timestamp,
 }
@@ -78,13 +81,15 @@ struct Basis<'a> {
 /// Carries the steps out in order, those of a round side by side, and those of the last one by one.
 pub async fn apply(
     context: &Context,
-    observed: &Observed,
+    declaration: &Declaration,
+    observed: &Snapshot,
     issuer: Option<Issuer>,
     steps: Vec<Step>,
     now: Timestamp,
 ) -> Outcome {
     let basis = Basis {
         context,
+        declaration,
         observed,
         issuer: issuer.as_ref(),
         now,
@@ -115,7 +120,8 @@ impl Basis<'_> {
         if writes.is_empty() {
             return true;
         }
-        if !preconditions::still_signs(cluster, self.observed, self.now).await {
+        let authority = self.declaration.authority();
+        if !preconditions::still_signs(cluster, &authority, self.observed, self.now).await {
             outcome.unfinished = true;
             return false;
         }
@@ -132,7 +138,8 @@ impl Basis<'_> {
 
     /// Keeps those steps back that rest on pods, where one was overlooked or they cannot be listed; returns whether none was.
     async fn hold_back(self, steps: &mut Vec<Step>, outcome: &mut Outcome) -> bool {
-        let rests_on_pods = |step: &mut Step| rests_on_pods(step, self.observed);
+        let asks = !self.declaration.is_immediate();
+        let rests_on_pods = |step: &mut Step| asks && rests_on_pods(step);
         if !steps.iter_mut().any(rests_on_pods) {
             return true;
         }
@@ -197,24 +204,29 @@ impl Basis<'_> {
     async fn carry_out(self, step: &Step) -> Result<Done, Error> {
         let Self {
             context,
+            declaration,
             observed,
             issuer,
             now,
         } = self;
-        let (cluster, issuance) = (&context.cluster, &observed.issuance);
+        let cluster = &context.cluster;
         if !preconditions::are_as_seen(cluster, observed, step.rests_on()).await {
             return Err(Error::Changed);
         }
         let told = match step {
-            Step::GenerateCa(step) => generate_ca::carry_out(context, issuance, step, now).await?,
-            Step::WriteBundle(step) => write_bundle::carry_out(cluster, issuance, step).await?,
+            Step::GenerateCa(step) => {
+                generate_ca::carry_out(context, declaration, step, now).await?
+            }
+            Step::WriteBundle(step) => write_bundle::carry_out(cluster, declaration, step).await?,
             Step::WirePlane(step) => wire_plane::carry_out(cluster, step).await?,
+            Step::InjectBundle(step) => inject_bundle::carry_out(cluster, step).await?,
             Step::IssueLeaf(step) => {
                 let Some(issuer) = issuer else {
                     return Ok(Done::Nothing);
                 };
                 let asking = Asking {
                     context,
+                    declaration,
                     observed,
                     issuer,
                     step,
@@ -225,12 +237,16 @@ impl Basis<'_> {
                     None => return Ok(Done::Pending),
                 }
             }
-            Step::Restart(step) => restart::carry_out(context, issuance, step).await?,
+            Step::Restart(step) => restart::carry_out(context, declaration, step).await?,
             Step::DropRequest(step) => {
-                drop_request::carry_out(&context.pending, issuance, step).await?;
+                drop_request::carry_out(&context.pending, &declaration.uid(), step).await?;
                 return Ok(Done::Nothing);
             }
             Step::Consume(step) => {
+                // Only an issuance can be asked for something.
+                let Declaration::Issuance(issuance) = declaration else {
+                    return Ok(Done::Nothing);
+                };
                 let version = consume::carry_out(&context.client, issuance, step).await?;
                 return Ok(Done::Consumed(version));
             }

@@ -1,8 +1,7 @@
 //! What must still hold when a step is carried out: the plan rests on a snapshot, and the cluster has gone on since.
 
-use external_ca_core::domain::ca_secret;
 use external_ca_core::model::{
-    Material, MaterialKind, MaterialRef, ObjectRef, Observed, Read, facts,
+    Material, MaterialKind, MaterialRef, ObjectRef, Read, Snapshot, facts,
 };
 use external_ca_core::snapshot::{namespaces_of_readers, unseen};
 use external_ca_core::trust::Place;
@@ -15,12 +14,21 @@ use crate::error::PodsUnread;
 
 /// Whether the CA is still what the plan rests on. Where it was replaced meanwhile, another operator that leads may have
 /// dropped what this one would sign with, and sign with what this one would drop.
-pub async fn still_signs(cluster: &Cluster, observed: &Observed, now: Timestamp) -> bool {
-    let Some(seen) = observed.authority.chain() else {
+pub async fn still_signs(
+    cluster: &Cluster,
+    secret: &ObjectRef,
+    observed: &Snapshot,
+    now: Timestamp,
+) -> bool {
+    // One that is no CA signs itself only, and waits beside its Secret.
+    let Some(seen) = observed
+        .authority
+        .chain()
+        .filter(|chain| chain.certificate().is_ca())
+    else {
         return true;
     };
-    let secret = ca_secret(&observed.issuance);
-    let Some(pem) = cluster.read_authority(&secret).await else {
+    let Some(pem) = cluster.read_authority(secret).await else {
         return false;
     };
     let stored = pem.authority(now);
@@ -46,11 +54,15 @@ pub async fn is_trusted_by(cluster: &Cluster, place: &Place, anchor: &Certificat
             let seen = cluster.plane(plane);
             seen.is_some_and(|seen| seen.value.is_none() || seen.anchors.contains(anchor))
         }
+        Place::Injected(object) => match cluster.read_injected(object).await {
+            Ok(found) => found.is_none_or(|found| found.anchors().contains(anchor)),
+            Err(_) => false,
+        },
     }
 }
 
 /// Whether leaves are stored as they were seen.
-pub async fn are_as_seen(cluster: &Cluster, observed: &Observed, leaves: &[MaterialRef]) -> bool {
+pub async fn are_as_seen(cluster: &Cluster, observed: &Snapshot, leaves: &[MaterialRef]) -> bool {
     for leaf in leaves {
         let read = cluster.read(leaf).await;
         let stored = read.as_ref().and_then(|read| read.found());
@@ -65,8 +77,8 @@ pub async fn are_as_seen(cluster: &Cluster, observed: &Observed, leaves: &[Mater
     true
 }
 
-/// Whether every pod that may read material of the issuance is one that the plan knows.
-pub async fn knows_every_pod(cluster: &Cluster, observed: &Observed) -> Result<bool, PodsUnread> {
+/// Whether every pod that may read material of the domain is one that the plan knows.
+pub async fn knows_every_pod(cluster: &Cluster, observed: &Snapshot) -> Result<bool, PodsUnread> {
     for namespace in namespaces_of_readers(observed) {
         let listed = cluster.read_pods(namespace).await;
         let listed = listed.map_err(|error| PodsUnread {
@@ -82,7 +94,7 @@ pub async fn knows_every_pod(cluster: &Cluster, observed: &Observed) -> Result<b
 }
 
 /// Whether a leaf's Secret is what was seen of it. Where annotations alone have changed, it is.
-pub fn is_as_seen(observed: &Observed, target: &ObjectRef, live: Option<&Secret>) -> bool {
+pub fn is_as_seen(observed: &Snapshot, target: &ObjectRef, live: Option<&Secret>) -> bool {
     let key = MaterialRef {
         kind: MaterialKind::Secret,
         object: target.clone(),

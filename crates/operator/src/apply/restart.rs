@@ -1,7 +1,6 @@
 //! Restarts a workload, by naming in its pod template what its pods will load.
 
-use external_ca_api::{ExternalCAIssuance, MANAGER, MATERIAL_HASH_ANNOTATION};
-use external_ca_core::domain::identity;
+use external_ca_api::{MANAGER, MATERIAL_HASH_ANNOTATION};
 use external_ca_core::model::{ObjectRef, Workload, WorkloadKind, facts};
 use external_ca_core::plan::Restart;
 use external_ca_core::{Problem, Reason};
@@ -16,12 +15,13 @@ use serde_json::json;
 use super::write::merge_spec;
 use crate::cluster::Cluster;
 use crate::context::Context;
+use crate::declaration::Declaration;
 use crate::error::Error;
 
 /// Carries the step out.
 pub async fn carry_out(
     context: &Context,
-    issuance: &ExternalCAIssuance,
+    declaration: &Declaration,
     step: &Restart,
 ) -> Result<Problem, Error> {
     let (cluster, workload) = (&context.cluster, &step.workload);
@@ -33,7 +33,7 @@ pub async fn carry_out(
         WorkloadKind::DaemonSet => patch::<DaemonSet>(cluster, step, facts::daemon_set).await?,
     };
     context.metrics.restarts.inc();
-    tell_owner(context, issuance, &restarted).await;
+    tell_owner(context, declaration, &restarted).await;
     Ok(Problem::new(
         Reason::Restarted,
         format!("restarted {workload}: the material it mounts has changed"),
@@ -65,16 +65,16 @@ where
 }
 
 /// An Event on the workload too: its owner looks there, and not at the issuance.
-async fn tell_owner(context: &Context, issuance: &ExternalCAIssuance, workload: &ObjectReference) {
+async fn tell_owner(context: &Context, declaration: &Declaration, workload: &ObjectReference) {
     let event = Event {
         type_: EventType::Normal,
         reason: Reason::Restarted.to_string(),
         note: Some(format!(
-            "restarted by {MANAGER} for ExternalCAIssuance {}: the material it mounts has changed",
-            identity(issuance)
+            "restarted by {MANAGER} for {}: the material it mounts has changed",
+            declaration.name()
         )),
         action: "Restart".into(),
-        secondary: Some(issuance.object_ref(&())),
+        secondary: Some(declaration.reference()),
     };
     context.publish(&event, workload).await;
 }

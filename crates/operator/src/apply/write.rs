@@ -3,8 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt::Debug;
 
-use external_ca_api::{ExternalCAIssuance, ISSUANCE_ANNOTATION, MANAGER};
-use external_ca_core::domain::identity;
+use external_ca_api::{ISSUANCE_ANNOTATION, MANAGER};
 use external_ca_core::model::lenient::Lenient;
 use external_ca_core::model::{MaterialKind, MaterialRef, ObjectRef, PlaneRef};
 use external_ca_core::plan::Step;
@@ -14,6 +13,7 @@ use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
 use crate::cluster::{Cluster, MaterialObject};
+use crate::declaration::Declaration;
 use crate::error::{Error, bounded};
 
 /// Annotations that tell what an object was written for.
@@ -22,19 +22,25 @@ pub type Marks = BTreeMap<&'static str, String>;
 /// The metadata of a Secret or ConfigMap as it is applied. With a version, the write is a conflict where the object has
 /// changed since.
 pub fn metadata(
-    issuance: &ExternalCAIssuance,
+    declaration: &Declaration,
     target: &ObjectRef,
     resource_version: Option<&str>,
     marks: &Marks,
 ) -> Value {
-    let mut annotations = BTreeMap::from([(ISSUANCE_ANNOTATION, identity(issuance))]);
-    annotations.extend(marks.clone());
+    let annotations = annotations(declaration, marks);
     json!({
         "name": target.name,
         "namespace": target.namespace,
         "resourceVersion": resource_version,
         "annotations": annotations,
     })
+}
+
+/// What tells whose an object is, and what it was written for.
+pub fn annotations(declaration: &Declaration, marks: &Marks) -> BTreeMap<&'static str, String> {
+    let mut annotations = BTreeMap::from([(ISSUANCE_ANNOTATION, declaration.identity())]);
+    annotations.extend(marks.clone());
+    annotations
 }
 
 /// Applies a Secret or ConfigMap, and notes what came of it. What did not exist when it was read is not taken from the one that
@@ -106,7 +112,16 @@ pub async fn read_in_doubt(cluster: &Cluster, step: &Step) -> Option<PlaneRef> {
             cluster.read(&secret).await;
         }
         Step::WirePlane(step) => return Some(step.plane.clone()),
-        Step::GenerateCa(_) | Step::Restart(_) | Step::DropRequest(_) | Step::Consume(_) => {}
+        Step::GenerateCa(step) => {
+            let secret = MaterialRef {
+                kind: MaterialKind::Secret,
+                object: step.target.clone(),
+            };
+            cluster.read(&secret).await;
+        }
+        // Its watch tells.
+        Step::InjectBundle(_) => {}
+        Step::Restart(_) | Step::DropRequest(_) | Step::Consume(_) => {}
     }
     None
 }

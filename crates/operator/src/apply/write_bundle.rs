@@ -1,7 +1,7 @@
 //! Writes a bundle, and nothing else of its object.
 
-use external_ca_api::ExternalCAIssuance;
-use external_ca_core::model::{MaterialKind, MaterialRef};
+use external_ca_core::domain::BundlePlace;
+use external_ca_core::model::{MaterialKind, MaterialRef, ObjectRef};
 use external_ca_core::plan::WriteBundle;
 use external_ca_core::x509::{Certificate, encode_bundle};
 use external_ca_core::{Problem, Reason};
@@ -9,8 +9,9 @@ use k8s_openapi::ByteString;
 use k8s_openapi::api::core::v1::{ConfigMap, Secret};
 use serde_json::{Value, json};
 
-use super::write::{apply_object, metadata};
+use super::write::{annotations, apply_object, merge, metadata};
 use crate::cluster::Cluster;
+use crate::declaration::Declaration;
 use crate::error::Error;
 
 #[cfg(test)]
@@ -20,7 +21,7 @@ mod tests;
 /// Carries the step out.
 pub async fn carry_out(
     cluster: &Cluster,
-    issuance: &ExternalCAIssuance,
+    declaration: &Declaration,
     step: &WriteBundle,
 ) -> Result<Problem, Error> {
     let MaterialRef { kind, object } = &step.target;
@@ -31,7 +32,11 @@ pub async fn carry_out(
         return Err(Error::Changed);
     }
     let pem = encode_bundle(&step.anchors);
-    let metadata = metadata(issuance, object, version, &step.marks);
+    if step.place == BundlePlace::Beside {
+        beside(cluster, declaration, step, &pem).await?;
+        return Ok(told(step));
+    }
+    let metadata = metadata(declaration, object, version, &step.marks);
     let written = |kind: &str, bundle: Value| {
         json!({
             "apiVersion": "v1",
@@ -51,11 +56,37 @@ pub async fn carry_out(
             apply_object::<Secret>(cluster, object, existed, bundle).await?;
         }
     }
+    Ok(told(step))
+}
+
+fn told(step: &WriteBundle) -> Problem {
     let subjects: Vec<&str> = step.anchors.iter().map(Certificate::subject).collect();
-    Ok(Problem::new(
+    Problem::new(
         Reason::TrustUpdated,
         format!("{} now trusts {}", step.target, subjects.join("; ")),
-    ))
+    )
+}
+
+/// Writes the bundle beside a certificate and its key. An apply would take those away, which are the same manager's.
+async fn beside(
+    cluster: &Cluster,
+    declaration: &Declaration,
+    step: &WriteBundle,
+    pem: &str,
+) -> Result<(), Error> {
+    let ObjectRef {
+        namespace, name, ..
+    } = &step.target.object;
+    let patch = json!({
+        "metadata": {
+            "resourceVersion": step.resource_version,
+            "annotations": annotations(declaration, &step.marks),
+        },
+        "data": {"ca.crt": ByteString(pem.as_bytes().to_vec())},
+    });
+    let written = merge(&cluster.api::<Secret>(namespace), name, patch).await?;
+    cluster.wrote(&step.target.object, &written.into_decoded()?);
+    Ok(())
 }
 
 async fn exists(cluster: &Cluster, target: &MaterialRef) -> Result<bool, Error> {

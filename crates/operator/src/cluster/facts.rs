@@ -28,6 +28,10 @@ pub struct Facts {
     pod_watches: HashMap<(Cluster, String), u64>,
     /// How the served version of a kind spells a Secret reference.
     pub reference_fields: HashMap<PlaneKind, &'static str>,
+    /// Whether the API server has said which of cert-manager's kinds it serves.
+    pub knows_cert_manager: bool,
+    /// Whether it serves any.
+    pub serves_cert_manager: bool,
 }
 
 /// Secrets and ConfigMaps.

@@ -1,8 +1,11 @@
 //! A cluster, as everything else sees it: what is wanted of it, what was last seen, and what stands there now. How it is
 //! read is known in here only: what is wanted is watched or read in turn, lists are watched, kinds are discovered.
 
+mod cert_manager;
 mod discovery;
 mod facts;
+mod front_facts;
+mod injected;
 mod lists;
 mod named;
 mod plane_kinds;
@@ -19,10 +22,11 @@ mod watch;
 use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use external_ca_api::{ExternalCAIssuance, PlaneKind};
+use external_ca_api::{ExternalCAIssuance, ExternalCAIssuanceStatus, PlaneKind};
 use external_ca_core::model::lenient::Lenient;
 use external_ca_core::model::{
-    ListRef, Material, MaterialKind, MaterialRef, ObjectRef, Plane, PlaneRef, Read, Workload,
+    CertManagerRef, InjectRef, Injected, ListRef, Material, MaterialKind, MaterialRef, ObjectRef,
+    Plane, PlaneRef, Read, Workload,
 };
 use external_ca_core::snapshot::{ListedPods, Needs, Scope, Seen, Vital};
 use external_ca_core::x509::CaPem;
@@ -32,7 +36,8 @@ use kube::core::DynamicObject;
 use kube::{Api, Client, Resource};
 use tokio::sync::mpsc;
 
-use crate::error::Error;
+use crate::error::{Error, bounded};
+use cert_manager::CertManager;
 use discovery::Discovery;
 use named::NamedWatches;
 use planes::Planes;
@@ -83,6 +88,7 @@ impl Cluster {
     pub fn start(
         &self,
         namespaces: &BTreeSet<String>,
+        front_end: Option<BTreeSet<InjectRef>>,
         now: impl Fn() -> Timestamp + Send + Sync + 'static,
     ) {
         let Reader { client, store } = &self.reader;
@@ -91,6 +97,11 @@ impl Cluster {
         lists::watch_workloads(client, store, namespaces);
         pods::watch_pods(client, store, namespaces);
         tokio::spawn(discovery.run());
+        if let Some(injected) = front_end {
+            let (client, store) = (client.clone(), Arc::clone(store));
+            let cert_manager = CertManager::new(client, store, namespaces.clone(), injected);
+            tokio::spawn(cert_manager.run());
+        }
         tokio::spawn(Arc::clone(&self.reread).run());
         tokio::spawn(Arc::clone(&self.vital).run(now));
         tokio::spawn(reread::recover(self.reader.clone()));
@@ -127,6 +138,100 @@ impl Cluster {
     /// What is mounted by names that the operator writes, or that the issuance had before.
     pub fn mounted(&self, issuance: &ExternalCAIssuance, scope: &Scope) -> BTreeSet<MaterialRef> {
         self.store.facts().seen.mounted(issuance, scope)
+    }
+
+    /// What is mounted by names that the front end writes, or that a domain of it had before.
+    pub fn mounted_since(
+        &self,
+        earlier: Option<&ExternalCAIssuanceStatus>,
+        scope: &Scope,
+    ) -> BTreeSet<MaterialRef> {
+        self.store.facts().seen.mounted_since(earlier, scope)
+    }
+
+    /// A look at cert-manager's objects, once all are read, and at all else that was seen.
+    pub fn cert_manager<T>(&self, look: impl FnOnce(&Seen) -> T) -> Option<T> {
+        let facts = self.store.facts();
+        facts.has_read_cert_manager().then(|| look(&facts.seen))
+    }
+
+    /// What the annotation of an authority's Secret remembers of its trust domain.
+    pub fn memory(&self, secret: &ObjectRef) -> Option<ExternalCAIssuanceStatus> {
+        let facts = self.store.facts();
+        let memory = facts.seen.memories.get(secret)?;
+        serde_json::from_str(memory).ok()
+    }
+
+    /// Whether a CA Secret that is watched holds a CA that can sign, or why not.
+    pub fn verify_ca(&self, secret: &ObjectRef, now: Timestamp) -> Result<(), String> {
+        let known = self.store.facts().ca_secrets.get(secret).cloned();
+        match known {
+            Some(Read::Found(pem)) => {
+                let opened = pem.authority(now).map(drop);
+                opened.map_err(|error| format!("Secret {secret}: {error}"))
+            }
+            Some(Read::Unknown(why)) => Err(format!("Secret {secret}: {why}")),
+            Some(Read::Absent) | None => Err(format!(
+                "Secret {secret} does not exist, or is not asked for yet"
+            )),
+        }
+    }
+
+    /// The version of a Secret, where it is known to exist.
+    pub fn version(&self, secret: &ObjectRef) -> Option<String> {
+        self.store.known_version(&MaterialRef {
+            kind: MaterialKind::Secret,
+            object: secret.clone(),
+        })
+    }
+
+    /// Whether any of cert-manager's kinds is served.
+    pub fn serves_cert_manager(&self) -> bool {
+        self.store.facts().serves_cert_manager
+    }
+
+    /// Waits until one is.
+    pub async fn cert_manager_served(&self) {
+        self.store.cert_manager_served.notified().await;
+    }
+
+    /// Waits until anything has changed.
+    pub async fn changed(&self) {
+        self.store.for_front_end.notified().await;
+    }
+
+    /// Where an object of cert-manager's is written.
+    pub fn cert_manager_api(&self, name: &CertManagerRef) -> Api<Lenient<DynamicObject>> {
+        cert_manager::api(&self.reader.client, name.kind, &name.object.namespace)
+    }
+
+    /// Where an object that holds a `caBundle` is written.
+    pub fn injected_api(&self, object: &InjectRef) -> Api<Lenient<DynamicObject>> {
+        injected::api(&self.reader.client, object)
+    }
+
+    /// Notes an object that holds a `caBundle` as the answer to a write shows it.
+    pub fn wrote_injected(&self, object: &InjectRef, found: &DynamicObject) {
+        let read = Read::Found(injected::facts_of(object, found));
+        self.store.update(|facts| facts.injected_seen(object, read));
+    }
+
+    /// Notes an object of cert-manager's as the answer to a write shows it.
+    pub fn wrote_cert_manager(&self, name: &CertManagerRef, found: &DynamicObject) {
+        let read = external_ca_core::model::facts::cert_manager(&found.metadata, &found.data);
+        self.store
+            .update(|facts| facts.cert_manager_seen(name.clone(), read));
+    }
+
+    /// An object that holds a `caBundle` as it stands now; none where it does not exist.
+    pub async fn read_injected(&self, object: &InjectRef) -> Result<Option<Injected>, Error> {
+        let found = bounded(self.injected_api(object).get_opt(&object.name)).await?;
+        let found = found.map(Lenient::into_decoded).transpose()?;
+        let read = found.map(|found| injected::facts_of(object, &found));
+        let known = read.clone().map_or(Read::Absent, Read::Found);
+        self.store
+            .update(|facts| facts.injected_seen(object, known));
+        Ok(read)
     }
 
     /// A plane as it was last seen.
@@ -211,6 +316,11 @@ impl Cluster {
     /// Notes a workload as the answer to a write shows it.
     pub fn wrote_workload(&self, workload: Workload) {
         self.store.update(|facts| facts.workload_answered(workload));
+    }
+
+    /// Asks for cert-manager's objects to be looked at: an issuance has changed.
+    pub fn announce_to_front_end(&self) {
+        self.store.for_front_end.notify_one();
     }
 
     /// Asks for every issuance to be looked at.

@@ -73,7 +73,8 @@ pub async fn reference_fields(
     .await
 }
 
-async fn ask<T>(
+/// Asks until a question is answered.
+pub async fn ask<T>(
     client: &Client,
     answers: &mut Answers,
     question: impl Fn(&Answers) -> Result<T, Ask>,

@@ -17,6 +17,10 @@ mod tests;
 pub struct Store {
     facts: Mutex<Facts>,
     changes: mpsc::Sender<()>,
+    /// Something has changed, for whoever looks at cert-manager's objects.
+    pub for_front_end: Notify,
+    /// cert-manager's kinds are served from now on.
+    pub cert_manager_served: Notify,
     /// Something could not be read.
     pub failed_reads: Notify,
 }
@@ -28,6 +32,8 @@ impl Store {
         let store = Self {
             facts: Mutex::default(),
             changes,
+            for_front_end: Notify::new(),
+            cert_manager_served: Notify::new(),
             failed_reads: Notify::new(),
         };
         (Arc::new(store), heard)
@@ -42,6 +48,7 @@ impl Store {
     pub fn announce_change(&self) {
         // One that waits to be heard is enough.
         let _ = self.changes.try_send(());
+        self.for_front_end.notify_one();
     }
 
     /// Announces a change, where `change` returns that there is one.
@@ -68,6 +75,7 @@ impl Store {
                 return false;
             }
             let mut changed = facts.put_material(key, material);
+            facts.remember(target, &read);
             if let Some(known) = facts.ca_secrets.get_mut(target) {
                 let new = map(&read, |secret| Arc::new(CaPem::from(secret)));
                 changed |= *known != new;

@@ -79,6 +79,8 @@ impl VitalReads {
             Place::ClientCa(plane) => {
                 self.planes.read(plane).await;
             }
+            // Its watch tells.
+            Place::Injected(_) => {}
         }
     }
 

@@ -3,6 +3,7 @@
 
 mod ca_secret;
 mod request;
+mod self_signed;
 #[cfg(feature = "test-authority")]
 mod test_authority;
 
@@ -13,6 +14,10 @@ use external_ca_core::x509::{CaPem, CertificateAuthority};
 use jiff::Timestamp;
 
 use crate::cli::RunArgs;
+
+pub use self_signed::{
+    SELF_SIGNED, certificate as self_signed_certificate, ticket as self_signed_ticket,
+};
 
 pub use request::{Answers, IssuerError, Shown, Signed, SigningRequest, Ticket};
 
@@ -28,6 +33,8 @@ pub struct Issuers {
 pub enum Issuer {
     /// A CA with its key in a Secret.
     CaSecret(Arc<CertificateAuthority>),
+    /// A leaf that is its own anchor.
+    SelfSigned,
     /// A server of the test bed.
     #[cfg(feature = "test-authority")]
     Test(Arc<test_authority::TestAuthority>),
@@ -82,6 +89,7 @@ impl Issuer {
     pub fn kind(&self) -> &'static str {
         match self {
             Self::CaSecret(_) => "caSecret",
+            Self::SelfSigned => SELF_SIGNED,
             #[cfg(feature = "test-authority")]
             Self::Test(_) => "test",
         }
@@ -91,6 +99,7 @@ impl Issuer {
     pub fn answers(&self) -> Answers {
         match self {
             Self::CaSecret(_) => Answers::AtOnce,
+            Self::SelfSigned => Answers::Later,
             #[cfg(feature = "test-authority")]
             Self::Test(_) => Answers::Later,
         }
@@ -100,6 +109,7 @@ impl Issuer {
     pub async fn sign(&self, request: &SigningRequest<'_>) -> Result<Signed, IssuerError> {
         match self {
             Self::CaSecret(ca) => ca_secret::sign(ca, request),
+            Self::SelfSigned => self_signed::sign(),
             #[cfg(feature = "test-authority")]
             Self::Test(authority) => authority.sign(request).await,
         }
@@ -108,13 +118,14 @@ impl Issuer {
     /// Asks for what a ticket stands for. Where the issuer knows the ticket no longer, the request is made again.
     pub async fn ask_again(
         &self,
-        _ticket: &Ticket,
+        ticket: &Ticket,
         request: &SigningRequest<'_>,
     ) -> Result<Signed, IssuerError> {
         match self {
             Self::CaSecret(ca) => ca_secret::sign(ca, request),
+            Self::SelfSigned => self_signed::ask_again(ticket),
             #[cfg(feature = "test-authority")]
-            Self::Test(authority) => authority.ask_again(_ticket, request).await,
+            Self::Test(authority) => authority.ask_again(ticket, request).await,
         }
     }
 }

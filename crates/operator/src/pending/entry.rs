@@ -183,7 +183,7 @@ struct TicketForm {
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 pub mod tests {
-    use external_ca_core::x509::{KeyAlgorithm, LeafProfile, Usages, generate, request};
+    use external_ca_core::x509::{KeyAlgorithm, LeafProfile, Style, Usages, generate, request};
     use jiff::SignedDuration;
 
     use super::*;
@@ -196,6 +196,7 @@ pub mod tests {
             usages: Usages::CLIENT,
             key: KeyAlgorithm::EcdsaP256,
             duration: SignedDuration::from_hours(24),
+            style: Style::Guide,
         };
         let key = generate(profile.key).unwrap();
         let csr = request(&key, &profile).unwrap();

@@ -97,6 +97,13 @@ impl Pending {
         of_issuance.map(public_side).collect()
     }
 
+    /// The ticket that waits for a leaf of this owner, by what was last seen.
+    pub fn ticket(&self, target: &ObjectRef, uid: &str) -> Option<Ticket> {
+        let known = self.known().clone()?;
+        let entry = known.entry(&slot(target))?;
+        (entry.owner.uid == uid).then(|| entry.ticket.clone())?
+    }
+
     /// The request for a leaf, where it asks for this.
     pub async fn find(
         &self,

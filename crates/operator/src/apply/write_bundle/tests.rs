@@ -3,6 +3,8 @@
 use std::convert::Infallible;
 use std::sync::{Arc, Mutex};
 
+use external_ca_api::ExternalCAIssuance;
+use external_ca_core::domain::BundlePlace;
 use external_ca_core::model::{MaterialKind, MaterialRef, ObjectRef};
 use external_ca_core::plan::WriteBundle;
 use http::{Method, Request, Response};
@@ -12,6 +14,7 @@ use serde_json::{Value, json};
 
 use super::carry_out;
 use crate::cluster::Cluster;
+use crate::declaration::Declaration;
 use crate::error::Error;
 
 fn bundle() -> Value {
@@ -37,7 +40,7 @@ async fn written(code: u16, found: Value) -> (Result<(), Error>, Vec<Method>) {
     };
     let (cluster, _changes) = Cluster::new(Client::new(tower::service_fn(answer), "ns"));
     let object = ObjectRef::new("ns", "cluster-gateway-ca");
-    let issuance = serde_json::from_value(json!({
+    let issuance = serde_json::from_value::<ExternalCAIssuance>(json!({
         "metadata": {"name": "a", "namespace": "ns"},
         "spec": {"issuer": {"caSecret": {"name": "ca"}}},
     }));
@@ -51,8 +54,10 @@ async fn written(code: u16, found: Value) -> (Result<(), Error>, Vec<Method>) {
         drops: false,
         rests_on: Vec::new(),
         marks: Default::default(),
+        place: BundlePlace::Elsewhere,
     };
-    let result = carry_out(&cluster, &issuance.unwrap(), &step).await;
+    let declaration = Declaration::Issuance(Arc::new(issuance.unwrap()));
+    let result = carry_out(&cluster, &declaration, &step).await;
     let asked = asked.lock().unwrap().clone();
     (result.map(drop), asked)
 }

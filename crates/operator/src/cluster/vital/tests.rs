@@ -84,7 +84,7 @@ async fn notices(issuance: &ExternalCAIssuance, expected: [bool; 3]) -> (Duratio
     let answering = server.clone();
     let service = tower::service_fn(move |request| answering.clone().answer(request));
     let (cluster, _changes) = Cluster::new(Client::new(service, "ns"));
-    cluster.start(&BTreeSet::new(), Timestamp::now);
+    cluster.start(&BTreeSet::new(), None, Timestamp::now);
     let served = Arc::new(["ns".to_owned()].into());
     let scope = Scope {
         served,

@@ -61,7 +61,7 @@ impl Server {
         let server = self.clone();
         let service = tower::service_fn(move |request| server.clone().answer(request));
         let (cluster, changes) = Cluster::new(Client::new(service, "ns"));
-        cluster.start(&["ns".to_owned()].into(), Timestamp::now);
+        cluster.start(&["ns".to_owned()].into(), None, Timestamp::now);
         (cluster, changes)
     }
 }

@@ -1,0 +1,133 @@
+//! What is known of cert-manager's objects, for every turn: what the chart's values say, which domains there are, and whether
+//! cert-manager itself is at work.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use external_ca_core::domain::certmanager::{DeclaredDomain, FrontEnd};
+use external_ca_core::model::{InjectKind, InjectRef, ObjectRef};
+use external_ca_core::snapshot::{Scope, WrittenNames};
+
+use crate::cli::RunArgs;
+
+/// What is known of cert-manager's objects.
+#[derive(Default)]
+pub struct FrontEndState {
+    /// Whether it works at all.
+    pub enabled: bool,
+    /// What the chart's values say.
+    pub settings: FrontEnd,
+    /// The names of what it writes.
+    pub scope: Scope,
+    /// What bundles are injected into.
+    pub injected: BTreeSet<InjectRef>,
+    /// The namespace of cert-manager's own Leases.
+    pub lease_namespace: String,
+    /// Whether cert-manager's controller is at work, or cannot be told not to be.
+    pub controller: Half,
+    /// The same of its cainjector.
+    pub injector: Half,
+    /// Every issuance was listed.
+    pub issuances_listed: AtomicBool,
+    /// The domains, by their identities.
+    domains: Mutex<BTreeMap<String, Arc<DeclaredDomain>>>,
+}
+
+impl FrontEndState {
+    /// As the operator is told at its start.
+    pub fn new(args: &RunArgs, scope: &Scope) -> Self {
+        let all = |names: &[String]| names.iter().cloned().collect::<BTreeSet<String>>();
+        let of_issuances = scope.names.leaves.union(&scope.names.bundles);
+        let secrets = all(&args.cert_manager_secrets);
+        let named = |kind: InjectKind, names: &[String]| {
+            let names = names.iter().filter(|name| !name.is_empty());
+            let objects = names.map(|name| InjectRef {
+                kind,
+                name: name.clone(),
+            });
+            objects.collect::<Vec<_>>()
+        };
+        let webhooks = &args.webhook_configurations;
+        let injected = [
+            named(InjectKind::ValidatingWebhookConfiguration, webhooks),
+            named(InjectKind::MutatingWebhookConfiguration, webhooks),
+            named(
+                InjectKind::CustomResourceDefinition,
+                &args.injected_definitions,
+            ),
+            named(InjectKind::APIService, &args.injected_api_services),
+        ];
+        Self {
+            enabled: args.cert_manager,
+            settings: FrontEnd {
+                served: scope.served.as_ref().clone(),
+                secrets: secrets.clone(),
+                cas: all(&args.ca_secrets),
+                of_issuances: of_issuances.cloned().collect(),
+                cluster_namespace: args.cluster_issuer_namespace.clone(),
+            },
+            scope: Scope {
+                served: Arc::clone(&scope.served),
+                names: Arc::new(WrittenNames {
+                    leaves: secrets.clone(),
+                    bundles: BTreeSet::new(),
+                }),
+                ..Scope::default()
+            },
+            injected: injected.into_iter().flatten().collect(),
+            lease_namespace: args.cert_manager_lease_namespace.clone(),
+            ..Self::default()
+        }
+    }
+
+    /// Whether bundles are injected.
+    pub fn injects(&self) -> bool {
+        !self.injector.is_held()
+    }
+
+    /// These are the domains now. Returns the identities of those that are gone.
+    pub fn replace(&self, domains: BTreeMap<String, Arc<DeclaredDomain>>) -> Vec<String> {
+        let mut known = self.domains();
+        let gone = known
+            .keys()
+            .filter(|identity| !domains.contains_key(*identity));
+        let gone = gone.cloned().collect();
+        *known = domains;
+        gone
+    }
+
+    /// Whether a domain is known by this identity.
+    pub fn has(&self, identity: &str) -> bool {
+        self.domains().contains_key(identity)
+    }
+
+    /// The identities of all domains but that of this authority.
+    pub fn others(&self, authority: &ObjectRef) -> Vec<String> {
+        let domains = self.domains();
+        let others = domains
+            .iter()
+            .filter(|(_, domain)| domain.authority.secret != *authority);
+        others.map(|(identity, _)| identity.clone()).collect()
+    }
+
+    fn domains(&self) -> MutexGuard<'_, BTreeMap<String, Arc<DeclaredDomain>>> {
+        self.domains.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// One half of cert-manager: held until its Lease was read and found free.
+#[derive(Default)]
+pub struct Half(AtomicBool);
+
+impl Half {
+    /// Whether cert-manager does it itself.
+    pub fn is_held(&self) -> bool {
+        !self.0.load(Ordering::Relaxed)
+    }
+
+    /// Notes whether it does; true where that is news.
+    pub fn set_held(&self, held: bool) -> bool {
+        self.0.swap(!held, Ordering::Relaxed) == held
+    }
+}
