@@ -8,12 +8,17 @@ use external_ca_core::model::lenient::Lenient;
 use external_ca_core::model::{Cluster, ListRef, ObjectRef};
 use external_ca_core::snapshot::ListedPods;
 use kube::api::ListParams;
+use kube::runtime::watcher;
 use kube::{Api, Client, ResourceExt};
 
 use super::facts::Facts;
 use super::store::Store;
-use super::watch::{List, PAGE, follow};
+use super::watch::{List, follow};
 use crate::error::{Error, bounded};
+
+/// So many pods a page has: most are others', as large as they like, and the room that a page took stays in pieces between what
+/// is kept of it.
+const PAGE: u32 = 10;
 
 /// The pods of one namespace.
 struct Pods {
@@ -68,6 +73,10 @@ pub async fn list_pods(client: &Client, namespace: &str) -> Result<ListedPods, E
 impl List for Pods {
     type Object = SlimPod;
     type Reference = ObjectRef;
+
+    fn config(&self) -> watcher::Config {
+        watcher::Config::default().page_size(PAGE)
+    }
 
     fn list(&self) -> &ListRef {
         &self.list

@@ -19,7 +19,7 @@ use super::store::Store;
 mod tests;
 
 /// So many objects a page of a list has.
-pub const PAGE: u32 = 50;
+const PAGE: u32 = 50;
 
 /// So many where anybody may have made the objects, and as large as the API server takes them: a page is held at once, in
 /// three forms.
