@@ -107,6 +107,7 @@ impl Stage {
             let _ = issuers.delete(name, &now).await;
         }
         apply_documents(&self.world.admin, objects(), MANAGER).await?;
+        self.proxy.reset();
         Ok(())
     }
 
