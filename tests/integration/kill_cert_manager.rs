@@ -107,6 +107,7 @@ impl Stage {
             let _ = issuers.delete(name, &now).await;
         }
         apply_documents(&self.world.admin, objects(), MANAGER).await?;
+        self.proxy.reset();
         Ok(())
     }
 
@@ -191,14 +192,12 @@ async fn killed(when: When) -> Result<()> {
             assert!(kept[secret] == key, "{point}: {secret} has a second key");
         }
     }
-    for kind in [
-        "secrets",
-        "validatingwebhookconfigurations",
-        "certificates status",
-    ] {
+    // Domains have their turns side by side: which write is the n-th differs.
+    for kind in ["secrets", "certificates status"] {
         let mut all = held_writes.iter();
         assert!(all.any(|write| write.trim() == kind), "{held_writes:?}");
     }
+    assert!(held_writes.len() > 10, "{held_writes:?}");
     Ok(())
 }
 
