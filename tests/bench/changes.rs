@@ -79,7 +79,8 @@ async fn add(world: &World, api: &Api<DynamicObject>, n: usize) -> Result<Durati
         await_condition(api.clone(), &name, wired),
         await_condition(secrets, &secret, exists),
     );
-    (wired?, exists?);
+    wired?;
+    exists?;
     Ok(started.elapsed())
 }
 

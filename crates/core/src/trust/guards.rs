@@ -180,10 +180,8 @@ impl<'a> Guards<'a> {
             let chain = view.chain(leaf);
             chain.is_some_and(|chain| !view.holds(chain, wanted, leaf.profile.usages))
         };
-        let leaves = view.leaves(place).into_iter();
-        leaves
-            .filter(|leaf| !view.is_void(leaf))
-            .any(|leaf| fails(leaf))
+        let mut leaves = view.leaves(place).into_iter();
+        leaves.any(|leaf| !view.is_void(leaf) && fails(leaf))
     }
 
     /// What a place lacks though it should not: it is new, or was emptied, while an old anchor is still depended on.
