@@ -81,7 +81,6 @@ fn every_link_leads_to_a_file_and_a_heading() {
     }
 }
 
-/// A heading's anchor, as GitHub makes it.
 /// Signed by the agents' CA, the client certificates of the gateway's internal API break OpenChoreo v1.2.
 #[test]
 fn no_sample_signs_for_the_internal_api() {
@@ -107,6 +106,7 @@ fn no_sample_signs_for_the_internal_api() {
     assert!(read > 5);
 }
 
+/// A heading's anchor, as GitHub makes it.
 fn slug(heading: &str) -> String {
     let words = heading.trim_start_matches('#').trim().to_lowercase();
     let kept = words.chars().filter_map(|letter| match letter {
