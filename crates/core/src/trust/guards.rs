@@ -200,9 +200,7 @@ impl<'a> Guards<'a> {
             return needed;
         }
         let stored = view.stored(place).unwrap_or_default();
-        let is_ours =
-            |anchor: &Certificate| anchor == view.ca.anchor() || view.retiring.contains(anchor);
-        if !stored.iter().any(is_ours) {
+        if self.is_bare(stored) {
             let in_use = |anchor: &&Certificate| !self.dependents(place, anchor).is_empty();
             needed.extend(view.retiring.iter().filter(in_use).cloned());
         }
@@ -243,8 +241,15 @@ impl<'a> Guards<'a> {
         let view = &self.view;
         let stored = view.stored(place).unwrap_or_default();
         let is_out = |anchor: &Certificate| !wanted.contains(anchor);
-        let is_empty = || !stored.iter().any(|anchor| view.is_ours(anchor));
-        stored.iter().any(is_out) || is_empty() && view.retiring.iter().any(is_out)
+        stored.iter().any(is_out) || self.is_bare(stored) && view.retiring.iter().any(is_out)
+    }
+
+    /// Whether what stands in a place is neither the authority's nor on its way out: it was made anew, or emptied.
+    fn is_bare(&self, stored: &[Certificate]) -> bool {
+        let view = &self.view;
+        let is_signers =
+            |anchor: &Certificate| anchor == view.ca.anchor() || view.retiring.contains(anchor);
+        !stored.iter().any(is_signers)
     }
 
     /// What must be as it was seen when an anchor leaves a place: the leaves that the place verifies.

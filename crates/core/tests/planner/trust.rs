@@ -250,4 +250,11 @@ fn to_leave_an_anchor_out_of_a_plane_made_anew_is_to_take_it_away() {
     scene.workloads.truncate(2);
     scene.pods.retain(|pod| pod.pod.namespace != DATA);
     assert_eq!(wired(&scene), Some(true));
+    // One that is trusted beforehand signs nothing: beside it alone the place is as empty.
+    let pem = ca(2).anchor().to_pem();
+    let beforehand = json!([{"pem": pem}]);
+    scene.issuance.spec.trust.additional_anchors = serde_json::from_value(beforehand).unwrap();
+    scene.planes[0].value = Some(pem);
+    scene.planes[0].anchors = vec![ca(2).anchor().clone()];
+    assert_eq!(wired(&scene), Some(true));
 }
