@@ -55,15 +55,11 @@ impl<'a> CertificateWriter<'a> {
         status: &ExternalCAIssuanceStatus,
         memory: &mut StatusMemory,
     ) -> Option<Stored> {
-        match self.store(status, memory).await {
-            Stored::Yes => {
-                memory.concluded = Some(Arc::new(status.clone()));
-                None
-            }
-            Stored::Changed => Some(Stored::Changed),
-            _ if memory.unstorable => None,
-            unstored => Some(unstored),
+        let stored = self.store(status, memory).await;
+        if matches!(stored, Stored::Yes) {
+            memory.concluded = Some(Arc::new(status.clone()));
         }
+        stored.ends_turn(memory)
     }
 
     /// Tells what a turn came to.

@@ -55,19 +55,18 @@ pub async fn run(context: Arc<Context>) {
 async fn look(context: &Arc<Context>) -> Option<HashMap<String, Instant>> {
     let others = claims(context)?.others();
     let settings = &context.front_end.settings;
-    let (objects, compiled) = context.cluster.cert_manager(|seen| {
-        let objects = seen.cert_manager.clone();
-        let compiled = compile_all(&objects, settings, &others);
-        (objects, compiled)
-    })?;
+    let objects = context
+        .cluster
+        .cert_manager(|seen| seen.cert_manager.clone())?;
     let now = context.clock.read().now;
     if objects.is_written_by_cert_manager(now) {
         return None;
     }
-    let domains: BTreeMap<String, Arc<DeclaredDomain>> = compiled
-        .domains
-        .values()
-        .map(|domain| (domain.identity(), Arc::new(domain.clone())))
+    // Not under the store's lock: it is over all objects.
+    let mut compiled = compile_all(&objects, settings, &others);
+    let domains: BTreeMap<String, Arc<DeclaredDomain>> = std::mem::take(&mut compiled.domains)
+        .into_values()
+        .map(|domain| (domain.identity(), Arc::new(domain)))
         .collect();
     for gone in context.front_end.replace(domains.clone()) {
         context.forget_declared(&gone);

@@ -41,6 +41,20 @@ pub enum Stored {
     Failed(Duration),
 }
 
+impl Stored {
+    /// Whether a turn ends with what came of storing ahead of its steps: they rest on what is stored, unless it is known that
+    /// nothing can be.
+    pub fn ends_turn(self, memory: &StatusMemory) -> Option<Self> {
+        match self {
+            Self::Yes => None,
+            // Another leader may have stored an anchor: the next turn rests on it.
+            Self::Changed => Some(Self::Changed),
+            _ if memory.unstorable => None,
+            unstored => Some(unstored),
+        }
+    }
+}
+
 /// Stores the status of one issuance in one turn.
 pub struct StatusWriter<'a> {
     context: &'a Context,
@@ -70,16 +84,11 @@ impl<'a> StatusWriter<'a> {
         status: &ExternalCAIssuanceStatus,
         memory: &mut StatusMemory,
     ) -> Option<Stored> {
-        match self.store(status, memory).await {
-            Stored::Yes => {
-                memory.concluded = self.stored.clone().map(Arc::new);
-                None
-            }
-            // Another leader may have stored an anchor: the next turn rests on it.
-            Stored::Changed => Some(Stored::Changed),
-            _ if memory.unstorable => None,
-            unstored => Some(unstored),
+        let stored = self.store(status, memory).await;
+        if matches!(stored, Stored::Yes) {
+            memory.concluded = self.stored.clone().map(Arc::new);
         }
+        stored.ends_turn(memory)
     }
 
     /// Tells what a turn came to: as series, as status, as Events.

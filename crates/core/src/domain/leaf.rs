@@ -45,11 +45,11 @@ pub struct SecretForm {
     pub labels: BTreeMap<String, String>,
     /// Its annotations, the operator's own excepted.
     pub annotations: BTreeMap<String, String>,
-    /// Where the bundle stands for whoever reads it.
+    /// Where consumers read the bundle.
     pub bundle: BundlePlace,
 }
 
-/// Where the bundle stands for whoever reads a Secret with a key.
+/// Where consumers of a Secret with a key read the bundle.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum BundlePlace {
     /// In objects of its own.

@@ -191,20 +191,10 @@ pub fn self_signed_ca(
     now: Timestamp,
 ) -> Result<Certificate, MintError> {
     profile.validate()?;
-    let requested = read_spki(key)?;
     let subject = ca_subject(profile)?;
-    let template = Template {
-        serial: positive(serial)?,
-        issuer: &subject,
-        not_before: now.saturating_sub(BACKDATE).unwrap_or(now),
-        not_after: now
-            .saturating_add(profile.duration)
-            .unwrap_or(Timestamp::MAX),
-        subject: &subject,
-        spki: &requested.spki,
-        extensions: encode::ca_extensions(profile.path_length, &requested.public_key, None)?,
-    };
-    let root = Certificate::from_der(template.sign(key)?).map_err(|_| MintError::Encoding)?;
+    let extensions =
+        |public_key: &[u8]| encode::ca_extensions(profile.path_length, public_key, None);
+    let root = self_signed(key, &subject, extensions, profile.duration, serial, now)?;
     if !root.is_self_signed() {
         return Err(MintError::Encoding);
     }
@@ -219,7 +209,6 @@ pub fn self_signed_leaf(
     now: Timestamp,
 ) -> Result<Certificate, MintError> {
     profile.validate()?;
-    let requested = read_spki(key)?;
     if key.algorithm() != profile.key {
         return Err(MintError::KeyAlgorithm {
             wanted: profile.key,
@@ -227,21 +216,33 @@ pub fn self_signed_leaf(
         });
     }
     let subject = leaf_subject(profile)?;
-    let template = Template {
-        serial: positive(serial)?,
-        issuer: &subject,
-        not_before: now.saturating_sub(BACKDATE).unwrap_or(now),
-        not_after: now
-            .saturating_add(profile.duration)
-            .unwrap_or(Timestamp::MAX),
-        subject: &subject,
-        spki: &requested.spki,
-        extensions: encode::leaf_extensions(profile, &requested.public_key, None)?,
-    };
-    let leaf = Certificate::from_der(template.sign(key)?).map_err(|_| MintError::Encoding)?;
+    let extensions = |public_key: &[u8]| encode::leaf_extensions(profile, public_key, None);
+    let leaf = self_signed(key, &subject, extensions, profile.duration, serial, now)?;
     let anchors = std::slice::from_ref(&leaf);
     verify(anchors, anchors, profile.usages, now)?;
     Ok(leaf)
+}
+
+/// A certificate of a key's own, from now on and dated back.
+fn self_signed(
+    key: &PrivateKey,
+    subject: &[u8],
+    extensions: impl FnOnce(&[u8]) -> Result<Vec<Extension>, EncodeError>,
+    duration: SignedDuration,
+    serial: [u8; 16],
+    now: Timestamp,
+) -> Result<Certificate, MintError> {
+    let requested = read_spki(key)?;
+    let template = Template {
+        serial: positive(serial)?,
+        issuer: subject,
+        not_before: now.saturating_sub(BACKDATE).unwrap_or(now),
+        not_after: now.saturating_add(duration).unwrap_or(Timestamp::MAX),
+        subject,
+        spki: &requested.spki,
+        extensions: extensions(&requested.public_key)?,
+    };
+    Certificate::from_der(template.sign(key)?).map_err(|_| MintError::Encoding)
 }
 
 fn leaf_subject(profile: &LeafProfile) -> Result<Vec<u8>, EncodeError> {

@@ -171,7 +171,7 @@ pub fn trust_domain<'a>(
     let owner = domain.owner.identity.clone();
     let wanted = &mut domain.wanted;
     wanted.settle_left_behind(snapshot, &owner, earlier, BundleNames::default());
-    // Whoever mounts a leaf that is asked for no longer verifies peers with what stands beside it.
+    // A consumer of a leaf that is no longer declared verifies peers with the bundle beside it.
     for left in &mut wanted.left_behind {
         if has_bundle(snapshot, &left.material()) {
             left.form.bundle = BundlePlace::Beside;

@@ -50,7 +50,7 @@ pub fn injected(kind: InjectKind, metadata: &ObjectMeta, data: &Value) -> Inject
         fields.is_some_and(|fields| has_key(&fields.0, "f:caBundle"))
     };
     let owners = entries.iter().filter(owns);
-    // Whoever owns the field besides may have written anything else.
+    // Another owner of the field may have written anything else.
     let changed = owners.clone().filter(ours).filter_map(time).max();
     Injected {
         resource_version: metadata.resource_version.clone().unwrap_or_default(),
