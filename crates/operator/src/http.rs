@@ -119,24 +119,37 @@ async fn metrics(State(health): State<Health>) -> impl IntoResponse {
     }
 }
 
-/// The series as text, as often as it is still held. All who ask within a second share one: they may be many, and slow to
-/// read it.
+/// The series as text, as often as it is still held. All who ask within a second in which no status changed share one:
+/// they may be many, and slow to read it.
 #[derive(Clone, Default)]
-pub struct Series(Arc<Mutex<Vec<(Instant, Bytes)>>>);
+pub struct Series(Arc<Mutex<Vec<Text>>>);
+
+struct Text {
+    made: Instant,
+    /// Which statuses it tells.
+    version: u64,
+    text: Bytes,
+}
 
 impl Series {
     fn text(&self, metrics: &Metrics) -> Result<Bytes, std::fmt::Error> {
         let mut texts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        texts.retain(|(made, text)| made.elapsed() < FRESH || !text.is_unique());
-        if let Some((made, text)) = texts.last()
-            && (made.elapsed() < FRESH || texts.len() >= TEXTS)
+        let version = metrics.issuances.version();
+        let is_fresh = |text: &Text| text.made.elapsed() < FRESH && text.version == version;
+        texts.retain(|text| is_fresh(text) || !text.text.is_unique());
+        if let Some(last) = texts.last()
+            && (is_fresh(last) || texts.len() >= TEXTS)
         {
-            return Ok(text.clone());
+            return Ok(last.text.clone());
         }
         let mut text = String::new();
         encode(&mut text, &metrics.registry)?;
-        let text = Bytes::from(text);
-        texts.push((Instant::now(), text.clone()));
+        let (made, text) = (Instant::now(), Bytes::from(text));
+        texts.push(Text {
+            made,
+            version,
+            text: text.clone(),
+        });
         Ok(text)
     }
 }
@@ -145,6 +158,7 @@ impl Series {
 #[allow(clippy::unwrap_used, clippy::indexing_slicing)]
 mod tests {
     use super::*;
+    use crate::gauges::tests::example;
     use prometheus_client::collector::Collector;
     use prometheus_client::encoding::DescriptorEncoder;
     use std::sync::atomic::AtomicUsize;
@@ -190,7 +204,11 @@ mod tests {
     #[test]
     fn no_more_than_three_texts_are_held_at_once() {
         let (series, metrics) = (Series::default(), Metrics::new());
-        let old = |text: Bytes| (Instant::now() - FRESH * 2, text);
+        let old = |text: Bytes| Text {
+            made: Instant::now() - FRESH * 2,
+            version: 0,
+            text,
+        };
         let held = ["a", "b", "c"].map(|text| Bytes::from(text.repeat(100)));
         *series.0.lock().unwrap() = held.iter().cloned().map(old).collect();
         assert_eq!(series.text(&metrics).unwrap(), held[2]);
@@ -198,6 +216,20 @@ mod tests {
         let fresh = series.text(&metrics).unwrap();
         assert!(fresh.ends_with(b"# EOF\n"));
         assert_eq!(series.text(&metrics).unwrap().as_ptr(), fresh.as_ptr());
+    }
+
+    #[test]
+    fn a_status_is_told_by_the_next_text() {
+        let (series, metrics) = (Series::default(), Metrics::new());
+        let before = series.text(&metrics).unwrap();
+        let issuance = example();
+        let status = issuance.status.clone().unwrap();
+        metrics.issuances.report(&issuance, status.into());
+        let after = series.text(&metrics).unwrap();
+        let name = issuance.metadata.name.unwrap();
+        let tells = |text: &Bytes| String::from_utf8_lossy(text).contains(&name);
+        assert!(!tells(&before));
+        assert!(tells(&after));
     }
 
     #[tokio::test]

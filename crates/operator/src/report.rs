@@ -84,6 +84,7 @@ impl<'a> StatusWriter<'a> {
         status: &ExternalCAIssuanceStatus,
         memory: &mut StatusMemory,
     ) -> Option<Stored> {
+        self.show(&Arc::new(status.clone()));
         let stored = self.store(status, memory).await;
         if matches!(stored, Stored::Yes) {
             memory.concluded = self.stored.clone().map(Arc::new);
@@ -101,8 +102,7 @@ impl<'a> StatusWriter<'a> {
     ) -> Stored {
         let (context, issuance) = (self.context, Arc::clone(&self.issuance));
         let status = Arc::new(status);
-        let series = &context.metrics.issuances;
-        series.report(&issuance, Arc::clone(&status));
+        self.show(&status);
         memory.concluded = Some(Arc::clone(&status));
         let stored = self.store(&status, memory).await;
         for notice in turned.into_iter().chain(summary(done)) {
@@ -110,6 +110,12 @@ impl<'a> StatusWriter<'a> {
             tell(context, &declaration, notice).await;
         }
         stored
+    }
+
+    /// As series, before it is stored: whoever reads the status finds metrics that say no less.
+    fn show(&self, status: &Arc<ExternalCAIssuanceStatus>) {
+        let series = &self.context.metrics.issuances;
+        series.report(&self.issuance, Arc::clone(status));
     }
 
     /// Stores a status over what was read, and over nothing else: another operator that leads may have stored something

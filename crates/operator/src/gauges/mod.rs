@@ -7,6 +7,7 @@ pub mod tests;
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use external_ca_api::{ExternalCAIssuance, ExternalCAIssuanceStatus};
@@ -21,9 +22,9 @@ use families::{Entry, FAMILIES, Samples};
 /// Namespace and name.
 type Key = (String, String);
 
-/// The statuses, by issuance.
+/// The statuses, by issuance, and how often they changed.
 #[derive(Clone, Debug, Default)]
-pub struct Issuances(Arc<Mutex<BTreeMap<Key, Entry>>>);
+pub struct Issuances(Arc<(Mutex<BTreeMap<Key, Entry>>, AtomicU64)>);
 
 impl Issuances {
     /// From now on this is what is read.
@@ -33,15 +34,22 @@ impl Issuances {
             renew_before: renew_before(&issuance.spec),
         };
         self.all().insert(key(issuance), entry);
+        self.0.1.fetch_add(1, Ordering::Release);
+    }
+
+    /// Another one means that something changed.
+    pub fn version(&self) -> u64 {
+        self.0.1.load(Ordering::Acquire)
     }
 
     /// An issuance is gone.
     pub fn forget(&self, issuance: &ExternalCAIssuance) {
         self.all().remove(&key(issuance));
+        self.0.1.fetch_add(1, Ordering::Release);
     }
 
     fn all(&self) -> std::sync::MutexGuard<'_, BTreeMap<Key, Entry>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
