@@ -24,7 +24,7 @@ use crate::x509::{CaChain, CaError, Certificate};
 
 pub use claims::ClaimTable;
 pub use mounted::{mounted, mounted_since};
-pub use needs::Needs;
+pub use needs::{Needs, Wants};
 pub use pods::{ListedPods, namespaces_of_readers, rests_on_pods, unseen};
 pub use scope::{Scope, WrittenNames};
 pub use vital::Vital;

@@ -18,7 +18,16 @@ pub struct AllClaims(Mutex<Option<Made>>);
 struct Made {
     issuances: Vec<Arc<ExternalCAIssuance>>,
     planes: Vec<Arc<Plane>>,
-    table: Arc<ClaimTable>,
+    told: Told,
+}
+
+/// Who claims what, over the planes that there are.
+#[derive(Clone)]
+pub struct Told {
+    /// The claims.
+    pub table: Arc<ClaimTable>,
+    /// Planes that may be written, and those of strangers.
+    pub planes: Arc<(Vec<Arc<Plane>>, Vec<Arc<Plane>>)>,
 }
 
 impl AllClaims {
@@ -26,41 +35,47 @@ impl AllClaims {
     pub fn over(
         &self,
         issuances: Vec<Arc<ExternalCAIssuance>>,
-        planes: &[Arc<Plane>],
+        planes: Vec<Arc<Plane>>,
         scope: &Scope,
-    ) -> Arc<ClaimTable> {
-        let mut made = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(made) = made.as_mut().filter(|made| made.holds(&issuances, planes)) {
-            // What is at hand is compared faster than what has gone.
-            made.planes = planes.to_vec();
-            made.issuances = issuances;
-            return Arc::clone(&made.table);
-        }
-        let table = Arc::new(ClaimTable::new(&issuances, planes, scope));
-        *made = Some(Made {
+    ) -> Told {
+        let mut last = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let same_planes = |made: &&Made| same(&made.planes, &planes, Arc::ptr_eq);
+        let split = last.as_ref().filter(same_planes);
+        let split = split.map(|made| Arc::clone(&made.told.planes));
+        let split = split.unwrap_or_else(|| Arc::new(scope.split(&planes)));
+        let table = last.as_ref().filter(|made| made.holds(&issuances, &planes));
+        let table = table.map(|made| Arc::clone(&made.told.table));
+        let table =
+            table.unwrap_or_else(|| Arc::new(ClaimTable::over(&issuances, &split.0, scope)));
+        let told = Told {
+            table,
+            planes: split,
+        };
+        *last = Some(Made {
             issuances,
-            planes: planes.to_vec(),
-            table: Arc::clone(&table),
+            planes,
+            told: told.clone(),
         });
-        table
+        told
     }
 }
 
 impl Made {
     fn holds(&self, issuances: &[Arc<ExternalCAIssuance>], planes: &[Arc<Plane>]) -> bool {
-        let same_issuance = |(old, new): (&Arc<ExternalCAIssuance>, &Arc<ExternalCAIssuance>)| {
+        let same_issuance = |old: &Arc<ExternalCAIssuance>, new: &Arc<ExternalCAIssuance>| {
             let (then, now) = (&old.metadata, &new.metadata);
             Arc::ptr_eq(old, new) || then.uid == now.uid && then.generation == now.generation
         };
-        let same_plane = |(old, new): (&Arc<Plane>, &Arc<Plane>)| {
+        let same_plane = |old: &Arc<Plane>, new: &Arc<Plane>| {
             Arc::ptr_eq(old, new)
                 || old.plane == new.plane
                     && old.plane_id == new.plane_id
                     && old.labels == new.labels
         };
-        self.issuances.len() == issuances.len()
-            && self.planes.len() == planes.len()
-            && self.issuances.iter().zip(issuances).all(same_issuance)
-            && self.planes.iter().zip(planes).all(same_plane)
+        same(&self.issuances, issuances, same_issuance) && same(&self.planes, planes, same_plane)
     }
+}
+
+fn same<T>(old: &[T], new: &[T], is_same: impl Fn(&T, &T) -> bool) -> bool {
+    old.len() == new.len() && old.iter().zip(new).all(|(old, new)| is_same(old, new))
 }

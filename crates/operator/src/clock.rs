@@ -34,7 +34,7 @@ pub struct Reading {
     /// By the operator's clock, or by the API server's where they are too far apart: whoever reads a status rather finds
     /// there the time by which objects are made.
     pub now: Timestamp,
-    /// How far the operator's clock is ahead of the API server's, at least.
+    /// How far the operator's clock is ahead of the API server's, at least, where that is too far; else nothing.
     pub ahead: SignedDuration,
 }
 
@@ -48,9 +48,12 @@ impl Clock {
         let heard = *self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let ahead = heard.map_or(SignedDuration::ZERO, |heard| heard.ahead(now, moment));
         let theirs = now.checked_sub(ahead).unwrap_or(now);
-        Reading {
-            now: if is_off(ahead) { theirs } else { now },
-            ahead,
+        match is_off(ahead) {
+            true => Reading { now: theirs, ahead },
+            false => Reading {
+                now,
+                ahead: SignedDuration::ZERO,
+            },
         }
     }
 

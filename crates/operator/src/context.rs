@@ -23,6 +23,7 @@ use crate::front_end_state::FrontEndState;
 use crate::issuers::Issuers;
 use crate::pace::Pace;
 use crate::pending::{Owner, Pending};
+use crate::rest::Rest;
 use crate::telemetry::Metrics;
 use crate::versions::is_older;
 
@@ -73,6 +74,8 @@ pub struct Memory {
     pub in_doubt: BTreeSet<PlaneRef>,
     /// Its status.
     pub status: StatusMemory,
+    /// What the last turn rested on, where it left nothing to do.
+    pub rest: Option<Arc<Rest>>,
 }
 
 /// What is remembered of a status.
@@ -80,6 +83,8 @@ pub struct Memory {
 pub struct StatusMemory {
     /// What the last turn concluded, whether it is stored yet or not.
     pub concluded: Option<Arc<ExternalCAIssuanceStatus>>,
+    /// An issuance as it was last read, and the same with that status.
+    joined: Option<(Arc<ExternalCAIssuance>, Arc<ExternalCAIssuance>)>,
     /// What was last written or read back; the cache may not have seen it yet.
     pub stored: Option<Arc<ExternalCAIssuanceStatus>>,
     /// The issuance's version then.
@@ -161,19 +166,28 @@ impl StatusMemory {
             && is_older(own, &cached)
         {
             (self.concluded, self.stored, self.version) = (None, None, None);
+            self.joined = None;
         }
     }
 
     /// An issuance with the status that was last concluded: decisions rest on that, and neither on the cache nor on a
     /// status that waits for its second.
-    pub fn latest(&self, issuance: &Arc<ExternalCAIssuance>) -> Arc<ExternalCAIssuance> {
-        match &self.concluded {
-            Some(status) => Arc::new(ExternalCAIssuance {
-                status: Some(status.as_ref().clone()),
-                ..issuance.as_ref().clone()
-            }),
-            None => Arc::clone(issuance),
+    pub fn latest(&mut self, issuance: &Arc<ExternalCAIssuance>) -> Arc<ExternalCAIssuance> {
+        let Some(status) = &self.concluded else {
+            return Arc::clone(issuance);
+        };
+        if let Some((read, joined)) = &self.joined
+            && Arc::ptr_eq(read, issuance)
+            && joined.status.as_ref() == Some(status)
+        {
+            return Arc::clone(joined);
         }
+        let latest = Arc::new(ExternalCAIssuance {
+            status: Some(status.as_ref().clone()),
+            ..issuance.as_ref().clone()
+        });
+        self.joined = Some((Arc::clone(issuance), Arc::clone(&latest)));
+        latest
     }
 
     /// The status stands at the API server: what had to wait for that waits no longer.

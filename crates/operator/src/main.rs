@@ -27,6 +27,7 @@ mod pace;
 mod pending;
 mod reconcile;
 mod report;
+mod rest;
 mod telemetry;
 mod versions;
 mod writer;

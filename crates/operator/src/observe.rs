@@ -47,9 +47,14 @@ fn observe_issuance(
     let (cluster, scope) = (&context.cluster, &context.scope);
     let (planes, mounted) = (cluster.planes()?, cluster.mounted(issuance, scope));
     // Not under the store's lock: claims are over all issuances and planes.
-    let claims = context.claims.over(all_issuances(context), &planes, scope);
-    let needs = Needs::of(issuance, planes, &mounted, scope);
-    let claims = claims.of(issuance, &needs);
+    let issuances = context.issuances.state();
+    let told = context.claims.over(issuances, planes, scope);
+    let (table, planes) = (&told.table, &told.planes);
+    let needs = match table.wants(issuance) {
+        Some(wants) => Needs::over(issuance, wants, planes.as_ref().clone(), &mounted, scope),
+        None => Needs::of(issuance, planes.0.clone(), &mounted, scope),
+    };
+    let claims = table.of(issuance, &needs);
     cluster.want(&identity(issuance), &needs, needs.vital(issuance));
     let (mut observed, issuer) = cluster.seen(&needs, |seen, pem| {
         let issuers = &context.issuers;
@@ -83,7 +88,7 @@ fn observe_declared(
     let needs = Needs::of_declared(declared, &mounted, injected, earlier.as_deref(), scope);
     let others = context.front_end.others(&declared.authority.secret);
     let claims = table.of_declared(&needs, others.into_iter());
-    let vital = needs.vital_since(earlier.as_deref(), std::iter::empty());
+    let vital = needs.vital_since(earlier.as_deref(), std::iter::empty);
     let (identity, secret) = (declared.identity(), &declared.authority.secret);
     cluster.want(&identity, &needs, vital);
     let next = context.pending.ticket(secret, &identity);
@@ -115,8 +120,9 @@ fn observe_declared(
 /// Who claims what; nothing while planes are not read.
 pub fn claims(context: &Context) -> Option<Arc<ClaimTable>> {
     let planes = context.cluster.planes()?;
-    let issuances = all_issuances(context);
-    Some(context.claims.over(issuances, &planes, &context.scope))
+    let issuances = context.issuances.state();
+    let told = context.claims.over(issuances, planes, &context.scope);
+    Some(told.table)
 }
 
 fn injected_from(declared: &DeclaredDomain, seen: &Seen) -> BTreeSet<InjectRef> {

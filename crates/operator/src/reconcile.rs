@@ -17,6 +17,7 @@ use crate::declaration::Declaration;
 use crate::issuers::Answers;
 use crate::observe::{Sight, observe};
 use crate::report::{STATUS_INTERVAL, Stored};
+use crate::rest::Rest;
 use crate::writer::Writer;
 
 /// How long first reads may take before a turn looks whether they are in.
@@ -56,14 +57,20 @@ pub async fn turn(context: &Context, cached: &Declaration, memory: &mut Memory) 
         tracing::debug!(%error, "pending requests");
     }
     let (latest, earlier) = latest(context, cached, memory);
-    let mut writer = Writer::new(context, cached, &memory.status, earlier.as_ref());
     let clock = context.clock.read();
     let now = clock.now;
-    let Some(Sight { mut basis, issuer }) = observe(context, &latest, earlier, clock) else {
+    let sight = observe(context, &latest, earlier.clone(), clock);
+    let Some(Sight { mut basis, issuer }) = sight else {
         // The cluster announces it when the last first read is in.
         return FIRST_READS;
     };
     basis.snapshot_mut().refused = memory.pace.refused();
+    let rest = memory.rest.as_ref();
+    if let Some(rest) = rest.and_then(|rest| rest.lasts(&basis, now)) {
+        return rest.max(SHORTEST);
+    }
+    memory.rest = None;
+    let mut writer = Writer::new(context, cached, &memory.status, earlier.as_ref());
     let mut decision = basis.decide(now);
     if let Some(unstored) = persist_status_first(&mut writer, &decision, memory).await {
         return pause(
@@ -86,6 +93,7 @@ pub async fn turn(context: &Context, cached: &Declaration, memory: &mut Memory) 
     let failed = with_failures(&mut decision.status, &failures, basis.earlier(), now);
     decision.events.extend(failed);
     let next_check = decision.next_check;
+    let is_rest = decision.steps.is_empty() && failures.is_empty() && !outcome.unfinished;
     let (status, done) = (&mut memory.status, &outcome.done);
     let stored = writer
         .report(&basis, decision, &failures, done, status)
@@ -96,6 +104,9 @@ pub async fn turn(context: &Context, cached: &Declaration, memory: &mut Memory) 
         false => next_check,
     };
     context.metrics.reconciled(started.elapsed());
+    if is_rest && matches!(stored, Stored::Yes) && !memory.status.unstorable {
+        memory.rest = Rest::new(basis, next_check).map(Arc::new);
+    }
     pause(memory, &outcome, &stored, next_check, now)
 }
 

@@ -175,7 +175,7 @@ impl<'a> Domain<'a> {
     fn is_of_another(&self, found: &Material) -> bool {
         let others = &self.observed.claims.issuances;
         let owner = found.issuance.as_ref();
-        owner.is_some_and(|owner| others.contains(owner))
+        owner.is_some_and(|owner| owner != self.owner && others.contains(owner))
     }
 
     fn is_claimed(&self, target: &MaterialRef) -> bool {

@@ -6,7 +6,7 @@ use crate::reason::Problem;
 use crate::x509::CaChain;
 
 /// An authority's public side.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Authority {
     /// Whether it can be used.
     pub state: AuthorityState,
@@ -15,7 +15,7 @@ pub struct Authority {
 }
 
 /// Whether an authority can be used.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum AuthorityState {
     /// Verifiers would accept what it signs.
     Ready {
@@ -42,7 +42,7 @@ pub enum Signing {
 }
 
 /// The CA Secret, where the operator made it for this issuance.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct GeneratedCa {
     /// As it was seen.
     pub resource_version: String,

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use derive_where::derive_where;
 use jiff::{SignedDuration, Timestamp};
 use serde_json::Value;
 
@@ -51,9 +52,11 @@ pub struct CertManagerRef {
 }
 
 /// What was read of an object.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug)]
+#[derive_where(PartialEq, Eq)]
 pub struct CertManagerObject {
     /// For a conditional write, and to tell which read is newer.
+    #[derive_where(skip(EqHashOrd))]
     pub resource_version: String,
     /// Its UID.
     pub uid: String,

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::fmt;
 
+use derive_where::derive_where;
 use jiff::Timestamp;
 
 use crate::x509::Certificate;
@@ -72,9 +73,11 @@ pub enum InjectFrom {
 }
 
 /// What is known of an object with a `caBundle`.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug)]
+#[derive_where(PartialEq, Eq)]
 pub struct Injected {
     /// For a conditional write.
+    #[derive_where(skip(EqHashOrd))]
     pub resource_version: String,
     /// What it asks for; none where it asks for nothing.
     pub from: Option<InjectFrom>,
@@ -85,7 +88,7 @@ pub struct Injected {
 }
 
 /// One `caBundle`.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct InjectedElement {
     /// The webhook's name.
     pub name: String,

@@ -1,9 +1,10 @@
-//! The snapshot that every decision reads.
+//! The snapshot that every decision reads. Objects are equal that say the same, whichever versions of them were read.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::{Deref, DerefMut};
 use std::sync::Arc;
 
+use derive_where::derive_where;
 use external_ca_api::ExternalCAIssuance;
 use jiff::{SignedDuration, Timestamp};
 
@@ -16,7 +17,7 @@ use super::refs::{MaterialKind, MaterialRef, ObjectRef, PlaneRef, WorkloadRef};
 use crate::x509::Certificate;
 
 /// What is known of an object.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Read<T> {
     /// It does not exist.
     Absent,
@@ -37,9 +38,11 @@ impl<T> Read<T> {
 }
 
 /// What is known of a Secret or ConfigMap that the issuance has to do with. Holds no private key.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug)]
+#[derive_where(PartialEq, Eq)]
 pub struct Material {
     /// For a conditional write.
+    #[derive_where(skip(EqHashOrd))]
     pub resource_version: String,
     /// The Secret's type; empty for a ConfigMap.
     pub secret_type: String,
@@ -89,7 +92,7 @@ impl Material {
 }
 
 /// What stands under `tls.crt` and `tls.key`.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Leaf {
     /// Nothing.
     Empty,
@@ -105,11 +108,13 @@ pub enum Leaf {
 }
 
 /// A plane resource.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug)]
+#[derive_where(PartialEq, Eq)]
 pub struct Plane {
     /// Which one.
     pub plane: PlaneRef,
     /// For a conditional write.
+    #[derive_where(skip(EqHashOrd))]
     pub resource_version: String,
     /// `spec.planeID`, or the name.
     pub plane_id: String,
@@ -158,11 +163,13 @@ pub enum RolloutState {
 }
 
 /// A workload that mounts Secrets or ConfigMaps.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug)]
+#[derive_where(PartialEq, Eq)]
 pub struct Workload {
     /// Which one.
     pub workload: WorkloadRef,
     /// For a conditional write.
+    #[derive_where(skip(EqHashOrd))]
     pub resource_version: String,
     /// What its pod template mounts or takes into its environment.
     pub mounts: BTreeSet<MaterialRef>,
@@ -179,15 +186,16 @@ pub struct Workload {
 }
 
 /// What older issuances own, with the owner's `<namespace>/<name>`: nothing has two owners.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Claims {
     /// Leaves and bundles.
     pub material: BTreeMap<MaterialRef, String>,
     /// Planes whose clientCA it writes.
     pub planes: BTreeMap<PlaneRef, String>,
-    /// Every other issuance that there is.
-    pub issuances: BTreeSet<String>,
-    /// CA Secrets: also those of younger issuances, where the Secret is in their own namespace and not in this one's.
+    /// Every issuance that there is.
+    pub issuances: Arc<BTreeSet<String>>,
+    /// CA Secrets among what is needed: also those of younger issuances, where the Secret is in their own namespace and not in
+    /// this one's.
     pub authorities: BTreeMap<ObjectRef, String>,
 }
 
@@ -216,7 +224,7 @@ impl DerefMut for Observed {
 }
 
 /// All that the plan of a trust domain reads, whatever declared it.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Snapshot {
     /// Namespaces that the operator is told to serve.
     pub served: Arc<BTreeSet<String>>,

@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 
 /// A leaf that was asked for and may not be stored yet.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PendingLeaf {
     /// What was asked of whom, as [`crate::domain::asked`] puts it.
     pub asked: String,

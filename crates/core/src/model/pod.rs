@@ -3,18 +3,21 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
+use derive_where::derive_where;
 use jiff::Timestamp;
 
 use super::refs::{MaterialRef, ObjectRef, WorkloadRef};
 
 /// A pod that mounts Secrets or ConfigMaps, or takes them into its environment.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
+#[derive_where(PartialEq, Eq)]
 pub struct Pod {
     /// Which one.
     pub pod: ObjectRef,
     /// Tells it from one of the same name.
     pub uid: String,
     /// Of two versions the newer one counts.
+    #[derive_where(skip(EqHashOrd))]
     pub resource_version: String,
     /// When it was made, by the API server's clock.
     pub created: Option<Timestamp>,

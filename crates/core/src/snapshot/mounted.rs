@@ -39,8 +39,7 @@ pub fn mounted_since<'a>(
     // What a template of ours names, this operator has written before.
     let of_workloads = workloads.map(|one| (&one.mounts, &one.loaded));
     let of_pods = pods.map(|one| (&one.mounts, &one.loaded));
-    let planes = planes.filter(|plane| scope.holds(&plane.plane));
-    let referred = planes.filter_map(Plane::bundle);
+    let referred = planes.filter_map(|plane| plane.bundle().filter(|_| scope.holds(&plane.plane)));
     let mut found: BTreeSet<MaterialRef> = referred.filter(|one| is_candidate(&one)).collect();
     for (mounts, loaded) in of_workloads.chain(of_pods) {
         let is_known = |one: &MaterialRef| is_served(one) && loaded.contains_key(one);

@@ -8,7 +8,7 @@ use external_ca_api::{ExternalCAIssuance, ExternalCAIssuanceStatus};
 use super::mounted::told_namespaces;
 use super::scope::Scope;
 use crate::domain::certmanager::DeclaredDomain;
-use crate::domain::{ca_secret, desired, namespace, trust_secret};
+use crate::domain::{Desired, ca_secret, desired, namespace, trust_secret};
 use crate::model::{InjectRef, ListRef, MaterialKind, MaterialRef, ObjectRef, Plane};
 
 /// What must be read before an issuance can be planned.
@@ -32,6 +32,44 @@ pub struct Needs {
     wires_planes: bool,
 }
 
+/// What follows from an issuance's spec and the names of its planes alone.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Wants {
+    /// The trust Secret, bundles and leaves, most important first.
+    pub(super) material: Vec<MaterialRef>,
+    /// The same in namespaces that are not served.
+    pub(super) elsewhere: Vec<MaterialRef>,
+    /// The lists of workloads that may mount them.
+    lists: BTreeSet<ListRef>,
+}
+
+impl Wants {
+    /// Of what an issuance wants.
+    pub fn of(issuance: &ExternalCAIssuance, wanted: &Desired, scope: &Scope) -> Self {
+        let leaves = wanted.all().map(|leaf| leaf.material());
+        let places = wanted.trust_places.iter();
+        let material = std::iter::once(trust_secret(issuance))
+            .chain(places.clone().cloned())
+            .chain(leaves);
+        let mut seen = BTreeSet::new();
+        let material = material.filter(|one| seen.insert(one.clone()));
+        let (material, elsewhere) =
+            material.partition(|one| scope.served.contains(&one.object.namespace));
+        let leaves = wanted.all().map(|leaf| &leaf.target.namespace);
+        let namespaces: BTreeSet<&String> = places
+            .map(|place| &place.object.namespace)
+            .chain(leaves)
+            .collect();
+        let lists = namespaces.into_iter();
+        let lists = lists.flat_map(|namespace| ListRef::of_consumers(namespace));
+        Self {
+            lists: lists.collect(),
+            material,
+            elsewhere,
+        }
+    }
+}
+
 impl Needs {
     /// What an issuance needs, over the planes that exist, and over what is mounted by names that the operator writes.
     pub fn of(
@@ -40,8 +78,19 @@ impl Needs {
         mounted: &BTreeSet<MaterialRef>,
         scope: &Scope,
     ) -> Self {
-        let (planes, strangers) = scope.split(&planes);
-        let wanted = desired(issuance, &planes);
+        let planes = scope.split(&planes);
+        let wants = Wants::of(issuance, &desired(issuance, &planes.0), scope);
+        Self::over(issuance, &wants, planes, mounted, scope)
+    }
+
+    /// The same where it is known what it wants, and which planes are those of strangers.
+    pub fn over(
+        issuance: &ExternalCAIssuance,
+        wants: &Wants,
+        (planes, strangers): (Vec<Arc<Plane>>, Vec<Arc<Plane>>),
+        mounted: &BTreeSet<MaterialRef>,
+        scope: &Scope,
+    ) -> Self {
         let home = namespace(issuance);
         let is_served = scope.served.contains(home);
         let additional = issuance.spec.trust.additional_anchors.iter();
@@ -50,25 +99,19 @@ impl Needs {
             .filter_map(|entry| entry.config_map_ref.as_ref())
             .map(|reference| (ObjectRef::new(home, &reference.name), reference.key.clone()))
             .collect();
-        let material = std::iter::once(trust_secret(issuance))
-            .chain(wanted.trust_places.iter().cloned())
-            .chain(wanted.all().map(|leaf| leaf.material()))
-            .chain(mounted.iter().cloned());
-        let mut seen = BTreeSet::new();
-        let material = material.filter(|one| seen.insert(one.clone()));
-        let (material, elsewhere) =
-            material.partition(|one| scope.served.contains(&one.object.namespace));
+        let mut material = wants.material.clone();
+        if !mounted.is_empty() {
+            let wanted: BTreeSet<&MaterialRef> = wants.material.iter().collect();
+            let more = mounted.iter().filter(|one| !wanted.contains(one));
+            material.extend(more.cloned());
+        }
         // Whom it left behind there, only their lists tell.
         let told = told_namespaces(issuance.status.as_ref()).into_iter();
         let told = told.filter_map(|namespace| scope.served.get(namespace));
-        let places = wanted.trust_places.iter();
-        let lists = places
-            .map(|place| &place.object.namespace)
-            .chain(wanted.all().map(|leaf| &leaf.target.namespace))
-            .chain(mounted.iter().map(|one| &one.object.namespace))
-            .chain(told)
-            .flat_map(|namespace| ListRef::of_consumers(namespace))
-            .collect();
+        let more = mounted.iter().map(|one| &one.object.namespace);
+        let more: BTreeSet<&String> = more.chain(told).collect();
+        let mut lists = wants.lists.clone();
+        lists.extend(more.into_iter().flat_map(|one| ListRef::of_consumers(one)));
         Self {
             authority: is_served.then(|| ca_secret(issuance)),
             anchors,
@@ -77,7 +120,7 @@ impl Needs {
             planes,
             strangers,
             injected: BTreeSet::new(),
-            elsewhere,
+            elsewhere: wants.elsewhere.clone(),
             wires_planes: true,
         }
     }

@@ -30,16 +30,18 @@ impl Needs {
     /// The CA Secret; leaves that are about to be renewed, or are not as they should be; while a CA is being replaced, each
     /// leaf and each trust place.
     pub fn vital(&self, issuance: &ExternalCAIssuance) -> Vec<Vital> {
-        let planes = selected(issuance, &self.planes).into_iter();
-        let planes = planes.map(|plane| Place::ClientCa(plane.plane.clone()));
+        let planes = || {
+            let planes = selected(issuance, &self.planes).into_iter();
+            planes.map(|plane| Place::ClientCa(plane.plane.clone()))
+        };
         self.vital_since(issuance.status.as_ref(), planes)
     }
 
     /// The same for whoever has said that much before, with its places besides bundles.
-    pub fn vital_since(
+    pub fn vital_since<P: Iterator<Item = Place>>(
         &self,
         earlier: Option<&ExternalCAIssuanceStatus>,
-        places: impl Iterator<Item = Place>,
+        places: impl FnOnce() -> P,
     ) -> Vec<Vital> {
         let vital = |place, from| Vital {
             place,
@@ -62,7 +64,7 @@ impl Needs {
             return authority
                 .chain(
                     material
-                        .chain(places)
+                        .chain(places())
                         .map(|place| vital(place, Timestamp::MIN)),
                 )
                 .collect();

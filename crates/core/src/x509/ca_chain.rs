@@ -19,7 +19,7 @@ const MAX_DEPTH: usize = 10;
 const MAX_PATHS: usize = 32;
 
 /// The public side of a CA: its certificate with the chain up to the anchor. Enough to plan with; signing takes the key.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CaChain {
     /// The certificate that issues.
     issuing: Certificate,

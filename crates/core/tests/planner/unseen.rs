@@ -77,7 +77,8 @@ fn an_agent_whose_bundle_another_issuance_writes_is_a_verifier() {
     for one in theirs {
         scene.material.get_mut(&one).unwrap().issuance = Some(format!("{HOME}/another"));
     }
-    scene.claims.issuances.insert(format!("{HOME}/another"));
+    let known = Arc::make_mut(&mut scene.claims.issuances);
+    known.insert(format!("{HOME}/another"));
     scene.settle();
     scene.issuer = Issuer::Ready(ca(1));
     scene.settle();

@@ -32,7 +32,9 @@ fn claims_are_made_anew_only_where_something_is_claimed_otherwise() {
     let claims = AllClaims::default();
     let scope = Scope::default();
     let over = |issuance, plane: &Arc<Plane>| {
-        claims.over(vec![issuance], std::slice::from_ref(plane), &scope)
+        claims
+            .over(vec![issuance], vec![Arc::clone(plane)], &scope)
+            .table
     };
     let is_same = |one: &Arc<ClaimTable>, other: &Arc<ClaimTable>| Arc::ptr_eq(one, other);
     let first = over(issuance(1, "1"), &plane(json!({}), "eu-1", false));
@@ -50,6 +52,6 @@ fn claims_are_made_anew_only_where_something_is_claimed_otherwise() {
         assert!(!is_same(&last, &now), "{index}");
         last = now;
     }
-    let gone = claims.over(Vec::new(), &[], &scope);
+    let gone = claims.over(Vec::new(), Vec::new(), &scope).table;
     assert!(!is_same(&last, &gone));
 }

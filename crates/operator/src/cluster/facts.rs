@@ -11,6 +11,7 @@ use external_ca_core::model::{
 };
 use external_ca_core::snapshot::{ListedPods, Seen};
 use external_ca_core::x509::CaPem;
+use jiff::Timestamp;
 use kube::ResourceExt;
 
 use crate::versions::is_older;
@@ -26,6 +27,8 @@ pub struct Facts {
     versions: HashMap<MaterialRef, u64>,
     /// The newest version that the watch of a namespace's pods has told of.
     pod_watches: HashMap<(Cluster, String), u64>,
+    /// When a Secret or ConfigMap last changed, of all that were seen.
+    newest_change: Option<Timestamp>,
     /// How the served version of a kind spells a Secret reference.
     pub reference_fields: HashMap<PlaneKind, &'static str>,
     /// Whether the API server has said which of cert-manager's kinds it serves.
@@ -60,16 +63,10 @@ impl Facts {
 
     /// What was read of an object stands from now on.
     pub fn put_material(&mut self, key: MaterialRef, value: Read<Material>) -> bool {
-        let same = |old: &Arc<Read<Material>>| match (old.as_ref(), &value) {
-            (Read::Found(old), Read::Found(new)) => {
-                Material {
-                    resource_version: new.resource_version.clone(),
-                    ..old.clone()
-                } == *new
-            }
-            (old, new) => old == new,
-        };
-        let changed = !self.seen.material.get(&key).is_some_and(same);
+        let known = self.seen.material.get(&key).map(AsRef::as_ref);
+        let changed = known != Some(&value);
+        let at = value.found().and_then(|found| found.changed);
+        self.newest_change = self.newest_change.max(at);
         self.seen.material.insert(key, Arc::new(value));
         changed
     }
@@ -216,18 +213,21 @@ impl Facts {
         true
     }
 
-    fn put_plane(&mut self, plane: Plane) -> bool {
-        let known = self.seen.planes.get(&plane.plane);
-        if known.is_some_and(|known| is_older(&plane.resource_version, &known.resource_version)) {
-            return false;
+    /// A report that is only newer than one that came after all changes says no more than that one: it is told every minute
+    /// of each plane.
+    fn put_plane(&mut self, mut plane: Plane) -> bool {
+        let known = self.seen.planes.get(&plane.plane).map(AsRef::as_ref);
+        if let Some(known) = known {
+            if is_older(&plane.resource_version, &known.resource_version) {
+                return false;
+            }
+            if known.agent_heartbeat > self.newest_change
+                && known.agent_heartbeat < plane.agent_heartbeat
+            {
+                plane.agent_heartbeat = known.agent_heartbeat;
+            }
         }
-        let same = |known: &Arc<Plane>| {
-            Plane {
-                resource_version: plane.resource_version.clone(),
-                ..known.as_ref().clone()
-            } == plane
-        };
-        let changed = !known.is_some_and(same);
+        let changed = known != Some(&plane);
         let reference = plane.plane.clone();
         self.seen.planes.insert(reference, Arc::new(plane));
         changed
@@ -283,13 +283,7 @@ impl Facts {
         {
             return false;
         }
-        let same = |known: &Arc<Workload>| {
-            Workload {
-                resource_version: workload.resource_version.clone(),
-                ..known.as_ref().clone()
-            } == workload
-        };
-        let changed = !known.is_some_and(same);
+        let changed = known.map(AsRef::as_ref) != Some(&workload);
         let reference = workload.workload.clone();
         self.seen.workloads.insert(reference, Arc::new(workload));
         changed
@@ -369,13 +363,7 @@ impl Facts {
         if !pod.is_kept() {
             return self.remove_pod(&pod.pod);
         }
-        let same = |known: &Arc<Pod>| {
-            Pod {
-                resource_version: pod.resource_version.clone(),
-                ..known.as_ref().clone()
-            } == pod
-        };
-        let changed = !known.is_some_and(same);
+        let changed = known.map(AsRef::as_ref) != Some(&pod);
         let reference = pod.pod.clone();
         let was_broken = self.seen.broken_pods.remove(&reference).is_some();
         self.seen.pods.insert(reference, Arc::new(pod));

@@ -14,18 +14,15 @@ use crate::versions::is_older;
 impl Facts {
     /// An object of cert-manager's exists, and is so now.
     pub fn cert_manager_seen(&mut self, name: CertManagerRef, object: CertManagerObject) -> bool {
-        let known = &mut self.seen.cert_manager.0;
-        if let Some(known) = known.get(&name) {
-            let same = CertManagerObject {
-                resource_version: object.resource_version.clone(),
-                ..known.as_ref().clone()
-            } == object;
-            if same || is_older(&object.resource_version, &known.resource_version) {
-                return false;
-            }
+        let all = &mut self.seen.cert_manager.0;
+        let known = all.get(&name).map(AsRef::as_ref);
+        let newer = known.map(|known| &known.resource_version);
+        if newer.is_some_and(|newer| is_older(&object.resource_version, newer)) {
+            return false;
         }
-        known.insert(name, Arc::new(object));
-        true
+        let changed = known != Some(&object);
+        all.insert(name, Arc::new(object));
+        changed
     }
 
     /// Only these still exist.
