@@ -85,6 +85,8 @@ pub struct StatusMemory {
     pub concluded: Option<Arc<ExternalCAIssuanceStatus>>,
     /// An issuance as it was last read, and the same with that status.
     joined: Option<(Arc<ExternalCAIssuance>, Arc<ExternalCAIssuance>)>,
+    /// What was last to be told, and the part of it that is stored.
+    pub told: Option<(Arc<ExternalCAIssuanceStatus>, Arc<ExternalCAIssuanceStatus>)>,
     /// What was last written or read back; the cache may not have seen it yet.
     pub stored: Option<Arc<ExternalCAIssuanceStatus>>,
     /// The issuance's version then.

@@ -84,8 +84,9 @@ impl<'a> StatusWriter<'a> {
         status: &ExternalCAIssuanceStatus,
         memory: &mut StatusMemory,
     ) -> Option<Stored> {
-        self.show(&Arc::new(status.clone()));
-        let stored = self.store(status, memory).await;
+        let status = Arc::new(status.clone());
+        self.show(&status);
+        let stored = self.store(&status, memory).await;
         if matches!(stored, Stored::Yes) {
             memory.concluded = self.stored.clone().map(Arc::new);
         }
@@ -103,7 +104,10 @@ impl<'a> StatusWriter<'a> {
         let (context, issuance) = (self.context, Arc::clone(&self.issuance));
         let status = Arc::new(status);
         self.show(&status);
-        memory.concluded = Some(Arc::clone(&status));
+        // One that says the same stays: it is compared at each turn.
+        if memory.concluded.as_ref() != Some(&status) {
+            memory.concluded = Some(Arc::clone(&status));
+        }
         let stored = self.store(&status, memory).await;
         for notice in turned.into_iter().chain(summary(done)) {
             let declaration = Declaration::Issuance(Arc::clone(&issuance));
@@ -122,10 +126,17 @@ impl<'a> StatusWriter<'a> {
     /// that must not be lost.
     async fn store(
         &mut self,
-        status: &ExternalCAIssuanceStatus,
+        status: &Arc<ExternalCAIssuanceStatus>,
         memory: &mut StatusMemory,
     ) -> Stored {
-        let status = &bounded_status(status);
+        let told = memory.told.take().filter(|(whole, _)| whole == status);
+        let told = told.unwrap_or_else(|| {
+            let part = Arc::new(bounded_status(status));
+            (Arc::clone(status), part)
+        });
+        let status = Arc::clone(&told.1);
+        let status = status.as_ref();
+        memory.told = Some(told);
         if self.stored.as_ref() == Some(status) {
             memory.note_stored();
             return Stored::Yes;

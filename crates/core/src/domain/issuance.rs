@@ -12,7 +12,7 @@ use kube::core::{Selector, SelectorExt};
 use super::leaf::{Desired, DesiredLeaf, Role, SecretForm};
 use super::left_behind::BundleNames;
 use super::names::{ca_secret, home_bundle, identity, namespace, trust_secret};
-use super::presets::{GENERATED_CA_KEY, agents, further, gateway, generated_ca_profile};
+use super::presets::{GENERATED_CA_KEY, Origin, agents, further, gateway, generated_ca_profile};
 use super::renewal::{Renewal, renew_before};
 use super::trust_domain::{
     AnchorSource, Authority, ClientCa, Generate, Names, Owner, Requests, Rollout, Rotation,
@@ -141,9 +141,10 @@ pub fn desired(issuance: &ExternalCAIssuance, planes: &[Arc<Plane>]) -> Desired 
         planes: selected(issuance, planes),
         ..Desired::default()
     };
-    let mut wanted: Vec<(String, DesiredLeaf)> = vec![("spec.gateway".into(), gateway(issuance))];
-    wanted.extend(agents(issuance, &desired.planes));
-    wanted.extend(further(issuance));
+    let planes = std::mem::take(&mut desired.planes);
+    let wanted = std::iter::once((Origin::Gateway, gateway(issuance)))
+        .chain(agents(issuance, &planes))
+        .chain(further(issuance));
 
     let reserved = [ca_secret(issuance), trust_secret(issuance).object];
     let mut namespaces = BTreeSet::from([namespace(issuance).to_owned()]);
@@ -151,7 +152,7 @@ pub fn desired(issuance: &ExternalCAIssuance, planes: &[Arc<Plane>]) -> Desired 
         if leaf.role == Role::Agent {
             namespaces.insert(leaf.target.namespace.clone());
         }
-        match defect(&reserved, &origin, &leaf) {
+        match defect(&reserved, origin, &leaf) {
             Some(problem) => {
                 desired.problems.push((Some(leaf.target.clone()), problem));
                 desired.block(leaf);
@@ -181,10 +182,11 @@ pub fn desired(issuance: &ExternalCAIssuance, planes: &[Arc<Plane>]) -> Desired 
             })
         })
         .collect();
+    desired.planes = planes;
     desired
 }
 
-fn defect(reserved: &[ObjectRef], origin: &str, leaf: &DesiredLeaf) -> Option<Problem> {
+fn defect(reserved: &[ObjectRef], origin: Origin<'_>, leaf: &DesiredLeaf) -> Option<Problem> {
     let target = &leaf.target;
     if let Err(error) = leaf.profile.validate() {
         let message = format!("{origin}: {error}; correct the issuance's spec");

@@ -1,6 +1,7 @@
 //! The guide's certificates, with what an issuance says otherwise.
 
 use std::collections::BTreeSet;
+use std::fmt;
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -11,7 +12,7 @@ use jiff::SignedDuration;
 
 use super::leaf::{DesiredLeaf, Role, SecretForm};
 use super::names::namespace;
-use crate::model::{ObjectRef, Plane, Workload};
+use crate::model::{ObjectRef, Plane, PlaneRef, Workload};
 use crate::x509::{CaProfile, KeyAlgorithm, LeafProfile, San, Style, Usages};
 
 /// The kind of key of a CA that the operator makes for an issuance.
@@ -25,6 +26,24 @@ pub fn generated_ca_profile() -> CaProfile {
         organizational_units: Vec::new(),
         path_length: None,
         duration: SignedDuration::from_hours(87_600),
+    }
+}
+
+/// What asks for a leaf, as messages name it.
+#[derive(Clone, Copy)]
+pub(super) enum Origin<'a> {
+    Gateway,
+    AgentOf(&'a PlaneRef),
+    Further(&'a str),
+}
+
+impl fmt::Display for Origin<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Gateway => f.write_str("spec.gateway"),
+            Self::AgentOf(plane) => write!(f, "the agent of {plane}"),
+            Self::Further(name) => write!(f, "spec.certificates[{name}]"),
+        }
     }
 }
 
@@ -104,49 +123,48 @@ pub(super) fn gateway(issuance: &ExternalCAIssuance) -> DesiredLeaf {
     }
 }
 
-pub(super) fn agents(
-    issuance: &ExternalCAIssuance,
-    planes: &[Arc<Plane>],
-) -> Vec<(String, DesiredLeaf)> {
-    planes
-        .iter()
-        .map(|plane| {
-            let entry = issuance
-                .spec
-                .agents
-                .iter()
-                .find(|agent| selects(agent, plane));
-            let expand = |text: &str| {
-                text.replace("{planeID}", &plane.plane_id).replace(
-                    "{kind}",
-                    &format!("{:?}", plane.plane.kind).to_ascii_lowercase(),
-                )
-            };
-            let each = |list: &[String]| list.iter().map(|text| expand(text)).collect::<Vec<_>>();
-            let namespace = entry.and_then(|agent| agent.namespace.as_deref());
-            let secret = entry.and_then(|agent| agent.secret_name.as_deref());
-            let names = entry.map_or_else(Vec::new, |agent| {
-                sans(&each(&agent.dns_names), &[], &each(&agent.uris))
-            });
-            let usages = Usages {
-                server_auth: false,
-                client_auth: true,
-            };
-            let leaf = DesiredLeaf {
-                target: ObjectRef::new(
-                    expand(namespace.unwrap_or_else(|| default_namespace(plane.plane.kind))),
-                    expand(secret.unwrap_or("cluster-agent-tls")),
-                ),
-                role: Role::Agent,
-                profile: profile(issuance, plane.plane_id.clone(), names, usages),
-                planes: BTreeSet::from([plane.plane.clone()]),
-                blocked: false,
-                renewal: None,
-                form: SecretForm::default(),
-            };
-            (format!("the agent of {}", plane.plane), leaf)
-        })
-        .collect()
+pub(super) fn agents<'a>(
+    issuance: &'a ExternalCAIssuance,
+    planes: &'a [Arc<Plane>],
+) -> impl Iterator<Item = (Origin<'a>, DesiredLeaf)> {
+    planes.iter().map(|plane| {
+        let entry = issuance
+            .spec
+            .agents
+            .iter()
+            .find(|agent| selects(agent, plane));
+        let expand = |text: &str| {
+            let kind = || format!("{:?}", plane.plane.kind).to_ascii_lowercase();
+            let text = text.replace("{planeID}", &plane.plane_id);
+            match text.contains("{kind}") {
+                true => text.replace("{kind}", &kind()),
+                false => text,
+            }
+        };
+        let each = |list: &[String]| list.iter().map(|text| expand(text)).collect::<Vec<_>>();
+        let namespace = entry.and_then(|agent| agent.namespace.as_deref());
+        let secret = entry.and_then(|agent| agent.secret_name.as_deref());
+        let names = entry.map_or_else(Vec::new, |agent| {
+            sans(&each(&agent.dns_names), &[], &each(&agent.uris))
+        });
+        let usages = Usages {
+            server_auth: false,
+            client_auth: true,
+        };
+        let leaf = DesiredLeaf {
+            target: ObjectRef::new(
+                expand(namespace.unwrap_or_else(|| default_namespace(plane.plane.kind))),
+                expand(secret.unwrap_or("cluster-agent-tls")),
+            ),
+            role: Role::Agent,
+            profile: profile(issuance, plane.plane_id.clone(), names, usages),
+            planes: BTreeSet::from([plane.plane.clone()]),
+            blocked: false,
+            renewal: None,
+            form: SecretForm::default(),
+        };
+        (Origin::AgentOf(&plane.plane), leaf)
+    })
 }
 
 fn selects(agent: &Agent, plane: &Plane) -> bool {
@@ -194,42 +212,39 @@ pub fn is_agent_of(workload: &Workload, plane: &Plane) -> bool {
     agent.is_some_and(|(kind, id)| (kind.as_str(), id.as_str()) == agent_of(plane))
 }
 
-pub(super) fn further(issuance: &ExternalCAIssuance) -> Vec<(String, DesiredLeaf)> {
-    issuance
-        .spec
-        .certificates
-        .iter()
-        .map(|certificate| {
-            let usages = Usages {
-                server_auth: certificate.usages.contains(&Usage::ServerAuth),
-                client_auth: certificate.usages.contains(&Usage::ClientAuth),
-            };
-            let common_name = certificate
-                .common_name
-                .clone()
-                .unwrap_or_else(|| certificate.name.clone());
-            let sans = sans(
-                &certificate.dns_names,
-                &certificate.ip_addresses,
-                &certificate.uris,
-            );
-            let target = &certificate.target;
-            let leaf = DesiredLeaf {
-                target: ObjectRef::new(
-                    target
-                        .namespace
-                        .as_deref()
-                        .unwrap_or_else(|| namespace(issuance)),
-                    &target.secret_name,
-                ),
-                role: Role::Further,
-                profile: profile(issuance, common_name, sans, usages),
-                planes: BTreeSet::new(),
-                blocked: false,
-                renewal: None,
-                form: SecretForm::default(),
-            };
-            (format!("spec.certificates[{}]", certificate.name), leaf)
-        })
-        .collect()
+pub(super) fn further(
+    issuance: &ExternalCAIssuance,
+) -> impl Iterator<Item = (Origin<'_>, DesiredLeaf)> {
+    issuance.spec.certificates.iter().map(|certificate| {
+        let usages = Usages {
+            server_auth: certificate.usages.contains(&Usage::ServerAuth),
+            client_auth: certificate.usages.contains(&Usage::ClientAuth),
+        };
+        let common_name = certificate
+            .common_name
+            .clone()
+            .unwrap_or_else(|| certificate.name.clone());
+        let sans = sans(
+            &certificate.dns_names,
+            &certificate.ip_addresses,
+            &certificate.uris,
+        );
+        let target = &certificate.target;
+        let leaf = DesiredLeaf {
+            target: ObjectRef::new(
+                target
+                    .namespace
+                    .as_deref()
+                    .unwrap_or_else(|| namespace(issuance)),
+                &target.secret_name,
+            ),
+            role: Role::Further,
+            profile: profile(issuance, common_name, sans, usages),
+            planes: BTreeSet::new(),
+            blocked: false,
+            renewal: None,
+            form: SecretForm::default(),
+        };
+        (Origin::Further(&certificate.name), leaf)
+    })
 }

@@ -3,7 +3,6 @@
 use external_ca_api::ExternalCAIssuanceSpec;
 use jiff::{SignedDuration, Timestamp};
 
-use crate::model::facts::hash;
 use crate::x509::{BACKDATE, Certificate};
 
 /// When leaves are issued anew.
@@ -32,7 +31,7 @@ pub fn renew_before(spec: &ExternalCAIssuanceSpec) -> SignedDuration {
 }
 
 /// When a certificate is renewed: `renew_before` of the wanted duration, in proportion to the time it really has, and a
-/// little earlier, by its serial number, so that certificates of one batch spread: by a twentieth of that time at most, and
+/// little earlier, by its fingerprint, so that certificates of one batch spread: by a twentieth of that time at most, and
 /// of the time that it serves. Never before it has served a tenth of its life.
 pub fn renewal_time(
     certificate: &Certificate,
@@ -69,9 +68,6 @@ fn served_since(certificate: &Certificate, duration: SignedDuration) -> Timestam
 }
 
 fn spread(certificate: &Certificate) -> u16 {
-    let digits = hash(&[certificate.der()]);
-    digits
-        .get(..4)
-        .and_then(|first| u16::from_str_radix(first, 16).ok())
-        .unwrap_or(0)
+    let [first, second, ..] = *certificate.fingerprint().as_bytes();
+    u16::from_be_bytes([first, second])
 }

@@ -10,6 +10,7 @@ use super::constraints::{NameConstraints, Names};
 use super::extensions::{ExtendedKeyUsage, KeyUsage, Policies};
 use super::facts::{CertificateError, Facts};
 use super::fingerprint::Fingerprint;
+use super::hex::hex;
 use super::key_algorithm::KeyAlgorithm;
 use super::pem;
 use super::profile::Usages;
@@ -97,12 +98,7 @@ impl Certificate {
 
     /// The serial number's bytes as lower-case hexadecimal digits, as `openssl x509 -serial` prints them.
     pub fn serial_hex(&self) -> String {
-        self.0
-            .facts
-            .serial
-            .iter()
-            .map(|byte| format!("{byte:02x}"))
-            .collect()
+        hex(&self.0.facts.serial)
     }
 
     /// The start of the validity.

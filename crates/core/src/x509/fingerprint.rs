@@ -2,6 +2,8 @@ use std::fmt;
 
 use aws_lc_rs::digest;
 
+use super::hex::hex;
+
 /// The SHA-256 of a certificate's DER: what names a certificate in status, logs and guards.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Fingerprint([u8; 32]);
@@ -37,7 +39,8 @@ impl Fingerprint {
 
     /// The first 16 hexadecimal digits: enough to tell certificates apart for a person.
     pub fn short(&self) -> String {
-        self.to_string().chars().take(16).collect()
+        let (first, _) = self.0.split_at(8);
+        hex(first)
     }
 
     /// The 32 bytes.
@@ -48,7 +51,7 @@ impl Fingerprint {
 
 impl fmt::Display for Fingerprint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+        f.write_str(&hex(&self.0))
     }
 }
 

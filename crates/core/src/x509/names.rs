@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 use x509_parser::asn1_rs::{Oid, oid};
 
 use super::der::{Der, SEQUENCE, SET, dotted};
+use super::hex::hex;
 
 pub(super) const COMMON_NAME: Oid<'static> = oid!(2.5.4.3);
 pub(super) const ORGANIZATION: Oid<'static> = oid!(2.5.4.10);
@@ -117,11 +118,7 @@ impl Attribute<'_> {
     }
 
     fn hex(&self) -> String {
-        let mut text = String::from("#");
-        for byte in self.whole {
-            let _ = write!(text, "{byte:02x}");
-        }
-        text
+        format!("#{}", hex(self.whole))
     }
 }
 

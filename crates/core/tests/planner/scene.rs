@@ -421,7 +421,7 @@ impl Scene {
         profile: &LeafProfile,
         ours: bool,
     ) {
-        self.serial += 1;
+        self.serial = self.serial.wrapping_add(1).max(1);
         let csr = request(leaf_key(), profile).unwrap();
         let chain =
             sign_request(authority, csr.der(), profile, [self.serial; 16], self.now).unwrap();

@@ -1,6 +1,6 @@
 //! Certificates that sign themselves: the next one is made ahead, and waits as the ticket of its own request.
 
-use external_ca_core::x509::Certificate;
+use external_ca_core::x509::{Certificate, hex};
 use jiff::Timestamp;
 
 use super::request::{IssuerError, Shown, Signed, Ticket};
@@ -10,9 +10,8 @@ pub const SELF_SIGNED: &str = "selfSigned";
 
 /// The ticket that a certificate waits as.
 pub fn ticket(certificate: &Certificate, now: Timestamp) -> Ticket {
-    let digits = certificate.der().iter().map(|byte| format!("{byte:02x}"));
     Ticket {
-        id: digits.collect(),
+        id: hex(certificate.der()),
         ask_again: now,
     }
 }

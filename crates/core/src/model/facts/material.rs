@@ -15,7 +15,7 @@ use serde_json::Value;
 
 use super::managed::last_manager;
 use crate::model::{Leaf, Material};
-use crate::x509::{self, Certificate};
+use crate::x509::{self, Certificate, hex};
 
 /// A `tls.crt` larger than this is not read: RFC 5280 chains are a few KiB.
 pub const MAX_PEM: usize = 64 * 1024;
@@ -141,13 +141,10 @@ pub fn hash(parts: &[&[u8]]) -> String {
         context.update(&(part.len() as u64).to_be_bytes());
         context.update(part);
     }
-    context
-        .finish()
-        .as_ref()
-        .iter()
-        .take(8)
-        .map(|byte| format!("{byte:02x}"))
-        .collect()
+    let hash = context.finish();
+    hash.as_ref()
+        .first_chunk::<8>()
+        .map_or_else(String::new, |first| hex(first))
 }
 
 /// The certificates that a PEM text holds.
