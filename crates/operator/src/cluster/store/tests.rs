@@ -30,18 +30,17 @@ fn deployment(resource_version: &str, generation: i64, observed: i64) -> Workloa
 }
 
 fn plane(resource_version: &str, spec: Value) -> Plane {
+    plane_of(resource_version, json!({"spec": spec}))
+}
+
+fn plane_of(resource_version: &str, data: Value) -> Plane {
     let metadata = serde_json::from_value(json!({
         "name": "dataplane", "namespace": "default", "resourceVersion": resource_version,
     }))
     .unwrap();
-    facts::plane(
-        PlaneKind::DataPlane,
-        &metadata,
-        &json!({"spec": spec}),
-        None,
-    )
-    .unwrap()
-    .unwrap()
+    facts::plane(PlaneKind::DataPlane, &metadata, &data, None)
+        .unwrap()
+        .unwrap()
 }
 
 /// A pod of the agent's, as a version of it shows it.
@@ -178,7 +177,53 @@ fn nor_does_the_watch_undo_what_an_answer_has_told() {
     assert_eq!(store.facts().seen.planes[&reference].resource_version, "11");
 }
 
-/// The UID of the agent's pod, where it is known.
+/// A report counts that came after the last change: each minute another one comes of each plane.
+#[test]
+fn a_heartbeat_is_news_only_where_the_last_one_came_before_a_change() {
+    let (store, _changes) = Store::new();
+    let beat = |version: &str, time: &str| {
+        let report = json!({"connected": true, "lastHeartbeatTime": time});
+        let plane = plane_of(version, json!({"status": {"agentConnection": report}}));
+        store.facts().plane_seen(plane)
+    };
+    let leaf = MaterialRef {
+        kind: MaterialKind::ConfigMap,
+        object: ObjectRef::new("ns", "bundle"),
+    };
+    let changed_at = |version: &str, time: &str| {
+        let config_map: ConfigMap = serde_json::from_value(json!({
+            "metadata": {"name": "bundle", "namespace": "ns", "resourceVersion": version,
+                "managedFields": [{"manager": "m", "operation": "Apply", "time": time,
+                    "fieldsV1": {"f:data": {"f:ca.crt": {}}}}]},
+            "data": {"ca.crt": version},
+        }))
+        .unwrap();
+        store.config_map(&leaf.object, Read::Found(&config_map));
+    };
+    assert!(beat("1", "2026-11-27T10:00:00Z"));
+    changed_at("2", "2026-11-27T10:00:30Z");
+    assert!(
+        beat("3", "2026-11-27T10:01:00Z"),
+        "the first after a change"
+    );
+    assert!(!beat("4", "2026-11-27T10:02:00Z"));
+    let reference = plane("1", json!({})).plane;
+    let known = || {
+        store.facts().seen.planes[&reference]
+            .resource_version
+            .clone()
+    };
+    assert_eq!(known(), "4", "what is written next is written over it");
+    changed_at("5", "2026-11-27T10:02:30Z");
+    assert!(beat("6", "2026-11-27T10:03:00Z"));
+    assert!(!beat("7", "2026-11-27T10:04:00Z"));
+    let gone = plane_of(
+        "8",
+        json!({"status": {"agentConnection": {"connected": false}}}),
+    );
+    assert!(store.facts().plane_seen(gone));
+}
+
 #[test]
 fn a_plane_that_is_read_wins_over_a_newer_version_that_was_known_when_it_was_asked_for() {
     for (before, expected) in [(Some("10"), "7"), (Some("9"), "10"), (None, "10")] {
@@ -191,6 +236,7 @@ fn a_plane_that_is_read_wins_over_a_newer_version_that_was_known_when_it_was_ask
     }
 }
 
+/// The UID of the agent's pod, where it is known.
 fn known_pod(store: &Store) -> Option<String> {
     let facts = store.facts();
     let mut pods = facts.seen.pods.values();
