@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use external_ca_tests::apply::{MANAGER, apply_documents, apply_yaml, dynamic_api};
-use external_ca_tests::cert_manager::{CRDS, control_plane, data_plane};
+use external_ca_tests::cert_manager::{CRDS, control_plane, data_plane, lease};
 use external_ca_tests::crds::{CrdSource, Release};
 use external_ca_tests::openchoreo::CONTROL_PLANE;
 use external_ca_tests::openssl::{Ca, Purpose, fields, key_matches, pem_blocks, verify};
@@ -346,20 +346,6 @@ async fn a_ca_and_a_self_signed_certificate_move_in_stages() -> Result<()> {
     Ok(())
 }
 
-/// Makes or renews one of cert-manager's Leases.
-async fn lease(world: &World, name: &str, renewed: jiff::Timestamp) -> Result<()> {
-    let lease = json!({
-        "apiVersion": "coordination.k8s.io/v1", "kind": "Lease",
-        "metadata": {"name": name, "namespace": "kube-system"},
-        "spec": {
-            "holderIdentity": "cert-manager-0", "leaseDurationSeconds": 60,
-            "renewTime": format!("{renewed:.6}"),
-        },
-    });
-    apply_documents(&world.admin, vec![lease], "cert-manager").await?;
-    Ok(())
-}
-
 /// While its own programs are at work, nothing is written, half by half.
 #[tokio::test]
 async fn cert_manager_itself_goes_first() -> Result<()> {
@@ -371,12 +357,17 @@ async fn cert_manager_itself_goes_first() -> Result<()> {
     );
     let now = jiff::Timestamp::now();
     lease(
-        &world,
+        &world.admin,
         controller,
         now + jiff::SignedDuration::from_mins(10),
     )
     .await?;
-    lease(&world, injector, now + jiff::SignedDuration::from_mins(10)).await?;
+    lease(
+        &world.admin,
+        injector,
+        now + jiff::SignedDuration::from_mins(10),
+    )
+    .await?;
     let operator = world.operator(None).await?;
     install(&world, release).await?;
     wait_for("the Leases to be heeded", PATIENCE, async || {
@@ -401,7 +392,7 @@ async fn cert_manager_itself_goes_first() -> Result<()> {
     })
     .await;
     let ended = now - jiff::SignedDuration::from_mins(10);
-    lease(&world, controller, ended).await?;
+    lease(&world.admin, controller, ended).await?;
     said(&world, &operator, WEBHOOK, "True", "Ready").await?;
     let injected = async || {
         let bundles = ca_bundles(&world).await.unwrap();
@@ -419,7 +410,7 @@ async fn cert_manager_itself_goes_first() -> Result<()> {
         },
     )
     .await;
-    lease(&world, injector, ended).await?;
+    lease(&world.admin, injector, ended).await?;
     wait_for("every caBundle", PATIENCE, async || {
         let verified = webhooks_verify(&world).await;
         verified.map_err(|error| error.to_string())

@@ -29,4 +29,5 @@ mod status;
 mod strangers;
 mod tickets;
 mod troubleshooting;
+mod webhooks;
 mod windows;

@@ -36,6 +36,7 @@ pub mod process;
 pub mod proxy;
 pub mod scratch;
 pub mod wait;
+pub mod webhooks;
 pub mod world;
 
 pub use authority::TestAuthority;
