@@ -10,6 +10,8 @@ mod drift;
 mod generate;
 mod guide;
 mod helm;
+mod helm_openchoreo;
+mod injection;
 mod kill;
 mod kill_cert_manager;
 mod kill_rotation;

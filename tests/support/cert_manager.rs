@@ -83,7 +83,9 @@ fn objects(text: &str, namespace: &str) -> Vec<Value> {
     let mut found = documents(text).expect("the charts render YAML");
     found.retain(|object| {
         let kind = object["kind"].as_str();
-        kind.is_some_and(|kind| KINDS.contains(&kind))
+        // Hooks come and go with what Helm does.
+        let hook = &object["metadata"]["annotations"]["helm.sh/hook"];
+        kind.is_some_and(|kind| KINDS.contains(&kind)) && hook.is_null()
     });
     for missing in [missing_config_maps, missing_accounts, missing_services] {
         let missing = missing(&found);
@@ -98,11 +100,15 @@ fn objects(text: &str, namespace: &str) -> Vec<Value> {
     found
 }
 
+/// What an issuance makes, and no plane's chart.
+const BUNDLE: &str = "cluster-gateway-ca";
+
 /// Pods wait for their ConfigMaps, and those that have nothing to do with certificates were left out.
 fn missing_config_maps(objects: &[Value]) -> Vec<Value> {
     let of_kind = |kind: &'static str| objects.iter().filter(move |one| one["kind"] == kind);
     let there: BTreeSet<&str> = of_kind("ConfigMap")
         .filter_map(|one| one["metadata"]["name"].as_str())
+        .chain([BUNDLE])
         .collect();
     let pods = of_kind("Deployment").map(|one| &one["spec"]["template"]["spec"]);
     let volumes = pods.filter_map(|pod| pod["volumes"].as_array()).flatten();

@@ -24,6 +24,7 @@ pub mod cert_manager;
 pub mod chart;
 pub mod control_plane;
 pub mod crds;
+pub mod helm;
 pub mod http;
 pub mod kubeconfig;
 pub mod kubelet;

@@ -1,12 +1,15 @@
 //! Admission reviews: kinds that webhooks look at, and requests that the API server asks them about.
 
-use crate::Result;
 use crate::apply::{MANAGER, apply_documents};
+use crate::background::{Tasks, handle};
+use crate::{ControlPlane, Result};
 use kube::Client;
 use kube::api::{Api, DynamicObject, PostParams};
 use kube::core::{ApiResource, GroupVersionKind};
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 /// A resource that webhooks look at: group, version, plural.
 pub type Reviewed = (String, String, String);
@@ -68,6 +71,68 @@ pub async fn ask(client: &Client, resource: &Reviewed) -> kube::Result<()> {
         ..PostParams::default()
     };
     api.create(&params, &object).await.map(drop)
+}
+
+/// What came of requests.
+#[derive(Clone, Debug, Default)]
+pub struct Asked {
+    /// How many there were.
+    pub attempts: u64,
+    /// Those that failed because the API server did not trust the webhook.
+    pub failed_by_certificate: u64,
+    /// Those that failed otherwise: nobody there.
+    pub failed_other: u64,
+    /// The last failure.
+    pub last_error: String,
+}
+
+/// Requests all the time, until it is dropped.
+pub struct Asking {
+    asked: Arc<Mutex<Asked>>,
+    _task: Tasks,
+}
+
+impl Asking {
+    /// Starts, as the administrator.
+    pub async fn start(cluster: &ControlPlane, resources: Vec<Reviewed>) -> Result<Self> {
+        let config = cluster.admin_config().await;
+        let client = {
+            let _background = handle().enter();
+            Client::try_from(config)?
+        };
+        let (asked, task) = (Arc::<Mutex<Asked>>::default(), Tasks::default());
+        let count = asked.clone();
+        task.spawn(async move {
+            for resource in resources.iter().cycle() {
+                let outcome = ask(&client, resource).await;
+                count.lock().unwrap().add(outcome);
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        });
+        Ok(Self { asked, _task: task })
+    }
+
+    /// What came of them so far.
+    pub fn so_far(&self) -> Asked {
+        self.asked.lock().unwrap().clone()
+    }
+}
+
+impl Asked {
+    fn add(&mut self, outcome: kube::Result<()>) {
+        self.attempts += 1;
+        let Err(error) = outcome else {
+            return;
+        };
+        self.last_error = error.to_string();
+        let by_certificate = ["x509:", "tls:"]
+            .iter()
+            .any(|word| self.last_error.contains(word));
+        match by_certificate {
+            true => self.failed_by_certificate += 1,
+            false => self.failed_other += 1,
+        }
+    }
 }
 
 fn kind(plural: &str) -> String {
