@@ -10,7 +10,7 @@ use external_ca_tests::kubelet::{Kubelet, KubeletOptions, Stats, rolled_out};
 use external_ca_tests::openchoreo::{CONTROL_PLANE, tls_secret, trust};
 use external_ca_tests::openssl::{Ca, KeyKind, Leaf, Purpose, pem_blocks, verify};
 use external_ca_tests::wait::wait_for;
-use external_ca_tests::webhooks::{Asked, Asking, Reviewed, reviewed, serve_kinds};
+use external_ca_tests::webhooks::{Asked, Asking, Reviewed, ca_bundles, reviewed, serve_kinds};
 use external_ca_tests::world::World;
 use k8s_openapi::ByteString;
 use kube::api::{Patch, PatchParams};
@@ -159,21 +159,6 @@ impl Scene {
         Ok(new)
     }
 
-    async fn bundles(&self) -> Result<Vec<String>> {
-        let version = "admissionregistration.k8s.io/v1";
-        let mut found = Vec::new();
-        for (kind, name) in CONFIGURATIONS {
-            let api = dynamic_api(&self.world.admin, version, kind, None).await?;
-            let object = api.get(name).await?;
-            for webhook in object.data["webhooks"].as_array().into_iter().flatten() {
-                let bundle = webhook["clientConfig"]["caBundle"].clone();
-                let bundle: Option<ByteString> = serde_json::from_value(bundle)?;
-                found.push(String::from_utf8(bundle.unwrap_or_default().0)?);
-            }
-        }
-        Ok(found)
-    }
-
     /// What the webhook's server has before it.
     fn mounted(&self) -> Vec<String> {
         let pods = self.kubelet.pods(CONTROL_PLANE);
@@ -192,7 +177,9 @@ impl Scene {
             async || {
                 let new = self.text(WEBHOOK, "tls.crt").await;
                 let mounted = self.mounted();
-                let bundles = self.bundles().await.map_err(|error| error.to_string())?;
+                let bundles = ca_bundles(&self.world.admin).await;
+                let bundles = bundles.map_err(|error| error.to_string())?;
+                let bundles: Vec<String> = bundles.into_values().collect();
                 let alone = bundles.iter().all(|bundle| pem_blocks(bundle).len() == 1);
                 let trusted = bundles
                     .iter()

@@ -1,20 +1,19 @@
 //! OpenChoreo's unmodified charts, which Helm owns: before and after the operator, upgraded, uninstalled and back.
 
 use external_ca_tests::apply::{apply_yaml, dynamic_api};
-use external_ca_tests::cert_manager::{CRDS, control_plane_from, plane};
+use external_ca_tests::cert_manager::{CRDS, control_plane_from, is_ready, plane};
 use external_ca_tests::crds::{CrdSource, Release};
 use external_ca_tests::helm::Helm;
 use external_ca_tests::kubelet::{Kubelet, KubeletOptions, rolled_out};
 use external_ca_tests::openchoreo::CONTROL_PLANE;
 use external_ca_tests::openssl::{Ca, Purpose, fields, key_matches, pem_blocks, verify};
 use external_ca_tests::wait::{PATIENCE, wait_for};
-use external_ca_tests::webhooks::{ask, reviewed, serve_kinds};
+use external_ca_tests::webhooks::{ask, ca_bundles, reviewed, serve_kinds};
 use external_ca_tests::world::World;
 use external_ca_tests::{Operator, Result};
-use k8s_openapi::ByteString;
 use k8s_openapi::api::core::v1::Pod;
 use kube::api::{Api, DeleteParams, ListParams, Patch, PatchParams};
-use serde_json::{Value, json};
+use serde_json::Value;
 use std::collections::BTreeMap;
 
 /// An issuance makes it, without a key.
@@ -132,7 +131,9 @@ impl Scene {
         let mut trouble = Vec::new();
         for certificate in self.rendered("Certificate") {
             let metadata = &certificate["metadata"];
-            let ready = self.says_ready(metadata).await?;
+            let [namespace, name] =
+                ["namespace", "name"].map(|key| metadata[key].as_str().unwrap_or_default());
+            let ready = is_ready(&self.world.admin, namespace, name).await?;
             let made = self.made(certificate).await;
             match (ready, made) {
                 (true, Ok(())) => {}
@@ -140,9 +141,12 @@ impl Scene {
                 (false, made) => trouble.push(format!("{metadata}: not ready; {made:?}")),
             }
         }
-        for webhook in self.webhooks().await? {
-            if let Err(error) = self.injected(&webhook).await {
-                trouble.push(format!("{}: {error}", webhook["name"]));
+        let served = "controller-manager-webhook-server-cert";
+        let served = self.world.secret_text(CONTROL_PLANE, served, "tls.crt");
+        let served = served.await;
+        for (webhook, bundle) in ca_bundles(&self.world.admin).await? {
+            if let Err(error) = verify(&bundle, &served, Purpose::Any) {
+                trouble.push(format!("{webhook}: {error}"));
             }
         }
         for chart in &self.charts {
@@ -153,24 +157,6 @@ impl Scene {
             }
         }
         Ok(trouble)
-    }
-
-    async fn says_ready(&self, metadata: &Value) -> Result<bool> {
-        let api = "cert-manager.io/v1";
-        let api = dynamic_api(
-            &self.world.admin,
-            api,
-            "Certificate",
-            metadata["namespace"].as_str(),
-        );
-        let name = metadata["name"].as_str().unwrap_or_default();
-        let found = api.await?.get(name).await?;
-        let conditions = found.data["status"]["conditions"].as_array().cloned();
-        Ok(conditions.unwrap_or_default().iter().any(|condition| {
-            condition["type"] == "Ready"
-                && condition["status"] == "True"
-                && condition["observedGeneration"] == json!(found.metadata.generation)
-        }))
     }
 
     /// The Secret holds what the Certificate asks for.
@@ -201,45 +187,6 @@ impl Scene {
         match wanted.find(|name| !names.contains(&format!("DNS:{name}"))) {
             None => Ok(()),
             Some(name) => Err(format!("{name} is not among {names:?}")),
-        }
-    }
-
-    async fn webhooks(&self) -> Result<Vec<Value>> {
-        let mut found = Vec::new();
-        for kind in [
-            "MutatingWebhookConfiguration",
-            "ValidatingWebhookConfiguration",
-        ] {
-            for rendered in self.rendered(kind) {
-                let api = "admissionregistration.k8s.io/v1";
-                let api = dynamic_api(&self.world.admin, api, kind, None).await?;
-                let name = rendered["metadata"]["name"].as_str().unwrap_or_default();
-                let object = api.get(name).await?;
-                found.extend(
-                    object.data["webhooks"]
-                        .as_array()
-                        .cloned()
-                        .unwrap_or_default(),
-                );
-            }
-        }
-        Ok(found)
-    }
-
-    async fn injected(&self, webhook: &Value) -> Result<(), String> {
-        let client = &webhook["clientConfig"];
-        let bundle: Option<ByteString> = serde_json::from_value(client["caBundle"].clone())
-            .map_err(|error| error.to_string())?;
-        let bundle = String::from_utf8_lossy(&bundle.unwrap_or_default().0).into_owned();
-        let secret = "controller-manager-webhook-server-cert";
-        let served = self.world.secret_text(CONTROL_PLANE, secret, "tls.crt");
-        let service = client["service"]["name"].as_str().unwrap_or_default();
-        let host = format!("{service}.{CONTROL_PLANE}.svc");
-        verify(&bundle, &served.await, Purpose::Any)?;
-        let served = self.world.secret_text(CONTROL_PLANE, secret, "tls.crt");
-        match fields(&served.await).names.contains(&format!("DNS:{host}")) {
-            true => Ok(()),
-            false => Err(format!("it does not serve {host}")),
         }
     }
 
@@ -369,12 +316,11 @@ async fn openchoreo_first(source: CrdSource, release: Release) -> Result<()> {
     .await;
     // OpenChoreo is up for a while before the issuance: no CA's key is ever stored in the place of what that one makes.
     let operator = scene.world.operator(None).await?;
-    let webhook =
-        json!({"name": "controller-manager-webhook-server-cert", "namespace": CONTROL_PLANE});
+    let webhook = "controller-manager-webhook-server-cert";
     wait_for(
         "the webhook's certificate",
         PATIENCE,
-        async || match scene.says_ready(&webhook).await {
+        async || match is_ready(&scene.world.admin, CONTROL_PLANE, webhook).await {
             Ok(true) => Ok(()),
             other => Err(format!("{other:?}")),
         },

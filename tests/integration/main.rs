@@ -15,6 +15,7 @@ mod injection;
 mod kill;
 mod kill_cert_manager;
 mod kill_rotation;
+mod kubebuilder;
 mod logs;
 mod metrics;
 mod ownership;

@@ -1,7 +1,7 @@
 //! What OpenChoreo's charts ask of cert-manager, and the small schemas of its kinds.
 
 use crate::Result;
-use crate::apply::{apply_documents, documents};
+use crate::apply::{apply_documents, documents, dynamic_api};
 use crate::crds::{CrdSource, Release, shared};
 use crate::openchoreo::{CONTROL_PLANE, PlaneType};
 use k8s_openapi::jiff::Timestamp;
@@ -54,6 +54,19 @@ pub fn data_plane(release: Release) -> Option<Vec<Value>> {
 pub fn plane(release: Release, kind: PlaneType) -> Option<Vec<Value>> {
     let chart = kind.namespace().strip_prefix("openchoreo-")?;
     Some(objects(&rendered(release, chart)?, kind.namespace()))
+}
+
+/// Whether a Certificate says that it is ready, as it is now.
+pub async fn is_ready(client: &Client, namespace: &str, name: &str) -> Result<bool> {
+    let (version, kind) = ("cert-manager.io/v1", "Certificate");
+    let api = dynamic_api(client, version, kind, Some(namespace)).await?;
+    let found = api.get(name).await?;
+    let conditions = found.data["status"]["conditions"].as_array();
+    Ok(conditions.into_iter().flatten().any(|condition| {
+        condition["type"] == "Ready"
+            && condition["status"] == "True"
+            && condition["observedGeneration"] == json!(found.metadata.generation)
+    }))
 }
 
 /// Makes or renews one of cert-manager's Leases.

@@ -1,13 +1,14 @@
 //! Admission reviews: kinds that webhooks look at, and requests that the API server asks them about.
 
-use crate::apply::{MANAGER, apply_documents};
+use crate::apply::{MANAGER, apply_documents, dynamic_api};
 use crate::background::{Tasks, handle};
 use crate::{ControlPlane, Result};
+use k8s_openapi::ByteString;
 use kube::Client;
 use kube::api::{Api, DynamicObject, PostParams};
 use kube::core::{ApiResource, GroupVersionKind};
 use serde_json::{Value, json};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -35,6 +36,27 @@ pub fn reviewed(objects: &[Value]) -> BTreeSet<Reviewed> {
         }
     }
     found
+}
+
+/// The bundles of all webhook configurations, by webhook.
+pub async fn ca_bundles(client: &Client) -> Result<BTreeMap<String, String>> {
+    let mut found = BTreeMap::new();
+    for kind in [
+        "MutatingWebhookConfiguration",
+        "ValidatingWebhookConfiguration",
+    ] {
+        let api = dynamic_api(client, "admissionregistration.k8s.io/v1", kind, None).await?;
+        for object in api.list(&Default::default()).await? {
+            for webhook in object.data["webhooks"].as_array().into_iter().flatten() {
+                let bundle = webhook["clientConfig"]["caBundle"].clone();
+                let bundle: Option<ByteString> = serde_json::from_value(bundle)?;
+                let bundle = String::from_utf8(bundle.unwrap_or_default().0)?;
+                let name = webhook["name"].as_str().unwrap_or_default();
+                found.insert(format!("{kind} {name}"), bundle);
+            }
+        }
+    }
+    Ok(found)
 }
 
 /// Makes kinds for them, of any content.
