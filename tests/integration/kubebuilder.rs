@@ -94,7 +94,7 @@ async fn certificates_are_ready(
         let made = world.secret_text(NAMESPACE, secret, "tls.crt").await;
         let names = fields(&made).names;
         for name in certificate["spec"]["dnsNames"].as_array().unwrap() {
-            let name = format!("DNS:{}", name.as_str().unwrap());
+            let name = format!("DNS:{}", name.as_str().unwrap().to_lowercase());
             assert!(names.contains(&name), "{name}: {names:?}");
         }
     }

@@ -55,9 +55,9 @@ pub async fn carry_out(cluster: &Cluster, step: &InjectBundle) -> Result<Problem
         let released = bounded(api.patch(name, &params, &patch)).await?;
         cluster.wrote_injected(&step.target, &released.into_decoded()?);
     }
-    let subjects: Vec<&str> = step.anchors.iter().map(Certificate::subject).collect();
+    let titles: Vec<String> = step.anchors.iter().map(Certificate::title).collect();
     Ok(Problem::new(
         Reason::TrustUpdated,
-        format!("{} now trusts {}", step.target, subjects.join("; ")),
+        format!("{} now trusts {}", step.target, titles.join("; ")),
     ))
 }
