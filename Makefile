@@ -91,9 +91,9 @@ digest: ## What 5,000 seeds are planned, a line for each, into target/digest: to
 bench: tools static ## 100, 500 and 1,000 planes against a real API server, with the binary that the image ships
 	EXTERNAL_CA_OPERATOR_BIN=$(CURDIR)/target/static/external-ca-operator $(CARGO) run --release --locked -p external-ca-tests --bin bench
 
-demo: tools ## The whole guide on a control plane of its own; KEEP=1 leaves it running
+demo: tools ## The whole guide on a control plane of its own; RELEASE=v1.2: without cert-manager, webhooks and all; KEEP=1 leaves it running
 	$(CARGO) build --locked -p external-ca-operator
-	$(CARGO) run --quiet --locked -p external-ca-tests --bin demo -- $(if $(KEEP),--keep)
+	$(CARGO) run --quiet --locked -p external-ca-tests --bin demo -- $(if $(KEEP),--keep) $(if $(RELEASE),--release=$(RELEASE))
 
 static: ## The static binary that the image ships: target/static/external-ca-operator
 	tests/static.sh

@@ -1,5 +1,5 @@
 #!/bin/sh
-# tests/tools.sh [helm|kustomize|glua|cargo-deny|cargo-fuzz]   (helm, where nothing is said)
+# tests/tools.sh [helm|kustomize|kubebuilder|controller-gen|glua|cargo-deny|cargo-fuzz]   (helm, where nothing is said)
 #
 # Builds one tool that generating and checking need, once, into a cache outside the source tree, and prints the
 # directory that holds it (and nothing else) on stdout. Safe to call concurrently: the directory appears whole or
@@ -8,6 +8,8 @@ set -eu
 
 helm=v3.22.0
 kustomize=v5.8.1
+kubebuilder=v4.16.0
+controller_gen=v0.22.0 # what that kubebuilder's Makefile asks for
 glua=v1.1.2 # the Lua that Argo CD runs its health checks with
 cargo_deny=0.20.2
 cargo_fuzz=0.13.2
@@ -33,6 +35,14 @@ kustomize)
 	version=$kustomize
 	build() { go_install "sigs.k8s.io/kustomize/kustomize/v5@$version"; }
 	;;
+kubebuilder)
+	version=$kubebuilder
+	build() { go_install "sigs.k8s.io/kubebuilder/v4@$version"; }
+	;;
+controller-gen)
+	version=$controller_gen
+	build() { go_install "sigs.k8s.io/controller-tools/cmd/controller-gen@$version"; }
+	;;
 glua)
 	version=$glua
 	build() { go_install "github.com/yuin/gopher-lua/cmd/glua@$version"; }
@@ -51,7 +61,7 @@ cargo-deny | cargo-fuzz)
 	}
 	;;
 *)
-	echo "usage: tests/tools.sh [helm|kustomize|glua|cargo-deny|cargo-fuzz]" >&2
+	echo "usage: tests/tools.sh [helm|kustomize|kubebuilder|controller-gen|glua|cargo-deny|cargo-fuzz]" >&2
 	exit 2
 	;;
 esac

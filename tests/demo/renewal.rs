@@ -74,16 +74,14 @@ pub async fn check(screen: &mut Screen, stage: &Stage) -> Result<usize> {
     let mut failed = new_serials(screen, stage, &serials).await?;
     let since = stage.kubelet.stats().since(&counted);
     let mut checks = Checks::default();
-    let wanted = [
-        "cluster-gateway",
-        "cluster-agent-dataplane",
-        "cluster-agent-buildplane",
-        "cluster-agent-observabilityplane",
-    ];
+    let agents = stage.planes().map(|plane| plane.deployment());
+    let mut wanted = vec!["cluster-gateway".to_owned()];
+    wanted.extend(agents);
+    wanted.sort();
     checks.equal(
         "restarted: the gateway and the three agents, nothing else",
         restarts.names(),
-        sorted(&wanted),
+        wanted,
     );
     checks.holds(
         "the gateway was back before an agent was restarted",
@@ -277,10 +275,4 @@ fn is_rolled_out(deployment: &Deployment) -> bool {
         ]
         .iter()
         .all(|count| count.unwrap_or_default() == wanted)
-}
-
-fn sorted(names: &[&str]) -> Vec<String> {
-    let mut names: Vec<String> = names.iter().map(ToString::to_string).collect();
-    names.sort();
-    names
 }

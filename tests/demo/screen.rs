@@ -4,21 +4,21 @@ use std::fmt::Display;
 use std::io::IsTerminal;
 use std::time::{Duration, Instant};
 
-const STEPS: usize = 9;
-
 /// The terminal, or the file that stands in for it.
 pub struct Screen {
     colour: bool,
+    steps: usize,
     start: Instant,
     open: Option<(String, Instant)>,
     times: Vec<(String, Duration)>,
 }
 
 impl Screen {
-    pub fn new() -> Self {
+    pub fn new(steps: usize) -> Self {
         let colour = std::io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none();
         Self {
             colour,
+            steps,
             start: Instant::now(),
             open: None,
             times: Vec::new(),
@@ -33,7 +33,10 @@ impl Screen {
     pub fn step(&mut self, title: &str) {
         self.end();
         let number = self.times.len() + 1;
-        println!("\n{}", self.bold(&format!("[{number}/{STEPS}] {title}")));
+        println!(
+            "\n{}",
+            self.bold(&format!("[{number}/{}] {title}", self.steps))
+        );
         self.open = Some((title.to_owned(), Instant::now()));
     }
 

@@ -2,19 +2,21 @@
 
 use crate::screen::Screen;
 use external_ca_tests::apply::{MANAGER, apply_documents, apply_yaml, create_namespace, documents};
+use external_ca_tests::cert_manager::{CRDS, control_plane_from};
 use external_ca_tests::crds::{CrdSource, Release, openchoreo_crds_from};
 use external_ca_tests::openchoreo::{
     CONTROL_PLANE, ClientCa, PlaneType, agent, control_plane_of, plane,
 };
 use external_ca_tests::openssl::{Ca, GUIDE_SUBJECT};
+use external_ca_tests::webhooks::{Reviewed, reviewed, serve_kinds};
 use external_ca_tests::world::{CA_SECRET, NAMESPACES, World};
 use external_ca_tests::{ControlPlane, Kubelet, KubeletOptions, Operator, Result, chart};
 use serde_json::json;
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 use tokio::process::Command;
 
-const RELEASE: Release = Release::V0_17;
 /// Where the plane resources live.
 pub const PLANE_NAMESPACE: &str = "default";
 
@@ -25,16 +27,18 @@ pub struct Stage {
     pub world: World,
     pub ca: Ca,
     pub ca_dir: PathBuf,
+    /// What OpenChoreo's webhooks look at, where the charts' own objects are installed.
+    pub reviewed: Vec<Reviewed>,
 }
 
 impl Stage {
     /// Steps 1 to 5.
-    pub async fn build(screen: &mut Screen) -> Result<Self> {
-        let world = start_control_plane(screen).await?;
+    pub async fn build(screen: &mut Screen, release: Release) -> Result<Self> {
+        let world = start_control_plane(screen, release).await?;
         let ca_dir = world.cluster.dir().join("ca");
         let ca = make_ca(screen, &ca_dir).await?;
         install_chart(screen, &world).await?;
-        install_openchoreo(screen, &world).await?;
+        let reviewed = install_openchoreo(screen, &world).await?;
         world.put_ca(&ca).await?;
         screen.step("Run the operator, and play kubelet for OpenChoreo's pods");
         screen.say(format!(
@@ -50,6 +54,7 @@ impl Stage {
         let options = KubeletOptions {
             // Agents try a further connection all the time, so that no failing moment goes unseen.
             probe_interval: Some(Duration::from_millis(100)),
+            managers: release == Release::V1_2,
             ..KubeletOptions::default()
         };
         let kubelet = Kubelet::start(&world.cluster, options).await?;
@@ -60,10 +65,11 @@ impl Stage {
             world,
             ca,
             ca_dir,
+            reviewed,
         })
     }
 
-    /// The data, the build and the observability plane.
+    /// The data, the build or workflow, and the observability plane.
     pub fn planes(&self) -> [PlaneType; 3] {
         self.world.plane_types()
     }
@@ -79,7 +85,7 @@ pub fn plane_id(plane: PlaneType) -> &'static str {
     }
 }
 
-async fn start_control_plane(screen: &mut Screen) -> Result<World> {
+async fn start_control_plane(screen: &mut Screen, release: Release) -> Result<World> {
     screen.step("Start a control plane");
     screen.note("real etcd, kube-apiserver and kube-controller-manager, RBAC on; built once, the first time takes minutes");
     let [cluster] = ControlPlane::start_many().await?;
@@ -93,7 +99,7 @@ async fn start_control_plane(screen: &mut Screen) -> Result<World> {
     Ok(World {
         cluster,
         admin,
-        release: RELEASE,
+        release,
     })
 }
 
@@ -148,21 +154,52 @@ async fn install_chart(screen: &mut Screen, world: &World) -> Result<()> {
     Ok(())
 }
 
-async fn install_openchoreo(screen: &mut Screen, world: &World) -> Result<()> {
-    screen
-        .step("Install OpenChoreo: control plane, and a data, a build and an observability plane");
-    let source = CrdSource::available(RELEASE)[0];
-    for crd in openchoreo_crds_from(source, RELEASE) {
+/// Returns what its webhooks look at.
+async fn install_openchoreo(screen: &mut Screen, world: &World) -> Result<Vec<Reviewed>> {
+    let (version, builder) = match world.release {
+        Release::V0_17 => ("v0.17", "build"),
+        Release::V1_2 => ("v1.2", "workflow"),
+    };
+    screen.step(&format!(
+        "Install OpenChoreo {version}: control plane, and a data, a {builder} and an observability plane"
+    ));
+    let source = CrdSource::available(world.release)[0];
+    for crd in openchoreo_crds_from(source, world.release) {
         apply_yaml(&world.admin, &crd).await?;
     }
     screen.say(match source {
-        CrdSource::Real => "CRDs: as OpenChoreo v0.17.0 published them",
-        CrdSource::Fixture => "CRDs: cut-down ones of v0.17 (the published ones are not at hand)",
+        CrdSource::Real => "objects and CRDs: as OpenChoreo published them",
+        CrdSource::Fixture => {
+            "objects and CRDs: cut-down ones (the published ones are not at hand)"
+        }
     });
-    apply_yaml(&world.admin, &control_plane_of(RELEASE, CONTROL_PLANE)).await?;
-    screen.say(format!(
-        "{CONTROL_PLANE}: Deployments cluster-gateway, controller-manager"
-    ));
+    let mut kinds = BTreeSet::new();
+    match world.release {
+        Release::V0_17 => {
+            apply_yaml(
+                &world.admin,
+                &control_plane_of(world.release, CONTROL_PLANE),
+            )
+            .await?;
+            screen.say(format!(
+                "{CONTROL_PLANE}: Deployments cluster-gateway, controller-manager"
+            ));
+        }
+        Release::V1_2 => {
+            apply_yaml(&world.admin, CRDS).await?;
+            let objects = control_plane_from(source, world.release);
+            kinds = reviewed(&objects);
+            serve_kinds(&world.admin, &kinds).await?;
+            let of_kind = |kind: &str| objects.iter().filter(|one| one["kind"] == kind).count();
+            screen.say(format!(
+                "{CONTROL_PLANE}: what its chart renders, {} Deployments and {} Certificates among it",
+                of_kind("Deployment"),
+                of_kind("Certificate")
+            ));
+            screen.note("cert-manager's CRDs, as the guide has it, and no cert-manager");
+            apply_documents(&world.admin, objects, MANAGER).await?;
+        }
+    }
     for kind in world.plane_types() {
         let (name, id) = (kind.argument(), plane_id(kind));
         let resource = plane(
@@ -181,5 +218,5 @@ async fn install_openchoreo(screen: &mut Screen, world: &World) -> Result<()> {
             kind.kind(),
         ));
     }
-    Ok(())
+    Ok(kinds.into_iter().collect())
 }

@@ -2,6 +2,7 @@
 //!
 //! Each scenario is alone on the machine: ten thousand handshakes want the processor for themselves.
 
+mod internal;
 mod rotation;
 mod stage;
 mod unseen;

@@ -25,6 +25,11 @@ pub const PROBES: Duration = Duration::from_millis(20);
 const PATIENCE: Duration = Duration::from_secs(300);
 static ALONE: Mutex<()> = Mutex::const_new(());
 
+/// Waits until no other scenario is on the machine.
+pub async fn alone() -> MutexGuard<'static, ()> {
+    ALONE.lock().await
+}
+
 pub struct Stage {
     pub world: World,
     pub kubelet: Kubelet,
@@ -45,7 +50,7 @@ impl Stage {
 
     /// The same where pods are run so.
     pub async fn set_with(options: KubeletOptions) -> Result<Self> {
-        let alone = ALONE.lock().await;
+        let alone = alone().await;
         let world = World::any().await?;
         let control_plane = control_plane_of(world.release, CONTROL_PLANE);
         apply_yaml(&world.admin, &control_plane).await?;

@@ -4,14 +4,14 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use external_ca_tests::apply::{MANAGER, apply_documents, apply_yaml, dynamic_api};
-use external_ca_tests::cert_manager::{CRDS, control_plane, data_plane};
+use external_ca_tests::cert_manager::{CRDS, control_plane, data_plane, lease};
 use external_ca_tests::crds::{CrdSource, Release};
 use external_ca_tests::openchoreo::CONTROL_PLANE;
 use external_ca_tests::openssl::{Ca, Purpose, fields, key_matches, pem_blocks, verify};
 use external_ca_tests::wait::{PATIENCE, holds_for, wait_for};
+use external_ca_tests::webhooks::ca_bundles;
 use external_ca_tests::world::{NAMESPACES, World};
 use external_ca_tests::{Kubelet, KubeletOptions, Operator, OperatorOptions, Result};
-use k8s_openapi::ByteString;
 use kube::ResourceExt;
 use kube::api::{Api, DynamicObject, Patch, PatchParams};
 use serde_json::{Value, json};
@@ -88,27 +88,6 @@ fn tail(operator: &Operator) -> String {
     lines.into_iter().rev().collect::<Vec<_>>().join("\n")
 }
 
-/// The bundles of both webhook configurations, by webhook.
-async fn ca_bundles(world: &World) -> Result<BTreeMap<String, String>> {
-    let mut found = BTreeMap::new();
-    for kind in [
-        "MutatingWebhookConfiguration",
-        "ValidatingWebhookConfiguration",
-    ] {
-        let api = dynamic_api(&world.admin, "admissionregistration.k8s.io/v1", kind, None).await?;
-        for object in api.list(&Default::default()).await? {
-            for webhook in object.data["webhooks"].as_array().into_iter().flatten() {
-                let bundle = webhook["clientConfig"]["caBundle"].clone();
-                let bundle: Option<ByteString> = serde_json::from_value(bundle)?;
-                let bundle = String::from_utf8(bundle.unwrap_or_default().0)?;
-                let name = webhook["name"].as_str().unwrap_or_default();
-                found.insert(format!("{kind} {name}"), bundle);
-            }
-        }
-    }
-    Ok(found)
-}
-
 async fn text(world: &World, secret: &str, key: &str) -> String {
     world.secret_text(CONTROL_PLANE, secret, key).await
 }
@@ -120,7 +99,7 @@ async fn webhooks_verify(world: &World) -> Result<()> {
         &certificate,
         &text(world, WEBHOOK, "tls.key").await
     ));
-    let bundles = ca_bundles(world).await?;
+    let bundles = ca_bundles(&world.admin).await?;
     assert!(bundles.len() > 1, "{bundles:?}");
     for (webhook, bundle) in bundles {
         verify(&bundle, &certificate, Purpose::Any).map_err(|why| format!("{webhook}: {why}"))?;
@@ -313,7 +292,7 @@ async fn a_ca_and_a_self_signed_certificate_move_in_stages() -> Result<()> {
     let what = "both to be trusted, and the old one presented";
     wait_for(what, PATIENCE, async || {
         let presented = text(&world, WEBHOOK, "tls.crt").await;
-        let bundles = ca_bundles(&world).await;
+        let bundles = ca_bundles(&world.admin).await;
         let bundles = bundles.map_err(|error| error.to_string())?;
         let both = bundles.values().all(|bundle| pem_blocks(bundle).len() == 2);
         match both && presented == old {
@@ -346,20 +325,6 @@ async fn a_ca_and_a_self_signed_certificate_move_in_stages() -> Result<()> {
     Ok(())
 }
 
-/// Makes or renews one of cert-manager's Leases.
-async fn lease(world: &World, name: &str, renewed: jiff::Timestamp) -> Result<()> {
-    let lease = json!({
-        "apiVersion": "coordination.k8s.io/v1", "kind": "Lease",
-        "metadata": {"name": name, "namespace": "kube-system"},
-        "spec": {
-            "holderIdentity": "cert-manager-0", "leaseDurationSeconds": 60,
-            "renewTime": format!("{renewed:.6}"),
-        },
-    });
-    apply_documents(&world.admin, vec![lease], "cert-manager").await?;
-    Ok(())
-}
-
 /// While its own programs are at work, nothing is written, half by half.
 #[tokio::test]
 async fn cert_manager_itself_goes_first() -> Result<()> {
@@ -371,12 +336,17 @@ async fn cert_manager_itself_goes_first() -> Result<()> {
     );
     let now = jiff::Timestamp::now();
     lease(
-        &world,
+        &world.admin,
         controller,
         now + jiff::SignedDuration::from_mins(10),
     )
     .await?;
-    lease(&world, injector, now + jiff::SignedDuration::from_mins(10)).await?;
+    lease(
+        &world.admin,
+        injector,
+        now + jiff::SignedDuration::from_mins(10),
+    )
+    .await?;
     let operator = world.operator(None).await?;
     install(&world, release).await?;
     wait_for("the Leases to be heeded", PATIENCE, async || {
@@ -401,10 +371,10 @@ async fn cert_manager_itself_goes_first() -> Result<()> {
     })
     .await;
     let ended = now - jiff::SignedDuration::from_mins(10);
-    lease(&world, controller, ended).await?;
+    lease(&world.admin, controller, ended).await?;
     said(&world, &operator, WEBHOOK, "True", "Ready").await?;
     let injected = async || {
-        let bundles = ca_bundles(&world).await.unwrap();
+        let bundles = ca_bundles(&world.admin).await.unwrap();
         bundles
             .values()
             .filter(|bundle| !bundle.trim().is_empty())
@@ -419,7 +389,7 @@ async fn cert_manager_itself_goes_first() -> Result<()> {
         },
     )
     .await;
-    lease(&world, injector, ended).await?;
+    lease(&world.admin, injector, ended).await?;
     wait_for("every caBundle", PATIENCE, async || {
         let verified = webhooks_verify(&world).await;
         verified.map_err(|error| error.to_string())

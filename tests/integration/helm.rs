@@ -1,69 +1,24 @@
 //! OpenChoreo's control-plane chart owns the ConfigMap of its namespace: the operator is in no install's way, and fills it.
 
+use external_ca_tests::Result;
+use external_ca_tests::helm::Helm;
 use external_ca_tests::openchoreo::{CONTROL_PLANE, PLACEHOLDER};
 use external_ca_tests::openssl::Ca;
-use external_ca_tests::scratch::Scratch;
 use external_ca_tests::wait::{PATIENCE, wait_for};
 use external_ca_tests::world::World;
-use external_ca_tests::{Result, built};
 use kube::api::DeleteParams;
-use std::path::PathBuf;
-use tokio::process::Command;
 
 const BUNDLE: &str = "cluster-gateway-ca";
 const RELEASE: &str = "openchoreo-control-plane";
 
-/// A chart with the ConfigMap as OpenChoreo's renders it, and helm.
-struct Helm {
-    helm: PathBuf,
-    kubeconfig: PathBuf,
-    dir: Scratch,
-}
-
-impl Helm {
-    async fn new(world: &World) -> Result<Self> {
-        let dir = Scratch::new("helm")?;
-        let chart = "apiVersion: v2\nname: openchoreo-control-plane\nversion: 1.0.0\n";
-        dir.write("Chart.yaml", chart)?;
-        std::fs::create_dir(dir.path().join("templates"))?;
-        let placeholder = PLACEHOLDER.replace('\n', "\n    ");
-        let map = format!(
-            "apiVersion: v1\nkind: ConfigMap\nmetadata:\n  name: {BUNDLE}\n  labels: {{revision: \"{{{{ .Release.Revision }}}}\"}}\ndata:\n  ca.crt: |\n    {placeholder}\n"
-        );
-        dir.write("templates/bundle.yaml", map)?;
-        Ok(Self {
-            helm: built::tool("helm").await?,
-            kubeconfig: world.cluster.admin_kubeconfig().to_owned(),
-            dir,
-        })
-    }
-
-    async fn run(&self, arguments: &[&str]) -> Result<()> {
-        let output = Command::new(&self.helm)
-            .args(arguments)
-            .args(["--namespace", CONTROL_PLANE])
-            .env("KUBECONFIG", &self.kubeconfig)
-            .env("HELM_CACHE_HOME", self.dir.path())
-            .env("HELM_CONFIG_HOME", self.dir.path())
-            .env("HELM_DATA_HOME", self.dir.path())
-            .kill_on_drop(true)
-            .output()
-            .await?;
-        match output.status.success() {
-            true => Ok(()),
-            false => Err(String::from_utf8_lossy(&output.stderr).into()),
-        }
-    }
-
-    async fn install(&self) -> Result<()> {
-        let chart = self.dir.path().display().to_string();
-        self.run(&["install", RELEASE, &chart]).await
-    }
-
-    async fn upgrade(&self) -> Result<()> {
-        let chart = self.dir.path().display().to_string();
-        self.run(&["upgrade", RELEASE, &chart]).await
-    }
+/// A chart with the ConfigMap as OpenChoreo's renders it.
+async fn chart(world: &World) -> Result<Helm> {
+    let helm = Helm::new(&world.cluster, CONTROL_PLANE, RELEASE).await?;
+    let placeholder = PLACEHOLDER.replace('\n', "\n    ");
+    helm.template(&format!(
+        "apiVersion: v1\nkind: ConfigMap\nmetadata:\n  name: {BUNDLE}\n  labels: {{revision: \"{{{{ .Release.Revision }}}}\"}}\ndata:\n  ca.crt: |\n    {placeholder}\n"
+    ))?;
+    Ok(helm)
 }
 
 async fn bundle(world: &World) -> Option<String> {
@@ -98,7 +53,7 @@ async fn openchoreo_installs_before_and_after_the_operator() -> Result<()> {
         .await?;
     world.put_ca(&first).await?;
     world.put_planes().await?;
-    let helm = Helm::new(&world).await?;
+    let helm = chart(&world).await?;
 
     // The operator first: it makes none where nothing waits for it.
     let _operator = world.operator(None).await?;
@@ -119,7 +74,7 @@ async fn openchoreo_installs_before_and_after_the_operator() -> Result<()> {
     filled(&world, &second).await;
 
     // What Helm takes away stays away, and comes back filled.
-    helm.run(&["uninstall", RELEASE]).await?;
+    helm.uninstall().await?;
     assert_eq!(bundle(&world).await, None);
     world.annotate("pki.openchoreo.dev/renew", "all").await?;
     world.ready().await;

@@ -29,15 +29,19 @@ type agentStats struct {
 	Probes              int    `json:"probes"` // of the attempts
 }
 
+// counters are what a caller has counted; the file that they are written to is brought up to date by keep.
+type counters struct {
+	mu    sync.Mutex
+	stats agentStats
+	dirty bool
+}
+
 type agent struct {
+	counters
 	log    *slog.Logger
 	dialer websocket.Dialer
 	url    string
 	probe  string
-
-	mu    sync.Mutex
-	stats agentStats
-	dirty bool
 }
 
 func runAgent(args []string) error {
@@ -57,7 +61,8 @@ func runAgent(args []string) error {
 		return err
 	}
 	stop := stopSignal(*stdin)
-	a := &agent{log: newLogger(), dirty: true}
+	a := &agent{log: newLogger()}
+	a.dirty = true
 	settings, err := agentTLS(a.log, *clientCert, *clientKey, *serverCA, *serverName)
 	if err != nil {
 		return err
@@ -84,7 +89,7 @@ func runAgent(args []string) error {
 		<-stop
 		return nil
 	}
-	return a.keepStats(*statsFile, stop)
+	return a.keep(*statsFile, stop)
 }
 
 // agentTLS reads the agent's files. What makes a CA file unusable makes the agent trust the system's roots.
@@ -153,16 +158,7 @@ func (a *agent) dial(target string) *websocket.Conn {
 	if response != nil {
 		status = response.StatusCode
 	}
-	byCertificate := failedByCertificate(err, status)
-	a.change(func(s *agentStats) {
-		s.Attempts++
-		s.LastError = err.Error()
-		if byCertificate {
-			s.FailedByCertificate++
-		} else {
-			s.FailedOther++
-		}
-	})
+	byCertificate := a.failed(err, status)
 	a.log.Error("dial failed", "error", err.Error(), "status", status, "byCertificate", byCertificate,
 		"text", "dial failed: "+err.Error())
 	return nil
@@ -181,15 +177,30 @@ func failedByCertificate(err error, status int) bool {
 	return strings.Contains(text, "x509:") || strings.Contains(text, "remote error: tls:")
 }
 
-func (a *agent) change(f func(*agentStats)) {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	f(&a.stats)
-	a.dirty = true
+func (c *counters) change(f func(*agentStats)) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	f(&c.stats)
+	c.dirty = true
 }
 
-// keepStats writes the counters after each change, at most every 100 ms, and once more at the end.
-func (a *agent) keepStats(path string, stop <-chan struct{}) error {
+// failed counts an attempt that failed, and tells whether a certificate was the cause.
+func (c *counters) failed(err error, status int) bool {
+	byCertificate := failedByCertificate(err, status)
+	c.change(func(s *agentStats) {
+		s.Attempts++
+		s.LastError = err.Error()
+		if byCertificate {
+			s.FailedByCertificate++
+		} else {
+			s.FailedOther++
+		}
+	})
+	return byCertificate
+}
+
+// keep writes the counters after each change, at most every 100 ms, and once more at the end.
+func (c *counters) keep(path string, stop <-chan struct{}) error {
 	ticker := time.NewTicker(100 * time.Millisecond)
 	defer ticker.Stop()
 	for last := false; !last; {
@@ -198,10 +209,10 @@ func (a *agent) keepStats(path string, stop <-chan struct{}) error {
 			last = true
 		case <-ticker.C:
 		}
-		a.mu.Lock()
-		stats, dirty := a.stats, a.dirty
-		a.dirty = false
-		a.mu.Unlock()
+		c.mu.Lock()
+		stats, dirty := c.stats, c.dirty
+		c.dirty = false
+		c.mu.Unlock()
 		if !dirty {
 			continue
 		}

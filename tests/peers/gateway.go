@@ -63,6 +63,9 @@ func runGateway(args []string) error {
 	flags := flag.NewFlagSet("gateway", flag.ContinueOnError)
 	host := flags.String("host", "127.0.0.1", "address to listen on")
 	port := flags.Int("port", 8443, "TLS port")
+	internalPort := flags.Int("internal-port", 0, "TLS port of the internal API; 0: it is served with the agents'")
+	internalMTLS := flags.Bool("internal-mtls", false, "require a client certificate there, of whatever name")
+	internalCA := flags.String("internal-client-ca-cert", "", "PEM file, read once: who signs those")
 	healthPort := flags.Int("health-port", 0, "plain HTTP port for /health and /stats; 0: none")
 	serverCert := flags.String("server-cert", "", "PEM file, read once")
 	serverKey := flags.String("server-key", "", "PEM file, read once")
@@ -89,12 +92,23 @@ func runGateway(args []string) error {
 	g := newGateway(client, logger)
 	g.skipVerify, g.reportStatus, g.statusInterval, g.heartbeat = *skip, *reportStatus, *poll, *heartbeat
 
+	failed := make(chan error, 3)
+	if *internalPort != 0 {
+		internal, err := g.internalServer(pair, *internalMTLS, *internalCA)
+		if err != nil {
+			return err
+		}
+		listener, err := listen(*host, *internalPort, *bindTimeout)
+		if err != nil {
+			return err
+		}
+		go func() { failed <- internal.ServeTLS(listener, "", "") }()
+	}
 	listener, err := listen(*host, *port, *bindTimeout)
 	if err != nil {
 		return err
 	}
-	server := g.server(pair)
-	failed := make(chan error, 2)
+	server := g.server(pair, *internalPort == 0)
 	go func() { failed <- server.ServeTLS(listener, "", "") }()
 	if *healthPort != 0 {
 		health, err := listen(*host, *healthPort, *bindTimeout)
@@ -141,8 +155,11 @@ func listen(host string, port int, patience time.Duration) (net.Listener, error)
 	}
 }
 
-func (g *gateway) server(pair tls.Certificate) *http.Server {
+func (g *gateway) server(pair tls.Certificate, withAPI bool) *http.Server {
 	mux := http.NewServeMux()
+	if withAPI {
+		mux.HandleFunc(internalPath, serveInternal)
+	}
 	mux.HandleFunc("/ws", g.serveWebSocket)
 	mux.HandleFunc("/health", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, "OK") })
 	return &http.Server{

@@ -1,5 +1,6 @@
-// Command peers holds the two ends of the conversation whose certificates the operator looks after, as OpenChoreo's
-// cluster gateway and cluster agent behave towards TLS (and in nothing else), and Go's own certificate verification.
+// Command peers holds the ends of the conversations whose certificates the operator looks after, as OpenChoreo's
+// cluster gateway, cluster agent and controller manager behave towards TLS (and in nothing else), and Go's own
+// certificate verification.
 package main
 
 import (
@@ -17,6 +18,7 @@ import (
 const usage = `usage:
   peers gateway --port=N --server-cert=F --server-key=F --kubeconfig=F [flags]
   peers agent --server-url=URL --plane-type=T --plane-id=ID --client-cert=F --client-key=F --server-ca=F [flags]
+  peers manager [--webhook-port=N --webhook-cert-dir=D] [--cluster-gateway-url=URL --cluster-gateway-ca-cert=F] [flags]
   peers verify --roots=F --chain=F --usage=server|client [--dns=NAME] [--ip=IP] [--time=RFC3339] [--key=F]
   peers verify --batch < requests.jsonl
 Each takes --help.`
@@ -26,7 +28,8 @@ func main() {
 		fmt.Fprintln(os.Stderr, usage)
 		os.Exit(2)
 	}
-	commands := map[string]func([]string) error{"gateway": runGateway, "agent": runAgent, "verify": runVerify}
+	commands := map[string]func([]string) error{"gateway": runGateway, "agent": runAgent, "manager": runManager,
+		"verify": runVerify}
 	command, ok := commands[os.Args[1]]
 	if !ok {
 		fmt.Fprintln(os.Stderr, usage)

@@ -330,7 +330,7 @@ func startGateway(t *testing.T, server *identity) *testGateway {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s := g.server(server.tls())
+	s := g.server(server.tls(), false)
 	go func() { _ = s.ServeTLS(listener, "", "") }()
 	ctx, cancel := context.WithCancel(context.Background())
 	go g.watchPlanes(ctx, 10*time.Millisecond)
@@ -606,4 +606,36 @@ func TestParseTolerantly(t *testing.T) {
 	if err != nil || *port != 1 || *skip || *id != "z" {
 		t.Errorf("%v %d %t %q", err, *port, *skip, *id)
 	}
+}
+
+func TestReloadedPair(t *testing.T) {
+	root := ca(t, nil, "root")
+	first, second := leaf(t, root, x509.ExtKeyUsageServerAuth), leaf(t, root, x509.ExtKeyUsageServerAuth)
+	dir := t.TempDir()
+	put := func(name string, text []byte) {
+		if err := os.WriteFile(filepath.Join(dir, name), text, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	pair := &reloadedPair{dir: dir}
+	if _, err := pair.get(nil); err == nil {
+		t.Fatal("there is none yet")
+	}
+	serves := func(id *identity) {
+		t.Helper()
+		served, err := pair.get(nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !bytes.Equal(served.Certificate[0], id.cert.Raw) {
+			t.Fatal("another certificate is served")
+		}
+	}
+	put("tls.crt", first.chainPEM())
+	put("tls.key", first.keyPEM(t))
+	serves(first)
+	put("tls.crt", second.chainPEM())
+	serves(first)
+	put("tls.key", second.keyPEM(t))
+	serves(second)
 }

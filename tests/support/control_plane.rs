@@ -17,6 +17,7 @@ use k8s_openapi::api::core::v1::ServiceAccount;
 use kube::api::{Api, PostParams};
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Client, Config};
+use serde_json::json;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, LazyLock};
@@ -158,6 +159,9 @@ impl ControlPlane {
             "etcd",
             &etcd_args(cluster.dir.path(), etcd_port, peer_port),
         )?);
+        cluster
+            .dir
+            .write("egress.json", egress_configuration(cluster.dir.path()))?;
         let args = api_server_args(cluster.dir.path(), etcd_port, port);
         cluster.api_server = Some(cluster.run(&programs.api_server, "kube-apiserver", &args)?);
         cluster
@@ -259,6 +263,11 @@ impl ControlPlane {
     /// A directory for the files of whoever uses this control plane.
     pub fn dir(&self) -> &Path {
         self.dir.path()
+    }
+
+    /// Where the API server asks for connections to Services: a Unix socket that a [`crate::Kubelet`] listens at.
+    pub fn egress_socket(&self) -> PathBuf {
+        self.dir.path().join(EGRESS_SOCKET)
     }
 
     /// The last lines of the API server's log.
@@ -397,8 +406,7 @@ fn get(path: &str) -> hyper::Request<Vec<u8>> {
 }
 
 fn pem(der: &[u8]) -> String {
-    let serde_json::Value::String(text) = serde_json::json!(k8s_openapi::ByteString(der.to_vec()))
-    else {
+    let serde_json::Value::String(text) = json!(k8s_openapi::ByteString(der.to_vec())) else {
         unreachable!("bytes become base64 text")
     };
     let lines: Vec<&str> = text
@@ -495,6 +503,20 @@ impl Pki {
     }
 }
 
+const EGRESS_SOCKET: &str = "services.sock";
+
+/// Services have addresses that lead nowhere on this machine, so the API server is told whom to ask for them.
+fn egress_configuration(dir: &Path) -> String {
+    let socket = json!({"udsName": dir.join(EGRESS_SOCKET)});
+    json!({
+        "apiVersion": "apiserver.k8s.io/v1beta1", "kind": "EgressSelectorConfiguration",
+        "egressSelections": [{"name": "cluster", "connection": {
+            "proxyProtocol": "HTTPConnect", "transport": {"uds": socket},
+        }}],
+    })
+    .to_string()
+}
+
 fn etcd_args(dir: &Path, port: u16, peer_port: u16) -> Vec<String> {
     vec![
         format!("--data-dir={}", dir.join("etcd").display()),
@@ -526,6 +548,7 @@ fn api_server_args(dir: &Path, etcd_port: u16, port: u16) -> Vec<String> {
         ),
         "--service-account-issuer=https://kubernetes.default.svc.cluster.local".to_owned(),
         "--authorization-mode=RBAC".to_owned(),
+        format!("--egress-selector-config-file={}", file("egress.json")),
         "--endpoint-reconciler-type=none".to_owned(),
         "--service-cluster-ip-range=10.0.0.0/16".to_owned(),
         "--allow-privileged=true".to_owned(),

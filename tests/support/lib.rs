@@ -24,6 +24,7 @@ pub mod cert_manager;
 pub mod chart;
 pub mod control_plane;
 pub mod crds;
+pub mod helm;
 pub mod http;
 pub mod kubeconfig;
 pub mod kubelet;
@@ -36,6 +37,7 @@ pub mod process;
 pub mod proxy;
 pub mod scratch;
 pub mod wait;
+pub mod webhooks;
 pub mod world;
 
 pub use authority::TestAuthority;

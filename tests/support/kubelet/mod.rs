@@ -64,6 +64,11 @@ pub struct KubeletOptions {
     /// How long the processes of a namespace's pods go on once they are told to end: with the connections that they have,
     /// and out of every Service.
     pub end_takes: BTreeMap<String, Duration>,
+    /// Whether controller-manager and openchoreo-api run, too: they call the gateway's internal API all the time, and serve
+    /// the webhooks that the API server calls.
+    pub managers: bool,
+    /// How long what a manager has mounted may be behind what is stored; a kubelet takes up to a minute and a half.
+    pub refresh_interval: Duration,
     /// Whether pods run OpenChoreo's programs. Without, a pod is ready when it has read its files: for hundreds of them.
     pub processes: bool,
 }
@@ -80,6 +85,8 @@ impl Default for KubeletOptions {
             agent_args: Vec::new(),
             hold: BTreeMap::new(),
             end_takes: BTreeMap::new(),
+            managers: false,
+            refresh_interval: Duration::from_secs(1),
             processes: true,
         }
     }
@@ -172,6 +179,7 @@ impl Kubelet {
             shared: shared.clone(),
             tasks: Tasks::default(),
         };
+        forward::serve_api_server(&shared, &cluster.egress_socket())?;
         make_node(&cluster.admin().await, &shared.node).await?;
         let services = watcher(
             Api::<Service>::all(shared.client.clone()),
@@ -223,7 +231,7 @@ impl Kubelet {
             starts: pod.starts(),
             dir: pod.dir.clone(),
             volumes: pod.volumes(),
-            port: pod.port(),
+            port: pod.port_of(pod::GATEWAY_PORT),
         };
         self.shared.all_pods().iter().map(view).collect()
     }
@@ -238,12 +246,21 @@ impl Kubelet {
 
     /// All agents' counters, up to 100 ms old while agents run; [`Kubelet::stop`] has the final ones.
     pub fn stats(&self) -> Stats {
+        self.stats_of(Role::Agent)
+    }
+
+    /// The counters of all clients of gateways' internal APIs, likewise.
+    pub fn internal_stats(&self) -> Stats {
+        self.stats_of(Role::Manager)
+    }
+
+    fn stats_of(&self, role: Role) -> Stats {
         let mut all = Stats::default();
         for pod in self
             .shared
             .all_pods()
             .iter()
-            .filter(|pod| pod.role() == Role::Agent)
+            .filter(|pod| pod.role() == role)
         {
             let processes = pod.agent_stats();
             processes.iter().for_each(|stats| all.add(stats));
@@ -334,7 +351,7 @@ impl Kubelet {
 
     /// Where connections to a Service of this cluster go: for another cluster's [`KubeletOptions::hosts`].
     pub fn service_address(&self, namespace: &str, name: &str) -> SocketAddr {
-        self.shared.service_address(namespace, name)
+        self.shared.service_address(namespace, name, None)
     }
 
     /// Ends every process in order, and returns what the agents have counted in all.
@@ -342,7 +359,7 @@ impl Kubelet {
         self.tasks.abort();
         self.shared.pod_tasks.abort();
         // Agents first: what they see of the gateways' end is no news.
-        for role in [Role::Agent, Role::Gateway] {
+        for role in [Role::Agent, Role::Manager, Role::Gateway] {
             let pods = self.shared.all_pods();
             let processes: Vec<_> = pods
                 .iter()
@@ -384,9 +401,9 @@ impl Shared {
         pods.pop()
     }
 
-    fn service_address(&self, namespace: &str, name: &str) -> SocketAddr {
+    fn service_address(&self, namespace: &str, name: &str, port: Option<u16>) -> SocketAddr {
         let this = self.this.upgrade().expect("it is borrowed");
-        self.forwarders.address(&this, namespace, name)
+        self.forwarders.address(&this, namespace, name, port)
     }
 
     fn holds(&self, namespace: &str, stage: Hold) -> bool {

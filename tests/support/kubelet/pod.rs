@@ -1,6 +1,9 @@
 //! One pod's life, from its binding to its end.
 
-use super::role::{Role, arguments, role, service_of, split_url, value};
+use super::role::{
+    GATEWAY_CA, GATEWAY_CLIENT, Role, WEBHOOK_CERTIFICATE, arguments, mounts, role, service_of,
+    split_url, value,
+};
 use super::stats::{AgentStats, GatewayStats};
 use super::status::{Containers, status};
 use super::{Hold, Shared, volumes};
@@ -10,12 +13,20 @@ use k8s_openapi::api::core::v1::{Container, Pod};
 use kube::api::{Api, DeleteParams, Patch, PatchParams, PostParams, Preconditions};
 use kube::{Client, ResourceExt};
 use serde_json::{Value, json};
+use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 use tokio::sync::{Notify, watch};
 use tokio::time::sleep;
+
+/// The gateway's port where its arguments name none.
+pub(super) const GATEWAY_PORT: u16 = 8443;
+/// Where controller-runtime serves webhooks.
+const WEBHOOK_PORT: u16 = 9443;
+/// How often the gateway's internal API is called by each of its clients.
+const CALL_INTERVAL: Duration = Duration::from_millis(50);
 
 /// A pod, as the harness knows it; kept when the pod is gone.
 pub(super) struct PodState {
@@ -27,7 +38,8 @@ pub(super) struct PodState {
     latest: watch::Sender<Option<Arc<Pod>>>,
     object: Mutex<Arc<Pod>>,
     ready: AtomicBool,
-    port: Mutex<Option<u16>>,
+    // Where its containers' ports are on this machine.
+    ports: Mutex<HashMap<u16, u16>>,
     health_port: Mutex<Option<u16>>,
     process: Mutex<Option<Arc<Process>>>,
     containers: Mutex<Containers>,
@@ -51,7 +63,7 @@ impl PodState {
             latest: watch::Sender::new(Some(pod.clone())),
             object: Mutex::new(pod),
             ready: AtomicBool::new(false),
-            port: Mutex::default(),
+            ports: Mutex::default(),
             health_port: Mutex::default(),
             process: Mutex::default(),
             containers: Mutex::default(),
@@ -85,8 +97,18 @@ impl PodState {
         self.ready.load(Ordering::SeqCst)
     }
 
-    pub(super) fn port(&self) -> Option<u16> {
-        *self.port.lock().unwrap()
+    /// Where the port of a container is on this machine.
+    pub(super) fn port_of(&self, port: u16) -> Option<u16> {
+        self.ports.lock().unwrap().get(&port).copied()
+    }
+
+    /// Takes a port of this machine for a container's.
+    fn listen_at(&self, port: Option<&str>, otherwise: u16) -> u16 {
+        let port = port.and_then(|port| port.parse().ok());
+        let free = crate::ports::free();
+        let mut ports = self.ports.lock().unwrap();
+        ports.insert(port.unwrap_or(otherwise), free);
+        free
     }
 
     pub(super) fn role(&self) -> Role {
@@ -173,7 +195,7 @@ impl PodState {
             let asked = self.restarts_asked.load(Ordering::SeqCst);
             self.start(shared);
             self.containers().start();
-            if self.role() == Role::Gateway || shared.holds(&self.namespace, Hold::Ready) {
+            if self.is_probed() || shared.holds(&self.namespace, Hold::Ready) {
                 // It runs for a while before it is ready.
                 self.persist(|| self.report(shared)).await;
             }
@@ -189,6 +211,7 @@ impl PodState {
                 }
             };
             tokio::select! {
+                () = self.refresh(shared) => {}
                 () = crashed => {
                     self.containers().fall(exit_code(process.as_deref()));
                     // As it was: a kubelet would have brought the files up to date by and by, or not.
@@ -206,6 +229,18 @@ impl PodState {
                     self.mount(shared).await;
                 }
             }
+        }
+    }
+
+    /// Brings the files up to date by and by, as a kubelet does, where something reads them anew.
+    async fn refresh(&self, shared: &Shared) {
+        if self.role() != Role::Manager || self.process().is_none() {
+            return std::future::pending().await;
+        }
+        loop {
+            sleep(shared.options.refresh_interval).await;
+            // What is away now stays as it was.
+            let _ = volumes::mount(&shared.client, &self.object(), &self.volumes()).await;
         }
     }
 
@@ -280,39 +315,42 @@ impl PodState {
         let pod = self.object();
         let start = self.starts.fetch_add(1, Ordering::SeqCst);
         let (role, container) = role(&pod);
-        let Some(container) = container.filter(|_| shared.options.processes) else {
+        let runs = shared.options.processes && (role != Role::Manager || shared.options.managers);
+        let Some(container) = container.filter(|_| runs) else {
             return;
         };
-        let mut args = vec![
-            if role == Role::Gateway {
-                "gateway"
-            } else {
-                "agent"
-            }
-            .to_owned(),
-        ];
-        args.extend(arguments(&pod, container, &self.volumes()));
+        let files = arguments(&pod, container, &self.volumes());
         // A flag that is given twice has its last value.
-        match role {
-            Role::Gateway => args.extend(self.gateway_arguments(shared)),
-            Role::Agent => args.extend(self.agent_arguments(shared, container, start)),
-            Role::Other => {}
-        }
+        let (command, more) = match role {
+            Role::Gateway => ("gateway", self.gateway_arguments(shared, container)),
+            Role::Agent => ("agent", self.agent_arguments(shared, container, start)),
+            Role::Manager => ("manager", self.manager_arguments(shared, container, start)),
+            Role::Other => return,
+        };
+        let args = [command.to_owned()].into_iter().chain(files).chain(more);
         let process = Program::new(&shared.peers)
             .args(args)
             .start(&self.name, &self.dir.join("log"));
         *self.process.lock().unwrap() = Some(Arc::new(process.expect("peers starts")));
     }
 
-    fn gateway_arguments(&self, shared: &Shared) -> Vec<String> {
-        let (port, health) = (crate::ports::free(), crate::ports::free());
-        *self.port.lock().unwrap() = Some(port);
+    fn health_argument(&self) -> String {
+        let health = crate::ports::free();
         *self.health_port.lock().unwrap() = Some(health);
+        format!("--health-port={health}")
+    }
+
+    fn gateway_arguments(&self, shared: &Shared, container: &Container) -> Vec<String> {
+        let port = self.listen_at(value(container, "--port"), GATEWAY_PORT);
         let mut args = vec![
             format!("--port={port}"),
-            format!("--health-port={health}"),
+            self.health_argument(),
             format!("--kubeconfig={}", shared.gateway_kubeconfig.display()),
         ];
+        if let Some(internal) = value(container, "--internal-port") {
+            let port = self.listen_at(Some(internal), GATEWAY_PORT);
+            args.push(format!("--internal-port={port}"));
+        }
         args.extend(shared.options.gateway_args.iter().cloned());
         args
     }
@@ -320,24 +358,7 @@ impl PodState {
     fn agent_arguments(&self, shared: &Shared, container: &Container, start: u32) -> Vec<String> {
         let url = value(container, "--server-url").unwrap_or_default();
         let mut args = Vec::new();
-        if let Some((scheme, host, port, path)) = split_url(url) {
-            let known = shared.options.hosts.get(host).copied();
-            let service = || {
-                service_of(host).map(|(name, namespace)| shared.service_address(namespace, name))
-            };
-            // Nobody listens on port 1: a name that does not resolve.
-            let address = known
-                .or_else(service)
-                .map_or("127.0.0.1:1".to_owned(), |address| address.to_string());
-            let literal = host.parse::<std::net::IpAddr>().is_ok();
-            let address = if literal && known.is_none() {
-                format!("{host}:{port}")
-            } else {
-                address
-            };
-            args.push(format!("--server-url={scheme}://{address}{path}"));
-            args.push(format!("--server-name={host}"));
-        }
+        args.extend(dial(shared, "--server-url", url).into_iter().flatten());
         args.push(format!(
             "--reconnect-delay={}ms",
             shared.options.agent_reconnect_delay.as_millis()
@@ -349,10 +370,60 @@ impl PodState {
         args
     }
 
-    /// Waits until the container may count as ready: a gateway when it answers, anything else when it has started. False
+    fn manager_arguments(&self, shared: &Shared, container: &Container, start: u32) -> Vec<String> {
+        let pod = self.object();
+        let volumes = self.volumes();
+        let file = |dir: &str, name: &str| {
+            let path = format!("{dir}/{name}");
+            let found = volumes::locate(&pod, &container.name, &path, &volumes);
+            found.unwrap_or_default().display().to_string()
+        };
+        let mut args = vec![
+            self.health_argument(),
+            format!("--stats-file={}", self.stats_file(start).display()),
+            format!("--call-interval={}ms", CALL_INTERVAL.as_millis()),
+        ];
+        if mounts(container, WEBHOOK_CERTIFICATE) {
+            let port = self.listen_at(None, WEBHOOK_PORT);
+            args.push(format!("--webhook-port={port}"));
+            args.push(format!(
+                "--webhook-cert-dir={}",
+                file(WEBHOOK_CERTIFICATE, "")
+            ));
+        }
+        if mounts(container, GATEWAY_CLIENT) {
+            // openchoreo-api has all of it from a file of its own.
+            for (flag, name) in [("cert", "tls.crt"), ("key", "tls.key")] {
+                let path = file(GATEWAY_CLIENT, name);
+                args.push(format!("--cluster-gateway-client-{flag}={path}"));
+            }
+        }
+        if mounts(container, GATEWAY_CA) {
+            let url = format!(
+                "https://cluster-gateway.{}.svc.cluster.local:8444",
+                self.namespace
+            );
+            let url = value(container, "--cluster-gateway-url").unwrap_or(&url);
+            let ca = file(GATEWAY_CA, "ca.crt");
+            args.push(format!("--cluster-gateway-ca-cert={ca}"));
+            args.extend(
+                dial(shared, "--cluster-gateway-url", url)
+                    .into_iter()
+                    .flatten(),
+            );
+        }
+        args
+    }
+
+    /// Whether it is asked if it is ready.
+    fn is_probed(&self) -> bool {
+        matches!(self.role(), Role::Gateway | Role::Manager)
+    }
+
+    /// Waits until the container may count as ready: a gateway or manager when it answers, anything else when it has started. False
     /// where it ended before.
     async fn becomes_ready(&self) -> bool {
-        let (Role::Gateway, Some(process)) = (self.role(), self.process()) else {
+        let Some(process) = self.process().filter(|_| self.is_probed()) else {
             return true;
         };
         let port = self.health_port.lock().unwrap().unwrap_or_default();
@@ -437,6 +508,30 @@ impl PodState {
     fn api(&self, client: &Client) -> Api<Pod> {
         Api::namespaced(client.clone(), &self.namespace)
     }
+}
+
+/// The arguments that lead to a URL: to its address on this machine, by its own name.
+fn dial(shared: &Shared, flag: &str, url: &str) -> Option<[String; 2]> {
+    let (scheme, host, port, path) = split_url(url)?;
+    let known = shared.options.hosts.get(host).copied();
+    let service = || {
+        let (name, namespace) = service_of(host)?;
+        Some(shared.service_address(namespace, name, port.parse().ok()))
+    };
+    // Nobody listens on port 1: a name that does not resolve.
+    let address = known
+        .or_else(service)
+        .map_or("127.0.0.1:1".to_owned(), |address| address.to_string());
+    let literal = host.parse::<std::net::IpAddr>().is_ok();
+    let address = if literal && known.is_none() {
+        format!("{host}:{port}")
+    } else {
+        address
+    };
+    Some([
+        format!("{flag}={scheme}://{address}{path}"),
+        format!("--server-name={host}"),
+    ])
 }
 
 fn exit_code(process: Option<&Process>) -> i32 {

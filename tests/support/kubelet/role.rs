@@ -1,4 +1,5 @@
-//! What runs in a pod: OpenChoreo's gateway or agent, as its containers' arguments say, or nothing.
+//! What runs in a pod: OpenChoreo's gateway or agent, as its containers' arguments say, who serves webhooks or calls the
+//! gateway's internal API, as its mounts say, or nothing.
 
 use super::volumes::locate;
 use k8s_openapi::api::core::v1::{Container, Pod};
@@ -11,19 +12,42 @@ pub enum Role {
     Gateway,
     /// An agent: a container has `--server-url`.
     Agent,
+    /// The controller-manager or openchoreo-api: a container mounts [`WEBHOOK_CERTIFICATE`] or [`GATEWAY_CLIENT`].
+    Manager,
     /// Nothing that matters here: it runs by having started.
     Other,
 }
+
+/// Where controller-runtime looks for the certificate of its webhook server.
+pub(super) const WEBHOOK_CERTIFICATE: &str = "/tmp/k8s-webhook-server/serving-certs";
+/// Where clients of the gateway's internal API have their certificate.
+pub(super) const GATEWAY_CLIENT: &str = "/etc/cluster-gateway-client";
+/// Where they have the bundle that they verify the gateway by.
+pub(super) const GATEWAY_CA: &str = "/etc/cluster-gateway";
 
 /// A pod's role, and the container that gives it.
 pub(super) fn role(pod: &Pod) -> (Role, Option<&Container>) {
     let containers = || pod.spec.iter().flat_map(|spec| &spec.containers);
     let with = |flag: &str| containers().find(|container| value(container, flag).is_some());
+    let manager = || {
+        containers().find(|container| {
+            mounts(container, WEBHOOK_CERTIFICATE) || mounts(container, GATEWAY_CLIENT)
+        })
+    };
     match (with("--server-cert"), with("--server-url")) {
         (Some(container), _) => (Role::Gateway, Some(container)),
         (None, Some(container)) => (Role::Agent, Some(container)),
-        (None, None) => (Role::Other, None),
+        (None, None) => match manager() {
+            Some(container) => (Role::Manager, Some(container)),
+            None => (Role::Other, None),
+        },
     }
+}
+
+/// Whether a container mounts a volume there.
+pub(super) fn mounts(container: &Container, path: &str) -> bool {
+    let mut mounts = container.volume_mounts.iter().flatten();
+    mounts.any(|mount| mount.mount_path.trim_end_matches('/') == path)
 }
 
 /// The value of a flag among a container's arguments.

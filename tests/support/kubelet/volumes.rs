@@ -9,7 +9,8 @@ use std::path::{Path, PathBuf};
 
 type Files = BTreeMap<String, Vec<u8>>;
 
-/// Reads all sources of a pod's volumes, and writes them below `root`, a directory for each volume. Where something that is
+/// Reads all sources of a pod's volumes, and writes them below `root`, a directory for each volume; no file is ever seen half
+/// written. Where something that is
 /// not optional is missing, nothing is written, and the error says what, as a kubelet's event does.
 pub(super) async fn mount(client: &Client, pod: &Pod, root: &Path) -> Result<(), String> {
     let namespace = pod.namespace().unwrap_or_default();
@@ -38,7 +39,9 @@ pub(super) async fn mount(client: &Client, pod: &Pod, root: &Path) -> Result<(),
         for (path, content) in files {
             let path = dir.join(path);
             fs::create_dir_all(path.parent().unwrap_or(&dir)).map_err(|error| error.to_string())?;
-            fs::write(path, content).map_err(|error| error.to_string())?;
+            let part = path.with_extension("part");
+            fs::write(&part, content).map_err(|error| error.to_string())?;
+            fs::rename(part, path).map_err(|error| error.to_string())?;
         }
     }
     Ok(())

@@ -85,6 +85,8 @@ pub struct Injected {
     pub elements: Vec<InjectedElement>,
     /// When one of them was last written.
     pub changed: Option<Timestamp>,
+    /// Whether the operator owns the field, so that an apply that sets it is a conflict.
+    pub is_owned: bool,
 }
 
 /// One `caBundle`.

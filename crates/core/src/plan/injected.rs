@@ -34,7 +34,8 @@ impl Draft<'_> {
         let kept = found.others().into_iter();
         let kept = kept.filter(|one| !anchors.contains(one) && !guards.view.retiring.contains(one));
         anchors.extend(kept.collect::<Vec<Certificate>>());
-        if found.holds_exactly(&anchors) {
+        // A field that the operator owns is in the way of whoever applies the object.
+        if found.holds_exactly(&anchors) && !found.is_owned {
             return;
         }
         let progress = Problem::new(Reason::Progressing, format!("writing {target}"));

@@ -61,6 +61,14 @@ impl Certificate {
         &self.0.facts.subject
     }
 
+    /// What people are told of it: its subject, or its fingerprint where it has none, as servers' certificates may.
+    pub fn title(&self) -> String {
+        match self.subject() {
+            "" => format!("the certificate {}", self.fingerprint().short()),
+            subject => subject.to_owned(),
+        }
+    }
+
     /// The issuer as RFC 4514 writes it.
     pub fn issuer(&self) -> &str {
         &self.0.facts.issuer

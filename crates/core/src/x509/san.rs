@@ -125,7 +125,8 @@ pub(super) fn go_domain(name: &str, constraint: bool) -> bool {
         .all(|label| !label.is_empty() && label.bytes().all(|byte| (33..=126).contains(&byte)))
 }
 
-/// Why this is no DNS name to put into a certificate (RFC 1123; a wildcard only as the whole leftmost label).
+/// Why this is no DNS name to put into a certificate (RFC 1123, and underscores, which verifiers take and scaffolds have; a wildcard
+/// only as the whole leftmost label).
 pub(super) fn dns_defect(name: &str) -> Option<&'static str> {
     let labels: Vec<&str> = name.split('.').collect();
     if name.is_empty() {
@@ -152,9 +153,11 @@ pub(super) fn dns_defect(name: &str) -> Option<&'static str> {
         }
         if !label
             .bytes()
-            .all(|byte| byte.is_ascii_alphanumeric() || byte == b'-')
+            .all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_'))
         {
-            return Some("has characters other than letters, digits, hyphens and dots");
+            return Some(
+                "has characters other than letters, digits, hyphens, underscores and dots",
+            );
         }
         if label.starts_with('-') || label.ends_with('-') {
             return Some("has a label that starts or ends with a hyphen");
@@ -253,6 +256,7 @@ mod tests {
             "EXAMPLE.com",
             "3com.com",
             "0.a",
+            "SERVICE_NAME.SERVICE_NAMESPACE.svc",
         ];
         for name in good {
             assert_eq!(dns_defect(name), None, "{name}");
@@ -275,7 +279,6 @@ mod tests {
             "-a",
             "a-",
             "a.-b",
-            "a_b",
             "bücher.example",
             "a\nb",
             "a,b",

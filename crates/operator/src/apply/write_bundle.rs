@@ -60,10 +60,10 @@ pub async fn carry_out(
 }
 
 fn told(step: &WriteBundle) -> Problem {
-    let subjects: Vec<&str> = step.anchors.iter().map(Certificate::subject).collect();
+    let titles: Vec<String> = step.anchors.iter().map(Certificate::title).collect();
     Problem::new(
         Reason::TrustUpdated,
-        format!("{} now trusts {}", step.target, subjects.join("; ")),
+        format!("{} now trusts {}", step.target, titles.join("; ")),
     )
 }
 

@@ -1,11 +1,11 @@
 //! The facts of cert-manager's objects, and of objects that hold a `caBundle`.
 
-use external_ca_api::MANAGER;
+use external_ca_api::{INJECTED_ANNOTATION, MANAGER};
 use jiff::Timestamp;
 use k8s_openapi::ByteString;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ManagedFieldsEntry, ObjectMeta};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{FieldsV1, ManagedFieldsEntry, ObjectMeta};
 use serde::Deserialize;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::material::certificates;
 use crate::model::{CertManagerObject, InjectFrom, InjectKind, Injected, InjectedElement};
@@ -14,6 +14,9 @@ use crate::model::{CertManagerObject, InjectFrom, InjectKind, Injected, Injected
 pub const INJECT_FROM_CERTIFICATE: &str = "cert-manager.io/inject-ca-from";
 /// Which Secret it is injected from.
 pub const INJECT_FROM_SECRET: &str = "cert-manager.io/inject-ca-from-secret";
+
+/// A `caBundle` among managed fields.
+const BUNDLE_FIELD: &str = "f:caBundle";
 
 /// The facts of an object of cert-manager's.
 pub fn cert_manager(metadata: &ObjectMeta, data: &Value) -> CertManagerObject {
@@ -44,20 +47,49 @@ pub fn injected(kind: InjectKind, metadata: &ObjectMeta, data: &Value) -> Inject
     let from = annotation(INJECT_FROM_CERTIFICATE).map(InjectFrom::Certificate);
     let from = from.or_else(|| annotation(INJECT_FROM_SECRET).map(InjectFrom::Secret));
     let entries = metadata.managed_fields.as_deref().unwrap_or_default();
-    let ours = |entry: &&ManagedFieldsEntry| entry.manager.as_deref() == Some(MANAGER);
-    let owns = |entry: &&ManagedFieldsEntry| {
+    let is_ours = |entry: &ManagedFieldsEntry| entry.manager.as_deref() == Some(MANAGER);
+    let has = |entry: &ManagedFieldsEntry, field: &str| {
         let fields = entry.fields_v1.as_ref();
-        fields.is_some_and(|fields| has_key(&fields.0, "f:caBundle"))
+        fields.is_some_and(|fields| has_key(&fields.0, field))
     };
-    let owners = entries.iter().filter(owns);
-    // Another owner of the field may have written anything else.
-    let changed = owners.clone().filter(ours).filter_map(time).max();
+    let (ours, others): (Vec<_>, Vec<_>) = entries
+        .iter()
+        .filter(|entry| has(entry, BUNDLE_FIELD) || (is_ours(entry) && has(entry, &marker_field())))
+        .partition(|entry| is_ours(entry));
+    let is_owned = ours.iter().any(|entry| has(entry, BUNDLE_FIELD));
+    // Another owner of the field has written it, unless the operator has taken it over since.
+    let last = |entries: Vec<&ManagedFieldsEntry>| entries.into_iter().filter_map(time).max();
+    let (ours, others) = (last(ours), last(others));
+    let changed = match is_owned {
+        true => ours.or(others),
+        false => others.or(ours),
+    };
     Injected {
         resource_version: metadata.resource_version.clone().unwrap_or_default(),
         from,
         elements: elements(kind, data),
-        changed: changed.or_else(|| owners.filter_map(time).max()),
+        changed,
+        is_owned,
     }
+}
+
+fn marker_field() -> String {
+    format!("f:{INJECTED_ANNOTATION}")
+}
+
+/// An object's `managedFields` once the operator has let go of each `caBundle`; none where it owns none. Its entry keeps its time,
+/// by which it is known when they were written.
+pub fn let_go_of(metadata: &ObjectMeta) -> Option<Vec<ManagedFieldsEntry>> {
+    let mut entries = metadata.managed_fields.clone()?;
+    let is_owner = |entry: &&mut ManagedFieldsEntry| {
+        let fields = entry.fields_v1.as_ref();
+        entry.manager.as_deref() == Some(MANAGER)
+            && fields.is_some_and(|fields| has_key(&fields.0, BUNDLE_FIELD))
+    };
+    let own = entries.iter_mut().find(is_owner)?;
+    let marker = json!({marker_field(): {}});
+    own.fields_v1 = Some(FieldsV1(json!({"f:metadata": {"f:annotations": marker}})));
+    Some(entries)
 }
 
 fn has_key(value: &Value, key: &str) -> bool {
@@ -107,9 +139,45 @@ fn elements(kind: InjectKind, data: &Value) -> Vec<InjectedElement> {
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
-    use serde_json::json;
-
     use super::*;
+
+    #[test]
+    fn a_bundle_is_as_old_as_its_last_writers_entry() {
+        let entry = |manager: &str, second: u8, fields: Value| {
+            json!({"manager": manager, "operation": "Update", "apiVersion": "v1", "fieldsType": "FieldsV1",
+                "time": format!("2026-01-01T00:00:0{second}Z"), "fieldsV1": fields})
+        };
+        let bundle =
+            json!({"f:webhooks": {"k:{\"name\":\"a\"}": {"f:clientConfig": {"f:caBundle": {}}}}});
+        let marker =
+            json!({"f:metadata": {"f:annotations": {(format!("f:{INJECTED_ANNOTATION}")): {}}}});
+        let kind = InjectKind::ValidatingWebhookConfiguration;
+        let facts = |entries: Vec<Value>| {
+            let metadata: ObjectMeta =
+                serde_json::from_value(json!({"managedFields": entries})).unwrap();
+            let found = injected(kind, &metadata, &json!({}));
+            let second = found.changed.map(|at| at.as_second() % 10);
+            let released = let_go_of(&metadata).map(|entries| json!(entries));
+            (second, found.is_owned, released)
+        };
+        let owned = vec![
+            entry("chart", 2, bundle.clone()),
+            entry(MANAGER, 1, bundle.clone()),
+        ];
+        let let_go = json!([
+            entry("chart", 2, bundle.clone()),
+            entry(MANAGER, 1, marker.clone()),
+        ]);
+        assert_eq!(facts(owned), (Some(1), true, Some(let_go)));
+        let let_go = vec![entry(MANAGER, 1, marker.clone())];
+        assert_eq!(facts(let_go), (Some(1), false, None));
+        let put_back = vec![entry(MANAGER, 1, marker), entry("chart", 2, bundle)];
+        assert_eq!(facts(put_back), (Some(2), false, None));
+        assert_eq!(
+            facts(vec![entry("chart", 2, json!({"f:x": {}}))]),
+            (None, false, None)
+        );
+    }
 
     #[test]
     fn only_what_is_there_is_injected_into() {

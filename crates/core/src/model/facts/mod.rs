@@ -11,7 +11,9 @@ mod pod;
 mod workload;
 
 pub use arguments::flag;
-pub use cert_manager::{INJECT_FROM_CERTIFICATE, INJECT_FROM_SECRET, cert_manager, injected};
+pub use cert_manager::{
+    INJECT_FROM_CERTIFICATE, INJECT_FROM_SECRET, cert_manager, injected, let_go_of,
+};
 pub use loaded::{decode_loaded, encode_loaded};
 pub use managed::request;
 pub use material::{MAX_PEM, config_map, config_map_certificates, handed_out, hash, secret};
