@@ -19,7 +19,7 @@ use tokio::sync::MutexGuard;
 
 use crate::stage::alone;
 
-const PATIENCE: Duration = Duration::from_secs(400);
+const PATIENCE: Duration = Duration::from_secs(900);
 const INTERNAL_CA: &str = "cluster-gateway-internal-ca";
 const WEBHOOK: &str = "controller-manager-webhook-server-cert";
 const WEBHOOK_HOST: &str = "controller-manager-webhook-service.openchoreo-control-plane.svc";

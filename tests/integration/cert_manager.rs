@@ -314,6 +314,25 @@ async fn a_ca_and_a_self_signed_certificate_move_in_stages() -> Result<()> {
     .await;
     let presented = text(&world, WEBHOOK, "tls.crt").await;
     assert!(fields(&presented).names.contains(&format!("DNS:{more}")));
+    // By now everything has loaded what there is, and what the operator remembers of it restarts nobody.
+    let restarted = async || {
+        let deployments = world.deployments(CONTROL_PLANE);
+        let found = deployments.list(&Default::default()).await.unwrap();
+        let stamps = found.into_iter().map(|deployment| {
+            let template = deployment.spec.clone().unwrap().template.metadata;
+            (deployment.name_any(), template)
+        });
+        stamps.collect::<Vec<_>>()
+    };
+    let settled = restarted().await;
+    let what = "nothing is restarted any more";
+    holds_for(what, Duration::from_secs(15), async || {
+        match restarted().await == settled {
+            true => Ok(()),
+            false => Err(tail(&operator)),
+        }
+    })
+    .await;
     // Its server reads it anew.
     let log = operator.log();
     let domain = format!("cert-manager.io/{CONTROL_PLANE}/{WEBHOOK}");

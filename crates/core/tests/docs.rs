@@ -130,6 +130,7 @@ fn every_command_names_what_there_is() {
         external_ca_api::ANCHORS_ANNOTATION,
         external_ca_api::MATERIAL_HASH_ANNOTATION,
         external_ca_api::MEMORY_ANNOTATION,
+        external_ca_api::INJECTED_ANNOTATION,
         // The API's group and version, not an annotation.
         "pki.openchoreo.dev/v1alpha1",
     ];

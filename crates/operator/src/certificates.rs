@@ -14,15 +14,20 @@ use external_ca_core::report::bounded::memory as remembered;
 use external_ca_core::report::{Decision, Notice, certificates};
 use external_ca_core::{Problem, Reason};
 use k8s_openapi::api::core::v1::Secret;
+use kube::api::{Patch, PatchParams};
 use serde::Serialize;
 use serde_json::json;
 
-use crate::apply::write::{merge, merge_status};
+use crate::apply::write::merge_status;
 use crate::backoff::backoff;
 use crate::context::{Context, StatusMemory};
 use crate::declaration::Declaration;
-use crate::error::Error;
+use crate::error::{Error, bounded};
 use crate::report::{STATUS_FAILURES, STATUS_PAUSE, Stored, summary, tell};
+
+/// Who writes the annotation. The operator's own entry among the Secret's managed fields tells when the bundle in it was last
+/// written, and pods that mount the Secret are judged by that time: what is remembered is no news to them.
+const MEMORY_MANAGER: &str = "external-ca-operator-memory";
 
 /// Stores what one turn of a domain tells.
 pub struct CertificateWriter<'a> {
@@ -172,7 +177,11 @@ impl<'a> CertificateWriter<'a> {
         }});
         let cluster = &self.context.cluster;
         let api = cluster.api::<Secret>(&secret.namespace);
-        let written = merge(&api, &secret.name, patch).await?;
+        let params = PatchParams {
+            field_manager: Some(MEMORY_MANAGER.into()),
+            ..PatchParams::default()
+        };
+        let written = bounded(api.patch(&secret.name, &params, &Patch::Merge(patch))).await?;
         cluster.wrote(secret, &written.into_decoded()?);
         Ok(())
     }
