@@ -389,9 +389,18 @@ async fn cert_manager_itself_goes_first() -> Result<()> {
         }
     })
     .await;
+    let series = async || {
+        let text = operator.metrics().await.unwrap();
+        let name = format!(
+            "external_ca_cert_manager_certificate_ready{{namespace=\"{CONTROL_PLANE}\",name=\"{WEBHOOK}\",reason=\"Ready\"}} 1"
+        );
+        text.lines().any(|line| line == name)
+    };
+    assert!(!series().await, "another's Certificate is measured");
     let ended = now - jiff::SignedDuration::from_mins(10);
     lease(&world.admin, controller, ended).await?;
     said(&world, &operator, WEBHOOK, "True", "Ready").await?;
+    assert!(series().await);
     let injected = async || {
         let bundles = ca_bundles(&world.admin).await.unwrap();
         bundles

@@ -122,6 +122,10 @@ impl<'a> CertificateWriter<'a> {
         let now = self.context.clock.read().now;
         let (declared, object) = (&self.declared, object.as_ref());
         let report = certificates::planned(object, target, declared, snapshot, decision, now);
+        self.context
+            .metrics
+            .certificates
+            .report(certificate, &report);
         write_status(self.context, &name, object, &report).await;
     }
 

@@ -44,6 +44,7 @@ pub async fn run(context: Arc<Context>) {
         let front_end = &context.front_end;
         if !front_end.issuances_listed.load(Ordering::Relaxed) || front_end.controller.is_held() {
             due.clear();
+            context.metrics.certificates.keep(|_| false);
             continue;
         }
         due = look(&context).await.unwrap_or_default();
@@ -60,6 +61,7 @@ async fn look(context: &Arc<Context>) -> Option<HashMap<String, Instant>> {
         .cert_manager(|seen| seen.cert_manager.clone())?;
     let now = context.clock.read().now;
     if objects.is_written_by_cert_manager(now) {
+        context.metrics.certificates.keep(|_| false);
         return None;
     }
     // Not under the store's lock: it is over all objects.
@@ -81,6 +83,9 @@ async fn look(context: &Arc<Context>) -> Option<HashMap<String, Instant>> {
     });
     let due: Vec<(String, Instant)> = turns.buffer_unordered(TURNS).collect().await;
     tell_others(context, &objects, &compiled).await;
+    let served = &compiled.certificates;
+    let certificates = &context.metrics.certificates;
+    certificates.keep(|certificate| served.contains_key(certificate));
     Some(due.into_iter().collect())
 }
 
@@ -105,6 +110,7 @@ async fn tell_others(context: &Context, objects: &CertManagerObjects, compiled: 
                 certificates::claimed(object, issuance, status, secret, stored, now)
             }
         };
+        context.metrics.certificates.report(name, &report);
         let name = CertManagerRef {
             kind,
             object: name.clone(),

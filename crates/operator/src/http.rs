@@ -134,7 +134,7 @@ struct Text {
 impl Series {
     fn text(&self, metrics: &Metrics) -> Result<Bytes, std::fmt::Error> {
         let mut texts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let version = metrics.issuances.version();
+        let version = metrics.version();
         let is_fresh = |text: &Text| text.made.elapsed() < FRESH && text.version == version;
         texts.retain(|text| is_fresh(text) || !text.text.is_unique());
         if let Some(last) = texts.last()

@@ -9,7 +9,7 @@ use prometheus_client::metrics::{
 };
 use prometheus_client::registry::Registry;
 
-use crate::gauges::Issuances;
+use crate::gauges::{Certificates, Issuances};
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct Word {
@@ -28,6 +28,8 @@ pub struct Metrics {
     pub registry: Registry,
     /// The status of each issuance.
     pub issuances: Issuances,
+    /// The status of each Certificate of cert-manager's.
+    pub certificates: Certificates,
     /// 1 where this process may work.
     pub leader: Gauge,
     /// Certificates written.
@@ -41,12 +43,19 @@ pub struct Metrics {
 }
 
 impl Metrics {
+    /// Another one means that something was told of an issuance or Certificate.
+    pub fn version(&self) -> u64 {
+        let (issuances, certificates) = (self.issuances.version(), self.certificates.version());
+        issuances.wrapping_add(certificates)
+    }
+
     /// Registers all series.
     pub fn new() -> Self {
         let histogram = || Histogram::new([0.005, 0.02, 0.1, 0.5, 2.0, 10.0, 60.0]);
         let metrics = Self {
             registry: Registry::default(),
             issuances: Issuances::default(),
+            certificates: Certificates::default(),
             leader: Gauge::default(),
             issued: Counter::default(),
             restarts: Counter::default(),
@@ -94,6 +103,7 @@ impl Metrics {
             metrics.restarts.clone(),
         );
         registry.register_collector(Box::new(metrics.issuances.clone()));
+        registry.register_collector(Box::new(metrics.certificates.clone()));
         Self {
             registry,
             ..metrics
@@ -131,7 +141,10 @@ mod tests {
     use std::collections::BTreeSet;
     use std::path::Path;
 
+    use external_ca_core::model::ObjectRef;
+    use external_ca_core::report::certificates::CertificateReport;
     use prometheus_client::encoding::text::encode;
+    use serde_json::json;
 
     use super::*;
     use crate::gauges::tests::example;
@@ -139,6 +152,17 @@ mod tests {
     fn read(path: &str) -> String {
         let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
         std::fs::read_to_string(root.join(path)).unwrap()
+    }
+
+    fn certificate_report() -> CertificateReport {
+        let condition = json!({
+            "type": "Ready", "status": "False", "reason": "IssuerNotFound", "message": "",
+            "lastTransitionTime": "2026-03-01T00:00:00Z",
+        });
+        let times = json!({
+            "conditions": [condition], "notAfter": "2026-06-01T00:00:00Z", "renewalTime": "2026-05-01T00:00:00Z",
+        });
+        serde_json::from_value(times).unwrap()
     }
 
     /// Each series that there can be, with its labels.
@@ -149,6 +173,10 @@ mod tests {
         let issuance = example();
         let status = issuance.status.clone().unwrap();
         metrics.issuances.report(&issuance, status.into());
+        let certificate = ObjectRef::new("openchoreo-control-plane", "webhook");
+        metrics
+            .certificates
+            .report(&certificate, &certificate_report());
         let mut text = String::new();
         encode(&mut text, &metrics.registry).unwrap();
         let samples = text.lines().filter(|line| !line.starts_with('#'));

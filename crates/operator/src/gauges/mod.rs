@@ -1,6 +1,7 @@
 //! The status of every issuance, as gauges. They are made from the statuses at each scrape, so a series is gone with its
 //! leaf, anchor, workload or issuance.
 
+mod certificates;
 mod families;
 #[cfg(test)]
 pub mod tests;
@@ -17,6 +18,7 @@ use prometheus_client::collector::Collector;
 use prometheus_client::encoding::DescriptorEncoder;
 use prometheus_client::metrics::MetricType;
 
+pub use certificates::Certificates;
 use families::{Entry, FAMILIES, Samples};
 
 /// Namespace and name.
