@@ -8,6 +8,7 @@ use external_ca_core::domain::certmanager::DeclaredDomain;
 use external_ca_core::domain::{ca_secret, identity};
 use external_ca_core::model::{
     AuthorityState, InjectRef, Injected, Leaf, MaterialKind, MaterialRef, Observed, Read, Signing,
+    Snapshot,
 };
 use external_ca_core::snapshot::{ClaimTable, Declared, Needs, Seen};
 use external_ca_core::x509::{CaChain, Certificate};
@@ -75,11 +76,7 @@ fn observe_declared(
     let (cluster, scope) = (&context.cluster, &context.front_end.scope);
     let table = claims(context)?;
     let mounted = cluster.mounted_since(earlier.as_deref(), scope);
-    let injects = context.front_end.injects();
-    let injected = cluster.cert_manager(|seen| match injects {
-        true => injected_from(declared, seen),
-        false => Default::default(),
-    })?;
+    let injected = cluster.cert_manager(|seen| injected_from(declared, seen))?;
     let needs = Needs::of_declared(declared, &mounted, injected, earlier.as_deref(), scope);
     let others = context.front_end.others(&declared.authority.secret);
     let claims = table.of_declared(&needs, others.into_iter());
@@ -102,6 +99,9 @@ fn observe_declared(
     })?;
     snapshot.pending = context.pending.of(&identity);
     snapshot.clock_ahead = ahead;
+    if !context.front_end.injects() {
+        leave_to_others(&mut snapshot);
+    }
     Some(Sight {
         basis: Basis::CertManager {
             declared: Arc::clone(declared),
@@ -117,6 +117,15 @@ pub fn claims(context: &Context) -> Option<Arc<ClaimTable>> {
     let planes = context.cluster.planes()?;
     let issuances = all_issuances(context);
     Some(context.claims.over(issuances, &planes, &context.scope))
+}
+
+/// cert-manager's own injector copies what stands beside the certificate: its bundles are waited for, and not written.
+fn leave_to_others(snapshot: &mut Snapshot) {
+    for read in snapshot.injected.values_mut() {
+        if let Read::Found(found) = Arc::make_mut(read) {
+            found.is_others = true;
+        }
+    }
 }
 
 fn injected_from(declared: &DeclaredDomain, seen: &Seen) -> BTreeSet<InjectRef> {

@@ -82,6 +82,8 @@ pub struct Injected {
     pub elements: Vec<InjectedElement>,
     /// When one of them was last written.
     pub changed: Option<Timestamp>,
+    /// cert-manager's own injector writes it: here it is looked at only.
+    pub is_others: bool,
 }
 
 /// One `caBundle`.

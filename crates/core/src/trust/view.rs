@@ -266,19 +266,14 @@ impl<'a> View<'a> {
         !is_unknown && !was_told && !self.chain(leaf).is_some_and(is_leaf)
     }
 
-    /// Whether a leaf chains to one of the anchors, at some time while it is valid: a clock that is wrong here must not
-    /// make the guards forget what peers use.
+    /// See [`holds`].
     pub(super) fn holds(
         &self,
         chain: &[Certificate],
         anchors: &[Certificate],
         usages: Usages,
     ) -> bool {
-        let Some(leaf) = chain.first() else {
-            return false;
-        };
-        let then = self.now.min(leaf.not_after()).max(leaf.not_before());
-        verify(chain, anchors, usages, then).is_ok()
+        holds(chain, anchors, usages, self.now)
     }
 
     fn find_retiring(&self) -> Vec<Certificate> {
@@ -381,6 +376,21 @@ impl<'a> View<'a> {
         let times: Vec<Timestamp> = times.collect();
         Some((times.iter().min().copied()?, times.iter().max().copied()?))
     }
+}
+
+/// Whether a leaf chains to one of the anchors, at some time while it is valid: a clock that is wrong here must not make the
+/// guards forget what peers use.
+pub(crate) fn holds(
+    chain: &[Certificate],
+    anchors: &[Certificate],
+    usages: Usages,
+    now: Timestamp,
+) -> bool {
+    let Some(leaf) = chain.first() else {
+        return false;
+    };
+    let then = now.min(leaf.not_after()).max(leaf.not_before());
+    verify(chain, anchors, usages, then).is_ok()
 }
 
 fn unreported(domain: &TrustDomain<'_>, observed: &Snapshot, now: Timestamp) -> BTreeSet<PlaneRef> {

@@ -57,6 +57,7 @@ pub fn injected(kind: InjectKind, metadata: &ObjectMeta, data: &Value) -> Inject
         from,
         elements: elements(kind, data),
         changed: changed.or_else(|| owners.filter_map(time).max()),
+        is_others: false,
     }
 }
 
