@@ -76,7 +76,8 @@ fn observe_declared(
     let (cluster, scope) = (&context.cluster, &context.front_end.scope);
     let table = claims(context)?;
     let mounted = cluster.mounted_since(earlier.as_deref(), scope);
-    let injected = cluster.cert_manager(|seen| injected_from(declared, seen))?;
+    let injected =
+        cluster.cert_manager(|seen| injected_from(declared, seen, earlier.as_deref()))?;
     let needs = Needs::of_declared(declared, &mounted, injected, earlier.as_deref(), scope);
     let others = context.front_end.others(&declared.authority.secret);
     let claims = table.of_declared(&needs, others.into_iter());
@@ -128,13 +129,27 @@ fn leave_to_others(snapshot: &mut Snapshot) {
     }
 }
 
-fn injected_from(declared: &DeclaredDomain, seen: &Seen) -> BTreeSet<InjectRef> {
-    let asks = |read: &Read<Injected>| {
-        let from = read.found().and_then(|found| found.from.as_ref());
-        from.is_some_and(|from| declared.injects(from))
+/// What asks for the bundle of a domain; of what cannot be read, what did before.
+fn injected_from(
+    declared: &DeclaredDomain,
+    seen: &Seen,
+    earlier: Option<&ExternalCAIssuanceStatus>,
+) -> BTreeSet<InjectRef> {
+    let trust = earlier.and_then(|earlier| earlier.trust.as_ref());
+    let did = |object: &InjectRef| {
+        let name = object.to_string();
+        trust.is_some_and(|trust| trust.bundles.contains(&name))
+    };
+    let asks = |object: &InjectRef, read: &Read<Injected>| match read {
+        Read::Found(found) => found
+            .from
+            .as_ref()
+            .is_some_and(|from| declared.injects(from)),
+        Read::Unknown(_) => did(object),
+        Read::Absent => false,
     };
     let all = seen.injected.iter();
-    all.filter(|(_, read)| asks(read))
+    all.filter(|(object, read)| asks(object, read))
         .map(|(object, _)| object.clone())
         .collect()
 }

@@ -31,6 +31,8 @@ struct Element {
     anchors: Vec<Certificate>,
     /// Whether the operator wrote its bundle, and when somebody did.
     bundle: Option<(bool, Timestamp)>,
+    /// Nobody has kept it up since it did not ask to be.
+    is_left: bool,
 }
 
 impl Configuration {
@@ -74,7 +76,7 @@ impl Configuration {
         let all = std::iter::once(stored).chain(servers);
         let all = all.filter(|(_, version)| version.from.is_some());
         all.flat_map(|(place, version)| {
-            let elements = version.elements.iter();
+            let elements = version.elements.iter().filter(|one| !one.is_left);
             elements.map(move |one| (place, one.name.as_str(), one.anchors.as_slice()))
         })
     }
@@ -116,6 +118,7 @@ impl Configuration {
             for one in elements.filter(|one| names.contains(&one.name)) {
                 one.anchors = anchors.to_vec();
                 one.bundle = Some((true, now));
+                one.is_left = false;
             }
         });
         true
@@ -160,6 +163,9 @@ impl Configuration {
     /// Its annotation goes, or comes back.
     pub fn toggle(&mut self, from: InjectFrom, now: Timestamp) {
         self.change(now, |version| {
+            for one in &mut version.elements {
+                one.is_left = true;
+            }
             version.from = match version.from {
                 Some(_) => None,
                 None => Some(from),
@@ -208,6 +214,7 @@ impl Element {
             name,
             anchors: Vec::new(),
             bundle: None,
+            is_left: false,
         }
     }
 

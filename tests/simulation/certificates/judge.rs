@@ -104,11 +104,14 @@ impl Calls {
         write: impl FnOnce(&mut Cluster) -> bool,
     ) -> Result<bool, String> {
         let has_ended = has_ended(cluster, step);
-        let failing = self.failing(cluster);
+        // What others inject, they inject once it is there.
+        let front_end = &cluster.cert_manager;
+        let is_called = !(front_end.is_touched && front_end.was_injected_by_others);
+        let failing = self.failing_of(cluster, [true, is_called]);
         if !write(cluster) {
             return Ok(false);
         }
-        let now_failing = self.failing(cluster);
+        let now_failing = self.failing_of(cluster, [true, is_called]);
         // One that has ended serves nobody: what takes its place cannot make it worse.
         let mut news = now_failing.difference(&failing).filter(|_| !has_ended);
         match news.next() {

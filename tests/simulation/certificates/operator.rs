@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use external_ca_api::ExternalCAIssuanceStatus;
+use external_ca_core::domain::SelfSigned;
 use external_ca_core::domain::certmanager::{DeclaredDomain, Others, compile_all};
 use external_ca_core::model::{
     AuthorityState, CertManagerKind, CertManagerObjects, Claims, InjectRef, Injected, Leaf,
@@ -20,7 +21,7 @@ use fastrand::Rng;
 use jiff::{SignedDuration, Timestamp};
 
 use super::signers::authority;
-use super::world::{CertManager, SECRETS, secret, settings};
+use super::world::{CertManager, SECRETS, catch_up, secret, settings};
 use super::writes::{Signed, of_itself, write};
 use crate::cluster::{Cluster, HOME, ISSUANCE, content};
 use crate::issuer::sign;
@@ -50,6 +51,8 @@ struct Memory {
     concluded: Option<ExternalCAIssuanceStatus>,
     stored: Option<ExternalCAIssuanceStatus>,
     unstorable: bool,
+    /// A step of the turn could not be done as it was planned.
+    left: bool,
     turn: Option<Turn<Sight>>,
     signed: Option<Signed>,
 }
@@ -151,6 +154,7 @@ impl Operator {
         weather: &Weather,
     ) -> Result<(), String> {
         let mut rng = Rng::with_seed(weather.seed ^ 0x5eed_0020);
+        catch_up(&mut world.cluster, &mut rng);
         let cluster = &world.cluster;
         self.view
             .watch(cluster, &mut || rng.u8(..100) < weather.late);
@@ -193,6 +197,7 @@ impl Operator {
             false => decision.steps.clone(),
         };
         let steps = in_rounds(steps, &mut rng);
+        (memory.signed, memory.left) = (None, false);
         memory.turn = Some(Turn::new(sight, decision, steps, now, say_first));
         Ok(())
     }
@@ -413,7 +418,7 @@ impl Operator {
                 step.object()
             ));
         }
-        stands_aside(&world.cluster, step)?;
+        stands_aside(&world.cluster, step, turn.now)?;
         let answer = weather.answer;
         let mut done = match answer {
             Answer::Withheld | Answer::Refused => {
@@ -426,6 +431,8 @@ impl Operator {
                     if let Some(signed) = self.have_signed(world, turn, leaf, answer) {
                         self.memory(domain).signed = Some(signed);
                         turn.steps.push_front(step.clone());
+                    } else {
+                        self.memory(domain).left = true;
                     }
                     return Ok(());
                 }
@@ -435,6 +442,9 @@ impl Operator {
                 }
                 if !self.leaves_are_as_seen(&world.cluster, &turn.observed, step) {
                     turn.doubt = Some(step.round());
+                    return Ok(());
+                }
+                if !is_untrusted(&world.cluster, &turn.observed, step) {
                     return Ok(());
                 }
                 let signed = self.memory(domain).signed.take();
@@ -459,6 +469,7 @@ impl Operator {
         };
         let text = text();
         world.cluster.say(|| text);
+        self.memory(domain).left |= !done;
         let stored_next = done && self_signed_is_stored(turn, step);
         done &= answer != Answer::Lost;
         if stored_next && answer != Answer::Lost {
@@ -586,7 +597,8 @@ impl Operator {
             while self.memory(&secret).turn.is_some() {
                 self.act_on_certificates(world, index, &calm)?;
             }
-            if !planned.steps.is_empty() && whole {
+            // What has changed within a turn waits for the next one: what is remembered changes the authority's Secret.
+            if !planned.steps.is_empty() && whole && !self.memory(&secret).left {
                 let again = self.plan_again(world, &secret);
                 repeats_nothing(&planned.steps, &again)?;
             }
@@ -684,11 +696,23 @@ fn still_signs(cluster: &Cluster, turn: &Turn<Sight>) -> bool {
     open.is_ok_and(|ca| ca.public_side() == seen)
 }
 
-/// While cert-manager is at work for longer than a look takes, nothing is written.
-fn stands_aside(cluster: &Cluster, step: &Step) -> Result<(), String> {
-    let long = |lease: Option<Timestamp>| {
-        lease.is_some_and(|since| since + LOOKS + LOOKS + LOOKS < cluster.now)
+/// Whether a certificate that signs itself may take its place at once: no API server trusts another.
+fn is_untrusted(cluster: &Cluster, seen: &Snapshot, step: &Step) -> bool {
+    let Step::GenerateCa(step) = step else {
+        return true;
     };
+    let is_others = |read: &Arc<Read<Injected>>| read.found().is_some_and(|one| one.is_others);
+    let mut injected = seen.injected.iter().filter(|(_, read)| !is_others(read));
+    let trusts = injected.any(|(object, _)| {
+        let live = cluster.cert_manager.configurations[object].facts();
+        live.elements.iter().any(|one| !one.anchors.is_empty())
+    });
+    step.aside || !matches!(step.ca.profile, SelfSigned::Leaf(_)) || !trusts
+}
+
+/// While cert-manager is at work for longer than a look takes, nothing is written.
+fn stands_aside(cluster: &Cluster, step: &Step, begun: Timestamp) -> Result<(), String> {
+    let long = |lease: Option<Timestamp>| lease.is_some_and(|since| since + LOOKS + LOOKS < begun);
     let [controller, injector] = cluster.cert_manager.leases.map(long);
     let is_injection = matches!(step, Step::InjectBundle(_));
     match controller || injector && is_injection {

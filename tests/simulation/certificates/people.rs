@@ -80,6 +80,14 @@ pub fn carry_out(cluster: &mut Cluster, deed: Deed) {
         Deed::Certificate(index) => come_or_go(cluster, CLIENTS[index % CLIENTS.len()]),
         Deed::Delete(index) => {
             let target = secret(SECRETS[index % SECRETS.len()]);
+            if !cluster
+                .cert_manager
+                .memories
+                .contains_key(&ObjectRef::new(HOME, CA))
+            {
+                // Of what is gone before anything is known of it nobody can tell that it was there.
+                return;
+            }
             cluster.cert_manager.is_touched = true;
             cluster.cert_manager.memories.remove(&target.object);
             if cluster.material.contains_key(&target) {

@@ -47,6 +47,8 @@ pub struct CertManager {
     pub verifies_by: &'static str,
     /// What people deleted or replaced: of an older anchor nobody may know.
     pub is_touched: bool,
+    /// cert-manager's own injector was at work: it reads what is there, when that is there.
+    pub was_injected_by_others: bool,
     /// Domains that were Ready once.
     pub ready: BTreeSet<ObjectRef>,
     created: i64,
@@ -245,6 +247,7 @@ pub fn catch_up(cluster: &mut Cluster, rng: &mut Rng) {
     }
     pods::reload(cluster, rng);
     let [_, injector] = cluster.cert_manager.leases;
+    cluster.cert_manager.was_injected_by_others |= injector.is_some();
     if injector.is_some() && rng.bool() {
         copy(cluster);
     }
@@ -262,5 +265,6 @@ fn copy(cluster: &mut Cluster) {
 /// Nothing but time passes: certificates come near their ends.
 pub fn leap(cluster: &mut Cluster, minutes: u8) {
     cluster.now += SignedDuration::from_mins(minutes.into());
+    catch_up(cluster, &mut Rng::with_seed(minutes.into()));
     cluster.say(|| format!("{minutes} minutes pass"));
 }

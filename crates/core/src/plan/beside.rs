@@ -129,7 +129,12 @@ impl Draft<'_> {
             .collect()
     }
 
-    /// Whether what signs itself is kept aside until it is trusted: API servers trust another.
+    fn was_trusted(&self) -> bool {
+        self.previous()
+            .is_some_and(|earlier| earlier.trust.is_some())
+    }
+
+    /// Whether what signs itself is kept aside until it is trusted: API servers trust another, or may as they did before.
     pub(super) fn waits_for_trust(&self, new: &Generate) -> bool {
         let mut injected = self.observed.injected.values();
         let trusts = |found: &Injected| {
@@ -141,7 +146,7 @@ impl Draft<'_> {
                 // Others read it from the Secret, which is not there.
                 Read::Found(found) => !found.is_others && trusts(found),
                 Read::Absent => false,
-                Read::Unknown(_) => true,
+                Read::Unknown(_) => self.was_trusted(),
             })
     }
 }

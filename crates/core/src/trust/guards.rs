@@ -277,7 +277,9 @@ impl<'a> Guards<'a> {
         }
         let is_new = chain.is_none();
         let (mut places, mut loads) = (Vec::new(), Vec::new());
-        for place in view.verifiers(leaf) {
+        // The bundle beside a new leaf comes with it; and of two that were deleted neither waits for the other.
+        let verifiers = view.verifiers(leaf).into_iter();
+        for place in verifiers.filter(|place| !is_new || !view.comes_with_a_leaf(place)) {
             let Some(stored) = view.stored(&place) else {
                 if view.is_rotating() || !is_new {
                     places.push(Blocker::Place(place));

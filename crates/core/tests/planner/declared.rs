@@ -4,17 +4,18 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use external_ca_api::{ExternalCAIssuanceStatus, MANAGER, REPLACES_ANNOTATION};
-use external_ca_core::domain::SelfSigned;
 use external_ca_core::domain::certmanager::{DeclaredDomain, FrontEnd, Others, compile_all};
+use external_ca_core::domain::{SelfSigned, asked};
 use external_ca_core::model::{
     Authority, AuthorityState, CertManagerKind, CertManagerObject, CertManagerObjects,
     CertManagerRef, Claims, GeneratedCa, InjectFrom, InjectKind, InjectRef, Injected,
-    InjectedElement, Leaf, Material, MaterialRef, ObjectRef, Pod, Read, Signing, Snapshot,
+    InjectedElement, Leaf, Material, MaterialRef, ObjectRef, PendingLeaf, Pod, Read, Signing,
+    Snapshot, Workload,
 };
 use external_ca_core::plan::{GenerateCa, IssueLeaf, Step};
 use external_ca_core::report::{Decision, decide_declared};
 use external_ca_core::x509::{
-    Certificate, CertificateAuthority, request, self_signed_leaf, sign_request,
+    CaChain, Certificate, CertificateAuthority, request, self_signed_leaf, sign_request,
 };
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
@@ -29,7 +30,9 @@ struct Declared {
     signer: Option<Arc<CertificateAuthority>>,
     state: AuthorityState,
     material: BTreeMap<MaterialRef, Read<Material>>,
-    injected: BTreeMap<InjectRef, Injected>,
+    injected: BTreeMap<InjectRef, Read<Injected>>,
+    pending: BTreeMap<ObjectRef, Arc<PendingLeaf>>,
+    workloads: Vec<Workload>,
     pods: Vec<Pod>,
     earlier: Option<ExternalCAIssuanceStatus>,
     now: Timestamp,
@@ -100,6 +103,8 @@ impl Declared {
             signer: None,
             state: AuthorityState::Absent,
             injected: BTreeMap::new(),
+            pending: BTreeMap::new(),
+            workloads: Vec::new(),
             pods: Vec::new(),
             earlier: None,
             now: start() + days(1),
@@ -160,12 +165,33 @@ impl Declared {
         self.put(name, chain, anchors.collect());
     }
 
-    fn self_signed(&self) -> Certificate {
+    /// The next certificate waits to be trusted.
+    fn wait(&mut self, next: Certificate) {
+        self.state = AuthorityState::Ready {
+            chain: CaChain::of_itself(next).into(),
+            signing: Signing::Now,
+            identity: "selfSigned".into(),
+        };
+        let authority = Authority {
+            state: self.state.clone(),
+            generated: None,
+        };
+        let target = self.domain.authority.secret.clone();
+        let asked = asked(&authority, &self.domain.leaves[&target].leaf.profile).unwrap();
+        let waits = PendingLeaf {
+            asked,
+            since: start(),
+            ask_again: Some(start()),
+        };
+        self.pending.insert(target, Arc::new(waits));
+    }
+
+    fn self_signed(&self, serial: u8) -> Certificate {
         let (_, generate) = self.domain.authority.made.as_ref().unwrap();
         let SelfSigned::Leaf(profile) = &generate.profile else {
             panic!("{generate:?}");
         };
-        self_signed_leaf(leaf_key(), profile, [1; 16], start()).unwrap()
+        self_signed_leaf(leaf_key(), profile, [serial; 16], start()).unwrap()
     }
 
     fn inject(&mut self, anchors: Vec<Certificate>) {
@@ -183,7 +209,7 @@ impl Declared {
             changed: Some(start()),
             is_others: false,
         };
-        self.injected.insert(object, injected);
+        self.injected.insert(object, Read::Found(injected));
     }
 
     fn decide(&self) -> Decision {
@@ -202,7 +228,7 @@ impl Declared {
                     request: None,
                 }),
             },
-            pending: BTreeMap::new(),
+            pending: self.pending.clone(),
             anchor_config_maps: BTreeMap::new(),
             material: self
                 .material
@@ -212,11 +238,11 @@ impl Declared {
             injected: self
                 .injected
                 .iter()
-                .map(|(key, found)| (key.clone(), Arc::new(Read::Found(found.clone()))))
+                .map(|(key, found)| (key.clone(), Arc::new(found.clone())))
                 .collect(),
             planes: Vec::new(),
             strangers: Vec::new(),
-            workloads: Vec::new(),
+            workloads: self.workloads.iter().cloned().map(Arc::new).collect(),
             pods: self.pods.iter().cloned().map(Arc::new).collect(),
             awaited: Vec::new(),
             unreadable: Vec::new(),
@@ -268,7 +294,7 @@ fn a_self_signed_certificate_that_was_deleted_waits_aside_until_api_servers_trus
     assert!(!scene.generated().aside, "nobody trusts another");
     scene.inject(Vec::new());
     assert!(!scene.generated().aside, "nor does a placeholder");
-    scene.inject(vec![scene.self_signed()]);
+    scene.inject(vec![scene.self_signed(1)]);
     assert!(scene.generated().aside);
 }
 
@@ -329,4 +355,75 @@ fn no_next_ca_is_made_before_it_is_known_what_stands_beside_it() {
         !steps.iter().any(|step| matches!(step, Step::GenerateCa(_))),
         "{steps:?}"
     );
+}
+
+#[test]
+fn a_bundle_that_was_deleted_is_waited_for_while_pods_hold_it() {
+    let mut scene = Declared::with_ca(0);
+    scene.put_leaf("a", 0, start(), &[0, 1]);
+    scene.sign_with(1);
+    scene.put("ca", vec![ca(1).public_side().anchor().clone()], both());
+    let reader = workload(HOME, "reader", &[secret_ref(HOME, "b")]);
+    let targets = |scene: &Declared| {
+        let decision = scene.decide();
+        let leaves = issued(&decision).into_iter();
+        leaves
+            .map(|leaf| leaf.target.name.clone())
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(targets(&scene), ["a", "b"]);
+    scene.pods.push(running(pod_of(&reader)));
+    assert_eq!(
+        targets(&scene),
+        ["b"],
+        "whoever holds it trusts the old CA only"
+    );
+}
+
+#[test]
+fn a_workload_that_a_new_leaf_waits_for_and_that_waits_for_it_is_restarted() {
+    let mut scene = Declared::with_ca(0);
+    scene.put_leaf("b", 0, start(), &[0, 1]);
+    scene.sign_with(1);
+    scene.put("ca", vec![ca(1).public_side().anchor().clone()], both());
+    // Its volume with the bundle may be set up, and what stood there then is not known.
+    let server = workload(
+        HOME,
+        "server",
+        &[secret_ref(HOME, "ca"), secret_ref(HOME, "a")],
+    );
+    scene.pods.push(pod_of(&server));
+    scene.workloads.push(server);
+    let decision = scene.decide();
+    let restarts = |step: &Step| matches!(step, Step::Restart(_));
+    assert!(issued(&decision).is_empty(), "{:?}", decision.steps);
+    assert!(decision.steps.iter().any(restarts), "{:?}", decision.steps);
+}
+
+#[test]
+fn a_bundle_of_api_servers_that_cannot_be_read_is_waited_for() {
+    let mut scene = Declared::new("webhook");
+    let [old, next] = [1, 2].map(|serial| scene.self_signed(serial));
+    scene.put(
+        "webhook",
+        vec![old.clone()],
+        vec![old.clone(), next.clone()],
+    );
+    scene.inject(vec![old, next.clone()]);
+    scene.wait(next);
+    assert_eq!(
+        issued(&scene.decide()).len(),
+        1,
+        "it has been trusted for a day"
+    );
+    for read in scene.injected.values_mut() {
+        *read = Read::Unknown("it cannot be read".into());
+    }
+    let decision = scene.decide();
+    assert!(issued(&decision).is_empty(), "{:?}", decision.steps);
+}
+
+fn both() -> Vec<Certificate> {
+    let anchors = [1, 0].map(|index| ca(index).public_side().anchor().clone());
+    anchors.into()
 }
