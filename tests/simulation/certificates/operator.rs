@@ -604,6 +604,9 @@ impl Operator {
             }
             if !rests {
                 came = Came::Further;
+                world
+                    .cluster
+                    .say(|| format!("{secret} is on its way: {}", on_its_way(&planned)));
             }
         }
         Ok(came)
@@ -624,6 +627,14 @@ impl Operator {
         )
         .steps
     }
+}
+
+/// What a plan says of what does not rest yet.
+fn on_its_way(planned: &Decision) -> String {
+    let conditions = planned.status.conditions.iter();
+    let conditions = conditions.filter(|one| one.status == "False");
+    let lines = conditions.map(|one| format!("{}: {}", one.reason, one.message));
+    lines.collect::<Vec<_>>().join("; ")
 }
 
 fn scope() -> Scope {

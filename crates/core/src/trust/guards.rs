@@ -233,7 +233,9 @@ impl<'a> Guards<'a> {
         if self.immediate || !self.view.is_rotating() || self.view.is_signed(leaf) {
             return Vec::new();
         }
-        self.view.verifiers(leaf)
+        let mut verifiers = self.view.verifiers(leaf);
+        verifiers.retain(|place| !self.view.comes_with_a_leaf(place));
+        verifiers
     }
 
     /// Whether an anchor leaves a place, or does not come back to one that was made anew or emptied.
