@@ -473,11 +473,14 @@ impl Operator {
         observed: &Snapshot,
         step: &Step,
     ) -> bool {
-        let version = |read: &Object| read.found().map(|found| found.resource_version.clone());
-        step.rests_on().iter().all(|leaf| {
-            self.view.see_material(cluster, leaf);
-            let seen = observed.material.get(leaf).and_then(version);
-            seen.is_some() && cluster.material.get(leaf).and_then(version) == seen
+        let leaf = |read: &Object| {
+            read.found()
+                .map(|found| (found.leaf.clone(), found.created))
+        };
+        step.rests_on().iter().all(|one| {
+            self.view.see_material(cluster, one);
+            let seen = observed.material.get(one).and_then(leaf);
+            seen.is_some() && cluster.material.get(one).and_then(leaf) == seen
         })
     }
 

@@ -165,6 +165,7 @@ impl Operator {
         let mut fails = || rng.u8(..100) < weather.unknown;
         self.front_end
             .look(&cluster.cert_manager, cluster.now, &mut fails);
+        world.cluster.cert_manager.was_injected_by_others |= self.front_end.held[1];
         let all = self.front_end.domains();
         if self.front_end.held[0]
             && world.mutant_of_certificates() != Some(super::mutants::Mutant::StandsNotAside)

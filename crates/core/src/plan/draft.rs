@@ -39,8 +39,6 @@ pub(super) struct Draft<'a> {
     pub(super) reserve: SignedDuration,
     /// Workloads that such a certificate waits for.
     pub(super) urgent: BTreeSet<WorkloadRef>,
-    /// Workloads that a new certificate waits for: they may wait for it.
-    pub(super) awaited: BTreeSet<WorkloadRef>,
     pub(super) findings: Vec<Finding>,
     /// Objects that fit, by the hand of another manager.
     pub(super) put_right: BTreeSet<String>,
@@ -69,7 +67,6 @@ impl<'a> Draft<'a> {
             gate: Gate::Open(Timestamp::MAX),
             reserve: SignedDuration::ZERO,
             urgent: BTreeSet::new(),
-            awaited: BTreeSet::new(),
             findings: Vec::new(),
             put_right: BTreeSet::new(),
             retiring: BTreeMap::new(),

@@ -15,7 +15,7 @@ use super::step::{Consume, IssueLeaf, Step};
 use crate::domain::fitness::{self, LeafContext, Verdict};
 use crate::domain::{DesiredLeaf, Renewal};
 use crate::finding::{Area, Finding, Severity};
-use crate::model::{Leaf, Material, ObjectRef, PendingLeaf, Read, WorkloadRef};
+use crate::model::{Leaf, Material, ObjectRef, PendingLeaf, Read};
 use crate::reason::{Problem, Reason};
 use crate::trust::{Blocker, Guards, Place};
 use crate::x509::Certificate;
@@ -306,7 +306,11 @@ impl<'a> Draft<'a> {
         if !blockers.is_empty() {
             let waits = |end| self.gate.holds_back(end, self.reserve, self.now).is_some();
             if serves_until.is_some_and(|end| !waits(end)) {
-                self.urgent.extend(workloads(&blockers));
+                self.urgent
+                    .extend(blockers.iter().filter_map(|one| match one {
+                        Blocker::Workload(workload) => Some(workload.clone()),
+                        _ => None,
+                    }));
             }
             return When::Trusted(blockers);
         }
@@ -330,9 +334,6 @@ impl<'a> Draft<'a> {
         }
         // A new leaf's agent cannot do without. One that has a leaf is not kept waiting for a place that stays as it is.
         let is_new = fitness::certificate(context.stored).is_none();
-        if is_new {
-            self.awaited.extend(workloads(&blockers));
-        }
         let follows = blockers.iter().all(|blocker| match blocker {
             Blocker::Place(place) => is_new || being_written.contains(place),
             _ => false,
@@ -407,13 +408,6 @@ impl<'a> Draft<'a> {
         .filter_map(|(mark, value)| Some((mark, value?)))
         .collect()
     }
-}
-
-fn workloads(blockers: &[Blocker]) -> impl Iterator<Item = WorkloadRef> {
-    blockers.iter().filter_map(|one| match one {
-        Blocker::Workload(workload) => Some(workload.clone()),
-        _ => None,
-    })
 }
 
 /// Until when the stored certificate does its work.

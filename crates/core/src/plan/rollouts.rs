@@ -195,7 +195,6 @@ impl<'a> Draft<'a> {
                 .filter(|consumer| self.ends_soon(consumer))
                 .map(|consumer| &consumer.workload.workload)
                 .collect(),
-            awaited: &self.awaited,
             max_concurrent: rollout.max_concurrent,
             timeout: rollout.timeout,
             running_since: self.running_since(),

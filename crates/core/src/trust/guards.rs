@@ -298,7 +298,9 @@ impl<'a> Guards<'a> {
             // The gateway reads a clientCA at each connection, also where that refers to the trust Secret.
             match (&place, leaf.role) {
                 (Place::Material(material), Role::Gateway | Role::Further) => {
-                    loads.extend(self.holders.not_current(material).iter().cloned());
+                    let holders = self.holders.not_current(material).iter();
+                    let holders = holders.filter(|one| !is_new || !self.waits_for(one, leaf));
+                    loads.extend(holders.cloned());
                 }
                 (Place::Injected(object), _) => loads.extend(self.not_informed(object)),
                 (Place::Material(_) | Place::ClientCa(_), _) => {}
@@ -316,6 +318,22 @@ impl<'a> Guards<'a> {
         }
         places.extend(loads);
         places
+    }
+
+    /// Whether what a new leaf would wait for waits for it: its next pods cannot start without.
+    fn waits_for(&self, blocker: &Blocker, leaf: &DesiredLeaf) -> bool {
+        let material = leaf.material();
+        match blocker {
+            Blocker::Workload(workload) => {
+                let mut all = self.view.observed.workloads.iter();
+                let found = all.find(|one| one.workload == *workload);
+                found.is_some_and(|one| {
+                    one.mounts.contains(&material) && !one.optional.contains(&material)
+                })
+            }
+            Blocker::Pod(pod) => !pod.has_started() && pod.mounts.contains(&material),
+            _ => false,
+        }
     }
 
     /// API servers read a `caBundle` through informers, which may be behind for so long.

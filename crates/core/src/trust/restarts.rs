@@ -18,8 +18,6 @@ pub struct Restarts<'c, 'a> {
     pub refused: &'c BTreeSet<String>,
     /// Those that hold a certificate which ends before long.
     pub urgent: BTreeSet<&'a WorkloadRef>,
-    /// Those that a certificate waits for which does not exist: they may wait for it, and nothing else proves what they hold.
-    pub awaited: &'c BTreeSet<WorkloadRef>,
     /// How many peers at once.
     pub max_concurrent: usize,
     /// When a rollout counts as stuck.
@@ -52,15 +50,11 @@ impl<'c, 'a> Restarts<'c, 'a> {
     fn next(&self, wanted: impl Fn(&Consumer<'_>) -> bool) -> Vec<&'c Consumer<'a>> {
         let of = |side: Side| {
             let all = self.consumers.iter();
-            let counts = |one: &Consumer<'_>| !one.blocked || self.is_awaited(one);
-            all.filter(move |consumer| consumer.side == side && counts(consumer))
+            all.filter(move |consumer| consumer.side == side && !consumer.blocked)
         };
         let busy = |side: Side| of(side).filter(|consumer| consumer.is_busy());
         let stale = |side: Side| {
-            of(side).filter(|consumer| {
-                let may = consumer.cannot_start().is_none() || self.is_awaited(consumer);
-                may && wanted(consumer)
-            })
+            of(side).filter(|consumer| consumer.cannot_start().is_none() && wanted(consumer))
         };
         let is_stuck = |consumer: &Consumer<'_>| self.is_stuck(consumer);
         let is_ready = |consumer: &Consumer<'_>| !consumer.is_busy() && self.is_settled(consumer);
@@ -86,10 +80,6 @@ impl<'c, 'a> Restarts<'c, 'a> {
             .filter(|peer| !gateway_moves || self.urgent.contains(&peer.workload.workload))
             .take(self.max_concurrent.saturating_sub(moving))
             .collect()
-    }
-
-    fn is_awaited(&self, consumer: &Consumer<'_>) -> bool {
-        self.awaited.contains(&consumer.workload.workload)
     }
 
     fn is_stuck(&self, consumer: &Consumer<'_>) -> bool {

@@ -89,8 +89,10 @@ pub async fn are_as_seen(cluster: &Cluster, observed: &Snapshot, leaves: &[Mater
         let read = cluster.read(leaf).await;
         let stored = read.as_ref().and_then(|read| read.found());
         let seen = observed.material.get(leaf).and_then(|read| read.found());
+        // The bundle beside a leaf may have changed: it is written in the same round.
         let same = |(stored, seen): (&Material, &Material)| {
             stored.resource_version == seen.resource_version
+                || stored.leaf == seen.leaf && stored.created == seen.created
         };
         if !stored.zip(seen).is_some_and(same) {
             return false;
