@@ -8,7 +8,7 @@ use external_ca_core::plan::Step;
 use external_ca_core::x509::{Certificate, Fingerprint, Usages, verify};
 use jiff::Timestamp;
 
-use super::world::{CA, CLIENTS, SERVER, WEBHOOK, secret};
+use super::world::{CA, CLIENTS, SECRETS, SERVER, WEBHOOK, secret};
 use crate::cluster::{Cluster, HOME, content};
 use crate::handshakes::held;
 
@@ -103,7 +103,7 @@ impl Calls {
         step: &Step,
         write: impl FnOnce(&mut Cluster) -> bool,
     ) -> Result<bool, String> {
-        let has_ended = has_ended(cluster, step);
+        let has_ended = has_ended(cluster, step) || is_beyond_help(cluster);
         // What others inject, they inject once it is there.
         let front_end = &cluster.cert_manager;
         let is_called = !(front_end.is_touched && front_end.was_injected_by_others);
@@ -143,6 +143,12 @@ fn webhook_authority(cluster: &Cluster) -> &'static str {
         true => CA,
         false => WEBHOOK,
     }
+}
+
+/// Of two that people have deleted, each may be waited for by whoever waits for the other: one has to go first.
+fn is_beyond_help(cluster: &Cluster) -> bool {
+    let is_gone = |name: &&str| !cluster.material.contains_key(&secret(name));
+    cluster.cert_manager.is_touched && SECRETS.iter().filter(|name| is_gone(name)).count() > 1
 }
 
 /// Whether what a step replaces has ended.

@@ -299,7 +299,7 @@ impl<'a> Guards<'a> {
             match (&place, leaf.role) {
                 (Place::Material(material), Role::Gateway | Role::Further) => {
                     let holders = self.holders.not_current(material).iter();
-                    let holders = holders.filter(|one| !is_new || !self.waits_for(one, leaf));
+                    let holders = holders.filter(|one| !is_new || !self.waits_for_a_leaf(one));
                     loads.extend(holders.cloned());
                 }
                 (Place::Injected(object), _) => loads.extend(self.not_informed(object)),
@@ -320,18 +320,31 @@ impl<'a> Guards<'a> {
         places
     }
 
-    /// Whether what a new leaf would wait for waits for it: its next pods cannot start without.
-    fn waits_for(&self, blocker: &Blocker, leaf: &DesiredLeaf) -> bool {
-        let material = leaf.material();
+    /// Whether what a new leaf would wait for waits for it, or for another that is missing: its next pods cannot start without.
+    fn waits_for_a_leaf(&self, blocker: &Blocker) -> bool {
+        let observed = self.view.observed;
+        let missing = self
+            .view
+            .domain
+            .wanted
+            .leaves
+            .values()
+            .map(DesiredLeaf::material);
+        let mut missing = missing.filter(|one| {
+            let stored = observed.material.get(one).map(AsRef::as_ref);
+            matches!(stored, Some(Read::Absent))
+        });
         match blocker {
             Blocker::Workload(workload) => {
-                let mut all = self.view.observed.workloads.iter();
+                let mut all = observed.workloads.iter();
                 let found = all.find(|one| one.workload == *workload);
                 found.is_some_and(|one| {
-                    one.mounts.contains(&material) && !one.optional.contains(&material)
+                    missing.any(|leaf| one.mounts.contains(&leaf) && !one.optional.contains(&leaf))
                 })
             }
-            Blocker::Pod(pod) => !pod.has_started() && pod.mounts.contains(&material),
+            Blocker::Pod(pod) => {
+                !pod.has_started() && missing.any(|leaf| pod.mounts.contains(&leaf))
+            }
             _ => false,
         }
     }

@@ -382,6 +382,19 @@ fn a_bundle_that_was_deleted_is_waited_for_while_pods_hold_it() {
 }
 
 #[test]
+fn a_self_signed_certificate_is_renewed_before_it_ends() {
+    let mut scene = Declared::new("webhook");
+    let old = scene.self_signed(1);
+    scene.put("webhook", vec![old.clone()], vec![old.clone()]);
+    scene.inject(vec![old.clone()]);
+    scene.wait(old);
+    scene.pending.clear();
+    assert!(scene.decide().steps.is_empty());
+    scene.now = start() + days(61);
+    assert!(scene.generated().aside, "it ends after 90 days");
+}
+
+#[test]
 fn a_new_leaf_does_not_wait_for_who_waits_for_it() {
     let mut scene = Declared::with_ca(0);
     scene.put_leaf("b", 0, start(), &[0, 1]);
