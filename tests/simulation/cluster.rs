@@ -20,6 +20,7 @@ use fastrand::Rng;
 use jiff::{SignedDuration, Timestamp};
 use serde_json::json;
 
+use crate::certificates::world::{self, CertManager};
 use crate::kubelet;
 use crate::others::{Kind, Kinds};
 use crate::pki::{ca, key, start};
@@ -86,6 +87,18 @@ pub fn home_of(plane: &PlaneRef) -> &'static str {
 pub enum Content<'a> {
     Bundle(&'a [Certificate]),
     Leaf(&'a [Certificate], &'a PrivateKey),
+    /// A leaf, and the bundle beside it.
+    Both(&'a [Certificate], &'a PrivateKey, &'a [Certificate]),
+    /// The bundle beside a leaf that stays.
+    Beside(&'a [Certificate]),
+}
+
+/// Who writes, and what for.
+pub struct Writer<'a> {
+    pub manager: &'a str,
+    /// Whose the object is then, where the operator writes.
+    pub identity: &'a str,
+    pub marks: &'a BTreeMap<&'static str, String>,
 }
 
 pub struct Cluster {
@@ -122,7 +135,21 @@ pub struct Cluster {
     /// Whether the key that stands beside each certificate is its key.
     pub wrong_keys: BTreeSet<MaterialRef>,
     pub profiles: BTreeMap<MaterialRef, LeafProfile>,
+    /// cert-manager's objects, where there are any.
+    pub cert_manager: CertManager,
     trace: Option<Vec<String>>,
+}
+
+/// Over all that is read of an object.
+fn hash_of(leaf: &Leaf, anchors: &[Certificate]) -> String {
+    let bundle = encode_bundle(anchors);
+    match leaf {
+        Leaf::Present { chain, .. } if anchors.is_empty() => {
+            hash(&[encode_bundle(chain).as_bytes()])
+        }
+        Leaf::Present { chain, .. } => hash(&[encode_bundle(chain).as_bytes(), bundle.as_bytes()]),
+        Leaf::Empty | Leaf::Invalid(_) => hash(&[bundle.as_bytes()]),
+    }
 }
 
 /// The anchors that a status says to be on their way out.
@@ -162,6 +189,7 @@ impl Cluster {
             away: BTreeSet::new(),
             wrong_keys: BTreeSet::new(),
             profiles: BTreeMap::new(),
+            cert_manager: CertManager::default(),
             trace: traced.then(Vec::new),
         };
         cluster.deploy(HOME, "cluster-gateway", &[gateway_leaf()], None, rng);
@@ -185,7 +213,7 @@ impl Cluster {
         cluster
     }
 
-    fn deploy(
+    pub fn deploy(
         &mut self,
         namespace: &str,
         name: &str,
@@ -209,6 +237,14 @@ impl Cluster {
         };
         let deployment = Deployment::new(facts, rng.usize(1..3));
         self.deployments.insert(workload, deployment);
+    }
+
+    /// A workload mounts more than it did; before it has any pod.
+    pub fn mount(&mut self, name: &str, mounts: &[MaterialRef]) {
+        let mut all = self.deployments.values_mut();
+        let found = all.find(|one| one.facts.workload.object.name == name);
+        let facts = Arc::make_mut(&mut found.unwrap().facts);
+        facts.mounts.extend(mounts.iter().cloned());
     }
 
     /// What a trace shows; costs nothing where there is none.
@@ -258,7 +294,7 @@ impl Cluster {
         Arc::make_mut(&mut self.issuance).status = Some(status);
     }
 
-    /// Writes an object, by its field manager; only the operator writes annotations.
+    /// Writes an object of the issuance's, by its field manager; only the operator writes annotations.
     pub fn put(
         &mut self,
         target: &MaterialRef,
@@ -266,52 +302,58 @@ impl Cluster {
         manager: &str,
         marks: &BTreeMap<&'static str, String>,
     ) {
-        let ours = manager == MANAGER;
-        let replaces = marks.contains_key(REPLACES_ANNOTATION);
-        let told = marks.get(ANCHORS_ANNOTATION);
-        let told = told.map_or_else(BTreeSet::new, |names| handed_out(names));
-        let hash = match what {
-            Content::Bundle(certificates) | Content::Leaf(certificates, _) => {
-                hash(&[encode_bundle(certificates).as_bytes()])
+        let writer = Writer {
+            manager,
+            identity: ISSUANCE,
+            marks,
+        };
+        self.put_for(target, what, &writer);
+    }
+
+    /// The same for whoever has the object.
+    pub fn put_for(&mut self, target: &MaterialRef, what: &Content<'_>, writer: &Writer<'_>) {
+        let ours = writer.manager == MANAGER;
+        let old = self.material.get(target).map(content).cloned();
+        let (leaf, anchors, has_key) = match what {
+            Content::Bundle(anchors) => (Leaf::Empty, anchors.to_vec(), false),
+            Content::Leaf(chain, key) => (self.leaf(target, chain, key), Vec::new(), true),
+            Content::Both(chain, key, anchors) => {
+                (self.leaf(target, chain, key), anchors.to_vec(), true)
+            }
+            Content::Beside(anchors) => {
+                let Some(old) = &old else { return };
+                (old.leaf.clone(), anchors.to_vec(), old.has_key)
             }
         };
-        let old = self.material.get(target).map(content);
-        let same = |old: &Material| {
-            old.hash == hash && old.manager.as_deref() == Some(manager) && old.replaces == replaces
+        let is_beside = matches!(what, Content::Beside(_));
+        let marked = writer.marks.contains_key(REPLACES_ANNOTATION);
+        // A merge takes no annotation away.
+        let replaces = marked || is_beside && old.as_ref().is_some_and(|old| old.replaces);
+        // It is the certificate's, where there is one.
+        let manager = match &old {
+            Some(old) if is_beside => old.manager.clone(),
+            _ => Some(writer.manager.to_owned()),
         };
-        if old.is_some_and(same) {
+        let hash = hash_of(&leaf, &anchors);
+        let same =
+            |old: &Material| old.hash == hash && old.manager == manager && old.replaces == replaces;
+        if old.as_ref().is_some_and(same) {
             return;
         }
-        let old = self.material.get(target).map(content);
-        let old = old.map(|old| {
-            (
-                old.issuance.clone(),
-                old.replaces,
-                old.created,
-                old.handed_out.clone(),
-            )
-        });
+        let told = writer.marks.get(ANCHORS_ANNOTATION);
+        let told = told.map_or_else(BTreeSet::new, |names| handed_out(names));
         let resource_version = self.next_version_of_material();
-        let (issuance, replaced, created, known) =
-            old.unwrap_or((None, false, Some(self.now), BTreeSet::new()));
-        let is_leaf = matches!(what, Content::Leaf(..));
-        let (leaf, anchors) = match what {
-            Content::Bundle(anchors) => (Leaf::Empty, anchors.to_vec()),
-            Content::Leaf(chain, key) => {
-                let key_matches = chain.first().is_some_and(|leaf| key.matches(leaf));
-                match key_matches {
-                    true => self.wrong_keys.remove(target),
-                    false => self.wrong_keys.insert(target.clone()),
-                };
-                let chain = chain.to_vec();
-                (Leaf::Present { chain, key_matches }, Vec::new())
-            }
+        let (issuance, replaced, created, known) = match old {
+            Some(old) => (old.issuance, old.replaces, old.created, old.handed_out),
+            None => (None, false, Some(self.now), BTreeSet::new()),
         };
+        // Whoever writes a leaf names no anchors, and leaves them named that were.
+        let keeps_names = matches!(what, Content::Both(..));
         let material = Material {
             resource_version,
-            secret_type: if is_leaf { "kubernetes.io/tls" } else { "" }.into(),
+            secret_type: if has_key { "kubernetes.io/tls" } else { "" }.into(),
             issuance: if ours {
-                Some(ISSUANCE.into())
+                Some(writer.identity.into())
             } else {
                 issuance
             },
@@ -319,19 +361,56 @@ impl Cluster {
             renewal: None,
             held_until: None,
             controller: None,
-            manager: Some(manager.into()),
+            manager,
             created,
             changed: Some(self.now),
             leaf,
             anchors,
             signed_since: None,
-            handed_out: if ours { told } else { known },
-            has_key: is_leaf,
+            handed_out: if ours && !keeps_names { told } else { known },
+            has_key,
             hash,
         };
         self.material
             .insert(target.clone(), Arc::new(Read::Found(material)));
         self.count_change(target);
+    }
+
+    fn leaf(&mut self, target: &MaterialRef, chain: &[Certificate], key: &PrivateKey) -> Leaf {
+        let key_matches = chain.first().is_some_and(|leaf| key.matches(leaf));
+        match key_matches {
+            true => self.wrong_keys.remove(target),
+            false => self.wrong_keys.insert(target.clone()),
+        };
+        let chain = chain.to_vec();
+        Leaf::Present { chain, key_matches }
+    }
+
+    /// Something is written that no pod mounts, a second after all else.
+    pub fn tick(&mut self) -> Timestamp {
+        self.next_version();
+        self.now
+    }
+
+    /// Annotates a Secret, whose content stays as it is; false where it has changed since.
+    pub fn annotate(&mut self, target: &MaterialRef, seen: &str) -> bool {
+        let is_seen = |stored: &Object| content(stored).resource_version == seen;
+        if !self.material.get(target).is_some_and(is_seen) {
+            return false;
+        }
+        let version = self.next_version();
+        if let Some(Read::Found(stored)) = self.material.get_mut(target).map(Arc::make_mut) {
+            stored.resource_version = version;
+        }
+        true
+    }
+
+    /// What stood in an object is gone with it.
+    pub fn forget(&mut self, target: &MaterialRef) {
+        self.cert_manager.memories.remove(&target.object);
+        if self.material.contains_key(target) {
+            self.delete(target);
+        }
     }
 
     pub fn delete(&mut self, target: &MaterialRef) {
@@ -501,5 +580,6 @@ impl Cluster {
             }
         }
         kubelet::run(self, &mut kubelets, eagerness);
+        world::catch_up(self, &mut kubelets);
     }
 }

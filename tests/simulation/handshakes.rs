@@ -145,7 +145,7 @@ impl std::fmt::Display for Holder<'_> {
 
 /// What stands in an object, and what pods have read from it. What people wrote after the operator last looked is left
 /// out: nobody can take back a write that is already on its way.
-fn held<'a>(
+pub fn held<'a>(
     cluster: &'a Cluster,
     target: &MaterialRef,
     seen: Seen<'_>,

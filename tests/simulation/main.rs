@@ -5,6 +5,7 @@
 //! comes to rest with the newest CA, and with it alone.
 
 mod authority;
+mod certificates;
 mod cluster;
 mod digest;
 mod handshakes;
@@ -44,10 +45,16 @@ const REGRESSIONS: &[u64] = &[
 /// Those whose authority had moods.
 const MOODY_REGRESSIONS: &[u64] = &[];
 
+/// Those with cert-manager's objects.
+const CERTIFICATE_REGRESSIONS: &[u64] = &[];
+
 /// Tells the story of a seed again, as shortly as it still fails.
 fn explain(story: Story, failure: &str) -> String {
     let seed = story.seed;
-    let short = shrink::shrink(story, failure);
+    let short = match std::env::var("WHOLE") {
+        Ok(_) => story,
+        Err(_) => shrink::shrink(story, failure),
+    };
     let (failure, trace) = short.tell(None, true).unwrap_err();
     let (trace, events) = (trace.join("\n"), short.events.iter());
     let events: Vec<String> = events.map(|event| format!("{event:?},")).collect();
@@ -111,6 +118,13 @@ fn no_seed_breaks_trust_while_an_authority_takes_its_time() {
     none_fails(moody());
 }
 
+#[test]
+fn no_seed_breaks_what_cert_managers_objects_declare() {
+    let (from, seeds) = (number("FROM", 0), number("CERTIFICATE_SEEDS", 300));
+    let kept = CERTIFICATE_REGRESSIONS.iter().copied();
+    none_fails(kept.chain(from..from + seeds).map(Story::with_certificates));
+}
+
 /// Conflicts, a renamed Secret, planes that no selector selects, a kind that is lost sight of.
 #[test]
 fn no_seed_breaks_trust_of_those_whom_nobody_wants() {
@@ -172,6 +186,14 @@ fn a_planner_that_sees_only_what_it_wants_is_caught() {
     let stories = |seed| [Story::with_unwanted(seed)];
     let all = Mutant::OF_PEERS.into_iter();
     all.for_each(|mutant| is_caught(mutant, stories));
+}
+
+#[test]
+fn a_front_end_that_lacks_a_rule_is_caught() {
+    let stories = |seed| [Story::with_certificates(seed)];
+    let all = certificates::mutants::Mutant::ALL.into_iter();
+    all.map(Mutant::OfCertificates)
+        .for_each(|mutant| is_caught(mutant, stories));
 }
 
 #[test]

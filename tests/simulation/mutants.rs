@@ -16,6 +16,7 @@ use external_ca_core::x509::{Certificate, encode_bundle};
 use jiff::SignedDuration;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
+use crate::certificates;
 use crate::pki::{CAS, ca, start};
 
 /// What is left out.
@@ -63,6 +64,8 @@ pub enum Mutant {
     AsksAnew,
     /// A certificate that comes late is stored, whatever has become of what was asked for and of who trusts it.
     StoresUnseen,
+    /// One of what cert-manager's objects need.
+    OfCertificates(certificates::mutants::Mutant),
 }
 
 impl Mutant {
@@ -298,7 +301,8 @@ impl Mutant {
             | Self::RolloutProves
             | Self::OnlyWanted
             | Self::AsksAnew
-            | Self::StoresUnseen => {}
+            | Self::StoresUnseen
+            | Self::OfCertificates(_) => {}
         }
     }
 }

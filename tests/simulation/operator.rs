@@ -4,8 +4,10 @@ use std::collections::{BTreeSet, VecDeque};
 
 use external_ca_api::{ExternalCAIssuanceStatus, MANAGER};
 use external_ca_core::model::facts::decode_loaded;
-use external_ca_core::model::{MaterialKind, MaterialRef, Observed, PlaneRef, Read};
-use external_ca_core::plan::{IssueLeaf, Restart, Round, Step, WirePlane, Wiring, WriteBundle};
+use external_ca_core::model::{MaterialKind, MaterialRef, Observed, PlaneRef, Read, Snapshot};
+use external_ca_core::plan::{
+    GenerateCa, IssueLeaf, Restart, Round, Step, WirePlane, Wiring, WriteBundle,
+};
 use external_ca_core::report::{Decision, decide, without_memory};
 use external_ca_core::trust::Place;
 use external_ca_core::x509::{Certificate, PrivateKey, parse_bundle};
@@ -13,6 +15,9 @@ use fastrand::Rng;
 use jiff::{SignedDuration, Timestamp};
 
 use crate::authority::Authority;
+use crate::certificates;
+use crate::certificates::judge::Calls;
+use crate::certificates::operator::FrontEnd;
 use crate::cluster::{Cluster, Content, Object, content, trust_secret};
 use crate::digest::Digest;
 use crate::issuer::sign;
@@ -61,12 +66,16 @@ pub struct World {
     pub authority: Option<Authority>,
     pub judge: Judge,
     pub mutant: Option<Mutant>,
+    /// Of those that cert-manager's objects serve.
+    pub calls: Calls,
     /// Of all that is planned, where it is asked for.
     pub digest: Option<Digest>,
 }
 
 pub struct Operator {
-    view: View,
+    pub view: View,
+    /// Its turns at cert-manager's objects.
+    pub front_end: FrontEnd,
     /// What the last turn said, whether it is stored or not.
     said: Option<ExternalCAIssuanceStatus>,
     /// What it last stored or read back, and the issuance's version then.
@@ -81,28 +90,28 @@ pub struct Operator {
     pub clock: SignedDuration,
     /// Its watch of pods does not bring every new one.
     pub stalls: bool,
-    turn: Option<Turn>,
+    turn: Option<Turn<Observed>>,
 }
 
 /// A plan that is being carried out.
-struct Turn {
-    observed: Observed,
-    planned: Decision,
-    steps: VecDeque<Step>,
-    now: Timestamp,
+pub struct Turn<S> {
+    pub observed: S,
+    pub planned: Decision,
+    pub steps: VecDeque<Step>,
+    pub now: Timestamp,
     /// The status must be stored first.
-    say_first: bool,
+    pub say_first: bool,
     /// The round in which something was left in doubt: what follows rests on who trusts what.
-    doubt: Option<Round>,
+    pub doubt: Option<Round>,
     /// The round before which pods were last listed live.
-    listed: Option<Round>,
+    pub listed: Option<Round>,
     /// How far the request for the leaf has come that is issued now.
     asking: Option<Phase>,
     issued: Option<Issued>,
 }
 
 /// A certificate that is signed and not yet stored, and the version of the Secret that it replaces.
-struct Issued {
+pub struct Issued {
     chain: Vec<Certificate>,
     key: PrivateKey,
     replaces: Option<String>,
@@ -110,13 +119,14 @@ struct Issued {
 }
 
 /// No call is on its way for longer.
-const CALL: SignedDuration = SignedDuration::from_secs(20);
+pub const CALL: SignedDuration = SignedDuration::from_secs(20);
 
 impl Operator {
     pub fn start(cluster: &Cluster) -> Self {
         let view = View::new(cluster);
         Self {
             view,
+            front_end: FrontEnd::new(&cluster.cert_manager),
             said: None,
             status: None,
             version: 0,
@@ -169,12 +179,7 @@ impl Operator {
 
     /// A whole turn, in which nothing goes wrong.
     pub fn turn(&mut self, world: &mut World) -> Result<Decision, String> {
-        let calm = Weather {
-            seed: 0,
-            late: 0,
-            unknown: 0,
-            answer: Answer::Done,
-        };
+        let calm = Weather::calm();
         self.turn = None;
         self.act(world, &calm)?;
         let Some(turn) = &self.turn else {
@@ -195,7 +200,7 @@ impl Operator {
 
     /// Before a round that takes trust away, or rests on what verifiers have loaded, pods are listed live: watches are late. A
     /// round whose plan has not seen one of them is not begun; false ends the turn.
-    fn list_pods(&mut self, world: &World, turn: &mut Turn, weather: &Weather) -> bool {
+    fn list_pods(&mut self, world: &World, turn: &mut Turn<Observed>, weather: &Weather) -> bool {
         use Answer::{Broken, Lost, Refused, Withheld};
         turn.listed = turn.steps.front().map(Step::round);
         if world.mutant == Some(Mutant::TrustsWatches) {
@@ -219,7 +224,7 @@ impl Operator {
                 .list_pods(&world.cluster, &turn.observed, careless)
     }
 
-    fn die(&mut self, cluster: &Cluster) -> Result<(), String> {
+    pub fn die(&mut self, cluster: &Cluster) -> Result<(), String> {
         *self = Self::start(cluster);
         Ok(())
     }
@@ -271,38 +276,17 @@ impl Operator {
         rules::of_plan(&observed, &planned, now)?;
         let say_first = planned.persist_status_first && !planned.steps.is_empty();
         let forgetful = self.unstorable && !say_first;
-        let mut steps = match forgetful && world.mutant != Some(Mutant::NeedsNoMemory) {
+        let steps = match forgetful && world.mutant != Some(Mutant::NeedsNoMemory) {
             true => without_memory(&observed, now),
             false => planned.steps.clone(),
         };
-        // The steps of one round run side by side, except those of the last.
-        rng.shuffle(&mut steps);
-        let last = |step: &Step| step.round() == Round::Rest;
-        let rest: Vec<Step> = planned
-            .steps
-            .iter()
-            .filter(|step| last(step))
-            .cloned()
-            .collect();
-        steps.retain(|step| !last(step));
-        steps.extend(rest);
-        steps.sort_by_key(Step::round);
-        self.turn = Some(Turn {
-            say_first,
-            steps: steps.into(),
-            observed,
-            planned,
-            now,
-            doubt: None,
-            listed: None,
-            asking: None,
-            issued: None,
-        });
+        let steps = in_rounds(steps, rng);
+        self.turn = Some(Turn::new(observed, planned, steps, now, say_first));
         Ok(())
     }
 
     /// What is done though the status could not be stored.
-    fn admitted(&self, mutant: Option<Mutant>, turn: &Turn) -> VecDeque<Step> {
+    fn admitted(&self, mutant: Option<Mutant>, turn: &Turn<Observed>) -> VecDeque<Step> {
         if mutant == Some(Mutant::NeedsNoMemory) {
             return turn.steps.clone();
         }
@@ -312,7 +296,7 @@ impl Operator {
     }
 
     /// Stores the status; false where it is not, as far as the operator knows. Where the issuance has changed it is read.
-    fn say(&mut self, world: &mut World, turn: &Turn, answer: Answer) -> bool {
+    fn say(&mut self, world: &mut World, turn: &Turn<Observed>, answer: Answer) -> bool {
         use Answer::{Broken, Lost, Refused, Withheld};
         let cluster = &mut world.cluster;
         let status = &turn.planned.status;
@@ -356,7 +340,7 @@ impl Operator {
     fn call(
         &mut self,
         world: &mut World,
-        turn: &mut Turn,
+        turn: &mut Turn<Observed>,
         step: &Step,
         weather: &Weather,
         rng: &mut Rng,
@@ -394,7 +378,7 @@ impl Operator {
                     turn.steps.clear();
                     return Ok(());
                 }
-                if !self.are_as_seen(&world.cluster, turn, step) {
+                if !self.leaves_are_as_seen(&world.cluster, &turn.observed, step) {
                     turn.doubt = Some(step.round());
                     return Ok(());
                 }
@@ -439,7 +423,14 @@ impl Operator {
     }
 
     /// What an answer tells; without one the object is read again.
-    fn hear(&mut self, cluster: &Cluster, turn: &mut Turn, step: &Step, done: bool, blind: bool) {
+    fn hear(
+        &mut self,
+        cluster: &Cluster,
+        turn: &mut Turn<Observed>,
+        step: &Step,
+        done: bool,
+        blind: bool,
+    ) {
         if !done && step.round() <= Round::Planes {
             turn.doubt = Some(step.round());
         }
@@ -467,7 +458,7 @@ impl Operator {
     }
 
     /// Whether the CA is still what the plan rests on.
-    fn still_signs(&mut self, cluster: &Cluster, turn: &Turn) -> bool {
+    fn still_signs(&mut self, cluster: &Cluster, turn: &Turn<Observed>) -> bool {
         self.view.authority = cluster.authority;
         let Some(seen) = turn.observed.authority.chain() else {
             return true;
@@ -476,12 +467,20 @@ impl Operator {
     }
 
     /// Whether the leaves that a drop rests on are stored as they were seen.
-    fn are_as_seen(&mut self, cluster: &Cluster, turn: &Turn, step: &Step) -> bool {
-        let version = |read: &Object| read.found().map(|found| found.resource_version.clone());
-        step.rests_on().iter().all(|leaf| {
-            self.view.see_material(cluster, leaf);
-            let seen = turn.observed.material.get(leaf).and_then(version);
-            seen.is_some() && cluster.material.get(leaf).and_then(version) == seen
+    pub fn leaves_are_as_seen(
+        &mut self,
+        cluster: &Cluster,
+        observed: &Snapshot,
+        step: &Step,
+    ) -> bool {
+        let leaf = |read: &Object| {
+            read.found()
+                .map(|found| (found.leaf.clone(), found.created))
+        };
+        step.rests_on().iter().all(|one| {
+            self.view.see_material(cluster, one);
+            let seen = observed.material.get(one).and_then(leaf);
+            seen.is_some() && cluster.material.get(one).and_then(leaf) == seen
         })
     }
 
@@ -489,7 +488,7 @@ impl Operator {
     fn ask(
         &mut self,
         world: &mut World,
-        turn: &mut Turn,
+        turn: &mut Turn<Observed>,
         step: &Step,
         answer: Answer,
     ) -> Result<(), String> {
@@ -537,7 +536,7 @@ impl Operator {
     fn look(
         &mut self,
         world: &mut World,
-        turn: &Turn,
+        turn: &Turn<Observed>,
         step: &Step,
         answer: Answer,
     ) -> Option<Issued> {
@@ -565,7 +564,7 @@ impl Operator {
     fn still_holds(
         &mut self,
         world: &World,
-        turn: &Turn,
+        turn: &Turn<Observed>,
         leaf: &IssueLeaf,
     ) -> Option<Option<String>> {
         let seen = turn.observed.authority.chain()?;
@@ -573,15 +572,8 @@ impl Operator {
             kind: MaterialKind::Secret,
             object: leaf.target.clone(),
         };
+        let same = is_as_seen(&turn.observed, &world.cluster, &target);
         let live = world.cluster.material.get(&target);
-        let same = match (turn.observed.material.get(&target).map(AsRef::as_ref), live) {
-            (Some(Read::Absent), None) => true,
-            (Some(Read::Found(seen)), Some(live)) => {
-                let live = content(live);
-                seen.hash == live.hash && seen.leaf == live.leaf && seen.created == live.created
-            }
-            _ => false,
-        };
         let replaces = live.map(|live| content(live).resource_version.clone());
         if !same {
             self.view.see_material(&world.cluster, &target);
@@ -604,9 +596,62 @@ impl Operator {
     }
 }
 
-impl Turn {
+/// The steps of one round run side by side, except those of the last.
+pub fn in_rounds(planned: Vec<Step>, rng: &mut Rng) -> VecDeque<Step> {
+    let last = |step: &Step| step.round() == Round::Rest;
+    let rest: Vec<Step> = planned.iter().filter(|step| last(step)).cloned().collect();
+    let mut steps = planned;
+    rng.shuffle(&mut steps);
+    steps.retain(|step| !last(step));
+    steps.extend(rest);
+    steps.sort_by_key(Step::round);
+    steps.into()
+}
+
+impl Weather {
+    /// In which nothing goes wrong.
+    pub fn calm() -> Self {
+        Self {
+            seed: 0,
+            late: 0,
+            unknown: 0,
+            answer: Answer::Done,
+        }
+    }
+}
+
+impl World {
+    pub fn mutant_of_certificates(&self) -> Option<certificates::mutants::Mutant> {
+        match self.mutant {
+            Some(Mutant::OfCertificates(mutant)) => Some(mutant),
+            _ => None,
+        }
+    }
+}
+
+impl<S> Turn<S> {
+    pub fn new(
+        observed: S,
+        planned: Decision,
+        steps: VecDeque<Step>,
+        now: Timestamp,
+        say_first: bool,
+    ) -> Self {
+        Self {
+            observed,
+            planned,
+            steps,
+            now,
+            say_first,
+            doubt: None,
+            listed: None,
+            asking: None,
+            issued: None,
+        }
+    }
+
     /// Whether the next round rests on which pods there are.
-    fn is_to_list(&self) -> bool {
+    pub fn is_to_list(&self) -> bool {
         let Some(round) = self.steps.front().map(Step::round) else {
             return false;
         };
@@ -618,7 +663,7 @@ impl Turn {
         self.listed < Some(round) && self.steps.iter().filter(of_round).any(rests)
     }
 
-    fn next(&mut self) -> Option<Step> {
+    pub fn next(&mut self) -> Option<Step> {
         let step = self.steps.pop_front()?;
         let follows = |doubt: Round| step.round() > doubt;
         (!self.doubt.is_some_and(follows)).then_some(step)
@@ -626,7 +671,12 @@ impl Turn {
 }
 
 /// What the API server does with a step's write; false is a conflict. No step deletes anything.
-fn write(cluster: &mut Cluster, step: &Step, issued: Option<&Issued>, unconditional: bool) -> bool {
+pub fn write(
+    cluster: &mut Cluster,
+    step: &Step,
+    issued: Option<&Issued>,
+    unconditional: bool,
+) -> bool {
     match step {
         Step::WriteBundle(WriteBundle {
             resource_version,
@@ -700,6 +750,19 @@ fn write(cluster: &mut Cluster, step: &Step, issued: Option<&Issued>, unconditio
     true
 }
 
+/// Whether a Secret is what was seen of it.
+pub fn is_as_seen(observed: &Snapshot, cluster: &Cluster, target: &MaterialRef) -> bool {
+    let live = cluster.material.get(target);
+    match (observed.material.get(target).map(AsRef::as_ref), live) {
+        (Some(Read::Absent), None) => true,
+        (Some(Read::Found(seen)), Some(live)) => {
+            let live = content(live);
+            seen.hash == live.hash && seen.leaf == live.leaf && seen.created == live.created
+        }
+        _ => false,
+    }
+}
+
 /// Whether what verifies a certificate trusts its CA, by what is stored now.
 fn is_trusted_by(cluster: &Cluster, place: &Place, anchor: &Certificate) -> bool {
     match place {
@@ -718,7 +781,7 @@ fn is_trusted_by(cluster: &Cluster, place: &Place, anchor: &Certificate) -> bool
 
 /// Whether a server-side apply goes through: of what was seen, as long as it is unchanged; of what was not there, unless
 /// somebody made it meanwhile.
-fn fits(cluster: &Cluster, target: &MaterialRef, seen: Option<&String>) -> bool {
+pub fn fits(cluster: &Cluster, target: &MaterialRef, seen: Option<&String>) -> bool {
     let stored = cluster.material.get(target).map(content);
     match (seen, stored) {
         (None, None) => true,
@@ -730,13 +793,15 @@ fn fits(cluster: &Cluster, target: &MaterialRef, seen: Option<&String>) -> bool 
 }
 
 /// The object that a step writes, where it is a Secret or ConfigMap.
-fn material(step: &Step) -> MaterialRef {
+pub fn material(step: &Step) -> MaterialRef {
     match step {
         Step::WriteBundle(WriteBundle { target, .. }) => target.clone(),
-        Step::IssueLeaf(IssueLeaf { target, .. }) => MaterialRef {
-            kind: MaterialKind::Secret,
-            object: target.clone(),
-        },
+        Step::IssueLeaf(IssueLeaf { target, .. }) | Step::GenerateCa(GenerateCa { target, .. }) => {
+            MaterialRef {
+                kind: MaterialKind::Secret,
+                object: target.clone(),
+            }
+        }
         _ => unreachable!("not material: {step:?}"),
     }
 }

@@ -8,6 +8,8 @@ use external_ca_core::x509::{Certificate, Usages, verify};
 use fastrand::Rng;
 use jiff::SignedDuration;
 
+use crate::certificates;
+use crate::certificates::operator::Came;
 use crate::cluster::{
     AGENTS, agent_leaf, bundle, bundles, content, gateway_leaf, home_of, trust_secret,
 };
@@ -36,6 +38,7 @@ pub fn come_to_rest(
     people::spec(cluster).paused = false;
     cluster.away.clear();
     others::put_right(cluster);
+    certificates::people::put_right(cluster);
     operator.clock = SignedDuration::ZERO;
     operator.stalls = false;
     if let Some(authority) = &mut world.authority {
@@ -48,19 +51,22 @@ pub fn come_to_rest(
         others::delete_old(&mut world.cluster);
         (0..3).for_each(|_| world.cluster.run_pods(&mut rng, 1.0));
         let planned = operator.turn(world)?;
-        let ready = planned.steps.is_empty() && is_ready(&planned.status);
+        let came = operator.turn_of_certificates(world)?;
+        let ready = planned.steps.is_empty() && is_ready(&planned.status) && came == Came::ToRest;
         let running = started(&world.cluster.pods);
         // What a pod holds is asked once it has started.
         if running.difference(&known).next().is_some() {
             quiet = 0;
         }
         known = running;
-        if quiet > 0 && !ready {
+        // A certificate of cert-manager's objects may just be due.
+        if quiet > 0 && !ready && came == Came::ToRest {
             let step = planned.steps.first();
             let why = failing(&planned.status);
             return Err(format!("at rest, and then {step:?}: {why}"));
         }
         if !ready {
+            quiet = 0;
             continue;
         }
         quiet += 1;
@@ -78,6 +84,9 @@ pub fn come_to_rest(
             // What one leader has kept, another that leads may never have read.
             if let Some((target, _)) = kept.find(|_| !world.cluster.two_led) {
                 return Err(format!("at rest, and a request for {target} is kept"));
+            }
+            if !world.cluster.cert_manager.is_empty() {
+                certificates::rest::is_as_wanted(world)?;
             }
             return is_as_wanted(world, by_people);
         }

@@ -33,17 +33,17 @@ pub fn shrink(mut story: Story, failure: &str) -> Story {
     for index in 0..story.events.len() {
         for calm in [
             |event: &mut Event| {
-                if let Event::Act(_, weather) = event {
+                if let Event::Act(_, weather) | Event::ActOnCertificates(_, _, weather) = event {
                     weather.late = 0
                 }
             },
             |event: &mut Event| {
-                if let Event::Act(_, weather) = event {
+                if let Event::Act(_, weather) | Event::ActOnCertificates(_, _, weather) = event {
                     weather.unknown = 0
                 }
             },
             |event: &mut Event| {
-                if let Event::Act(_, weather) = event {
+                if let Event::Act(_, weather) | Event::ActOnCertificates(_, _, weather) = event {
                     weather.answer = Answer::Done
                 }
             },

@@ -6,6 +6,9 @@ use fastrand::Rng;
 use jiff::SignedDuration;
 
 use crate::authority::Authority;
+use crate::certificates;
+use crate::certificates::judge::Calls;
+use crate::certificates::world::Setup;
 use crate::cluster::{AGENTS, Cluster};
 use crate::digest::Digest;
 use crate::kubelet;
@@ -32,6 +35,8 @@ pub struct Story {
     pub has_moods: bool,
     /// Of what kinds the workloads are.
     pub kinds: Kinds,
+    /// Whether there are cert-manager's objects, and how they are set up.
+    pub certificates: Option<Setup>,
     pub events: Vec<Event>,
 }
 
@@ -65,6 +70,10 @@ pub enum Event {
     Unwanted(Unwanted),
     /// The API server does not store the status, or does again.
     Refuse,
+    /// Somebody does something with cert-manager's objects.
+    Certificates(certificates::people::Deed),
+    /// A leader turns to one of their domains.
+    ActOnCertificates(usize, usize, Weather),
     /// A leader starts anew, or stops.
     Start(usize),
     Stop(usize),
@@ -265,6 +274,7 @@ impl Story {
             by_hand,
             has_moods: false,
             kinds: Kinds::default(),
+            certificates: None,
             events,
         }
     }
@@ -297,6 +307,7 @@ impl Story {
             cluster: Cluster::new(&mut Rng::with_seed(self.seed), traced),
             authority: self.has_moods.then(|| Authority::new(self.seed)),
             judge: Judge::default(),
+            calls: Calls::default(),
             mutant,
             digest: None,
         }
@@ -304,6 +315,9 @@ impl Story {
 
     fn happens(&self, world: &mut World) -> Result<(), String> {
         world.cluster.become_of(&self.kinds);
+        if let Some(setup) = self.certificates {
+            certificates::world::install(&mut world.cluster, setup);
+        }
         if self.by_hand {
             world.cluster.by_hand(0);
         }
@@ -373,6 +387,13 @@ impl Story {
                         cluster.say(|| {
                             format!("operator {leader}: its watch of pods stalls: {stalls}")
                         });
+                    }
+                }
+                Event::Certificates(deed) => certificates::people::carry_out(cluster, deed),
+                Event::ActOnCertificates(leader, index, weather) => {
+                    if let Some(operator) = &mut leaders[leader] {
+                        operator.act_on_certificates(world, index, &weather)?;
+                        world.calls.serves(&world.cluster)?;
                     }
                 }
                 Event::Unwanted(what) => unwanted::carry_out(cluster, what),

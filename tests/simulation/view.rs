@@ -9,7 +9,7 @@ use external_ca_core::model::{
     Authority, AuthorityState, Claims, ListRef, MaterialRef, ObjectRef, Observed, Plane, PlaneRef,
     Pod, Read, Signing, Snapshot, Unread, Workload, WorkloadKind, WorkloadRef,
 };
-use external_ca_core::snapshot::{Scope, mounted};
+use external_ca_core::snapshot::{Scope, Seen, mounted};
 use external_ca_core::{Problem, Reason};
 use jiff::{SignedDuration, Timestamp};
 
@@ -129,7 +129,7 @@ impl View {
 
     /// Lists pods live, for what is about to be done rests on them. Whether a plan that saw this has seen every living pod.
     /// The careless one takes what cannot be listed for listed.
-    pub fn list_pods(&mut self, cluster: &Cluster, seen: &Observed, careless: bool) -> bool {
+    pub fn list_pods(&mut self, cluster: &Cluster, seen: &Snapshot, careless: bool) -> bool {
         let mut known: BTreeSet<String> = seen.pods.iter().map(|pod| pod.uid.clone()).collect();
         if careless {
             known.extend(self.pods.values().map(|pod| pod.uid.clone()));
@@ -195,13 +195,7 @@ impl View {
         mounted.retain(|one| !material.contains(one));
         material.extend(mounted);
         let material = material.into_iter().map(|key| {
-            let away = self.unreadable.contains(&key.object.namespace);
-            let read = match self.material.get(&key) {
-                _ if fails() => unknown(),
-                None if away => unknown(),
-                Some(found) => Arc::clone(found),
-                None => Arc::new(Read::Absent),
-            };
+            let read = self.read(&key, fails);
             (key, read)
         });
         let material: BTreeMap<_, _> = material.collect();
@@ -248,6 +242,32 @@ impl View {
         observed
     }
 
+    /// What is known of an object.
+    pub fn read(&self, key: &MaterialRef, fails: &mut impl FnMut() -> bool) -> Object {
+        let away = self.unreadable.contains(&key.object.namespace);
+        match self.material.get(key) {
+            _ if fails() => unknown(),
+            None if away => unknown(),
+            Some(found) => Arc::clone(found),
+            None => Arc::new(Read::Absent),
+        }
+    }
+
+    /// The version of an object, as it was last seen.
+    pub fn version(&self, key: &MaterialRef) -> Option<String> {
+        let found = self.material.get(key)?.found()?;
+        Some(found.resource_version.clone())
+    }
+
+    /// Workloads and pods, as the operator keeps them.
+    pub fn seen(&self) -> Seen {
+        Seen {
+            workloads: self.workloads.clone(),
+            pods: self.pods.clone(),
+            ..Seen::default()
+        }
+    }
+
     fn mounted(&self, issuance: &ExternalCAIssuance) -> BTreeSet<MaterialRef> {
         let scope = Scope {
             served: Arc::clone(served()),
@@ -282,7 +302,7 @@ fn workloads(cluster: &Cluster) -> impl Iterator<Item = (&WorkloadRef, &Arc<Work
 }
 
 /// Whether a pod lives and mounts any of the material that was looked at.
-fn is_reader(pod: &Pod, observed: &Observed) -> bool {
+fn is_reader(pod: &Pod, observed: &Snapshot) -> bool {
     let mut mounts = pod.mounts.iter();
     pod.is_alive() && mounts.any(|mount| observed.material.contains_key(mount))
 }
@@ -306,7 +326,8 @@ fn served() -> &'static Arc<BTreeSet<String>> {
     })
 }
 
-fn refresh<'a, K: Ord + Clone + 'a, V: 'a>(
+/// Takes in what is newest, or is late.
+pub fn refresh<'a, K: Ord + Clone + 'a, V: 'a>(
     seen: &mut BTreeMap<K, Arc<V>>,
     newest: impl Iterator<Item = (&'a K, &'a Arc<V>)> + Clone,
     reachable: impl Fn(&K) -> bool,

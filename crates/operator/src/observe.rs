@@ -8,6 +8,7 @@ use external_ca_core::domain::certmanager::DeclaredDomain;
 use external_ca_core::domain::{ca_secret, identity};
 use external_ca_core::model::{
     AuthorityState, InjectRef, Injected, Leaf, MaterialKind, MaterialRef, Observed, Read, Signing,
+    Snapshot,
 };
 use external_ca_core::snapshot::{ClaimTable, Declared, Needs, Seen};
 use external_ca_core::x509::{CaChain, Certificate};
@@ -80,11 +81,8 @@ fn observe_declared(
     let (cluster, scope) = (&context.cluster, &context.front_end.scope);
     let table = claims(context)?;
     let mounted = cluster.mounted_since(earlier.as_deref(), scope);
-    let injects = context.front_end.injects();
-    let injected = cluster.cert_manager(|seen| match injects {
-        true => injected_from(declared, seen),
-        false => Default::default(),
-    })?;
+    let injected =
+        cluster.cert_manager(|seen| injected_from(declared, seen, earlier.as_deref()))?;
     let needs = Needs::of_declared(declared, &mounted, injected, earlier.as_deref(), scope);
     let others = context.front_end.others(&declared.authority.secret);
     let claims = table.of_declared(&needs, others.into_iter());
@@ -107,6 +105,9 @@ fn observe_declared(
     })?;
     snapshot.pending = context.pending.of(&identity);
     snapshot.clock_ahead = ahead;
+    if !context.front_end.injects() {
+        leave_to_others(&mut snapshot);
+    }
     Some(Sight {
         basis: Basis::CertManager {
             declared: Arc::clone(declared),
@@ -125,13 +126,36 @@ pub fn claims(context: &Context) -> Option<Arc<ClaimTable>> {
     Some(told.table)
 }
 
-fn injected_from(declared: &DeclaredDomain, seen: &Seen) -> BTreeSet<InjectRef> {
-    let asks = |read: &Read<Injected>| {
-        let from = read.found().and_then(|found| found.from.as_ref());
-        from.is_some_and(|from| declared.injects(from))
+/// cert-manager's own injector copies what stands beside the certificate: its bundles are waited for, and not written.
+fn leave_to_others(snapshot: &mut Snapshot) {
+    for read in snapshot.injected.values_mut() {
+        if let Read::Found(found) = Arc::make_mut(read) {
+            found.is_others = true;
+        }
+    }
+}
+
+/// What asks for the bundle of a domain; of what cannot be read, what did before.
+fn injected_from(
+    declared: &DeclaredDomain,
+    seen: &Seen,
+    earlier: Option<&ExternalCAIssuanceStatus>,
+) -> BTreeSet<InjectRef> {
+    let trust = earlier.and_then(|earlier| earlier.trust.as_ref());
+    let did = |object: &InjectRef| {
+        let name = object.to_string();
+        trust.is_some_and(|trust| trust.bundles.contains(&name))
+    };
+    let asks = |object: &InjectRef, read: &Read<Injected>| match read {
+        Read::Found(found) => found
+            .from
+            .as_ref()
+            .is_some_and(|from| declared.injects(from)),
+        Read::Unknown(_) => did(object),
+        Read::Absent => false,
     };
     let all = seen.injected.iter();
-    all.filter(|(_, read)| asks(read))
+    all.filter(|(object, read)| asks(object, read))
         .map(|(object, _)| object.clone())
         .collect()
 }

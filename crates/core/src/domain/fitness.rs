@@ -385,8 +385,11 @@ fn due(context: &LeafContext<'_>) -> Option<Problem> {
     )
 }
 
-/// A CA that ends soon bounds every leaf: issuing another would change nothing.
+/// A CA that ends soon bounds every leaf: issuing another would change nothing. One that is its own anchor is made anew.
 fn renewal_helps(context: &LeafContext<'_>, certificate: &Certificate) -> bool {
+    if !context.ca.certificate().is_ca() {
+        return true;
+    }
     let end = context
         .now
         .saturating_add(context.leaf.profile.duration)

@@ -87,6 +87,8 @@ pub struct Injected {
     pub changed: Option<Timestamp>,
     /// Whether the operator owns the field, so that an apply that sets it is a conflict.
     pub is_owned: bool,
+    /// cert-manager's own injector writes it: here it is looked at only.
+    pub is_others: bool,
 }
 
 /// One `caBundle`.

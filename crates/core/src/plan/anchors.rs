@@ -89,10 +89,12 @@ impl Draft<'_> {
         });
     }
 
-    /// Where bundles stand. What is mounted is not known before every list has been read: until then none is forgotten.
+    /// Where bundles stand, those of API servers included. What is mounted is not known before every list has been read: until then none is forgotten.
     fn written_bundles(&self, view: &View<'_>) -> Vec<String> {
-        let places = view.domain.wanted.trust_places.iter();
-        let mut bundles: BTreeSet<String> = places.map(ToString::to_string).collect();
+        let wanted = &view.domain.wanted;
+        let places = wanted.trust_places.iter().map(ToString::to_string);
+        let injected = wanted.injected.iter().map(ToString::to_string);
+        let mut bundles: BTreeSet<String> = places.chain(injected).collect();
         if view.unread().next().is_some() {
             let earlier = self.previous().and_then(|status| status.trust.as_ref());
             bundles.extend(earlier.into_iter().flat_map(|trust| trust.bundles.clone()));
@@ -139,12 +141,12 @@ impl Draft<'_> {
     /// Anchors that may stand where nothing can be read now, or may have stood where nothing is: once forgotten, they would
     /// be taken for another's.
     fn unread_anchors(&mut self, view: &View<'_>, seen: &[AnchorStatus]) -> Vec<AnchorStatus> {
-        let places = view.domain.wanted.trust_places.iter().cloned();
-        let unread: Vec<Blocker> = places
-            .map(Place::Material)
-            .filter(|place| view.stored(place).is_none_or(<[_]>::is_empty))
-            .map(Blocker::Place)
-            .collect();
+        let wanted = &view.domain.wanted;
+        let places = wanted.trust_places.iter().cloned().map(Place::Material);
+        let places = places.filter(|place| view.stored(place).is_none_or(<[_]>::is_empty));
+        let injected = wanted.injected.iter().cloned().map(Place::Injected);
+        let injected = injected.filter(|place| view.stored(place).is_none());
+        let unread: Vec<Blocker> = places.chain(injected).map(Blocker::Place).collect();
         if unread.is_empty() {
             return Vec::new();
         }

@@ -46,6 +46,10 @@ impl<'a> Draft<'a> {
             let problem = Problem::new(Reason::CAKeyExposed, message);
             self.warn(Area::Trust, target, problem);
         }
+        if shares == BundlePlace::Beside && found.is_none() {
+            // It comes with its certificate.
+            return Ok(None);
+        }
         let place = Place::Material(target.clone());
         let Some(wanted) = guards.wanted(&place) else {
             return Ok(None);

@@ -13,14 +13,14 @@ impl Draft<'_> {
         let observed = self.observed;
         for target in &self.domain.wanted.injected {
             match observed.injected.get(target).map(AsRef::as_ref) {
-                Some(Read::Found(found)) => self.inject(guards, target, found),
+                Some(Read::Found(found)) if !found.is_others => self.inject(guards, target, found),
                 Some(Read::Unknown(why)) => {
                     let message = format!("{target}: {why}");
                     let problem = Problem::new(Reason::Unreadable, message);
                     self.problem(Area::Trust, target, problem);
                     self.wake_in(RETRY);
                 }
-                Some(Read::Absent) | None => {}
+                Some(Read::Found(_) | Read::Absent) | None => {}
             }
         }
     }

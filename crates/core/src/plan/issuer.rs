@@ -6,13 +6,14 @@ use external_ca_api::{IssuerStatus, RENEWAL_ANNOTATION, ROTATE_ANNOTATION};
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
+use super::beside::Beside;
 use super::draft::{Draft, RETRY};
 use super::step::{Consume, GenerateCa, Step};
 use crate::domain::{BundlePlace, Generate, Role, SelfSigned};
 use crate::finding::{Area, Finding, Severity};
 use crate::model::{MaterialKind, MaterialRef, ObjectRef};
 use crate::reason::{Problem, Reason};
-use crate::trust::{Guards, Place};
+use crate::trust::Guards;
 use crate::x509::{CaChain, CaProfile, Certificate};
 
 impl Draft<'_> {
@@ -77,8 +78,9 @@ impl Draft<'_> {
             self.steps.push(Step::GenerateCa(GenerateCa {
                 target,
                 resource_version: self.version_of_authority(),
-                marks: BTreeMap::new(),
-                bundle: (ca.form.bundle == BundlePlace::Beside).then(Vec::new),
+                marks: self.marks_of_new(&self.domain.authority.secret, &ca),
+                bundle: self.beside_new(&ca),
+                aside: self.waits_for_trust(&ca),
                 ca,
             }));
         } else {
@@ -116,7 +118,8 @@ impl Draft<'_> {
                     target,
                     resource_version: Some(generated.resource_version.clone()),
                     marks: BTreeMap::new(),
-                    bundle: Some(Vec::new()),
+                    bundle: self.beside_new(&ca),
+                    aside: false,
                     ca,
                 }));
                 self.keep_status();
@@ -185,14 +188,15 @@ impl Draft<'_> {
         if !is_due && (granted || asked.is_none()) {
             return;
         }
+        let beside = self.beside(guards, &target, &wanted.form);
+        if matches!(beside, Beside::Unknown) {
+            self.wake_in(RETRY);
+            return;
+        }
         let message = format!("making the next CA in Secret {target}");
         let progress = Problem::new(Reason::Progressing, message);
         let next = Finding::new(Area::Issuer, Severity::Waiting, self.authority(), progress);
         self.findings.push(next.first());
-        let place = Place::Material(MaterialRef {
-            kind: MaterialKind::Secret,
-            object: target.clone(),
-        });
         self.steps = vec![Step::GenerateCa(GenerateCa {
             target,
             resource_version: Some(generated.resource_version.clone()),
@@ -200,10 +204,8 @@ impl Draft<'_> {
                 .map(|asked| (RENEWAL_ANNOTATION, asked))
                 .into_iter()
                 .collect(),
-            bundle: match wanted.form.bundle {
-                BundlePlace::Beside => guards.wanted(&place),
-                BundlePlace::Elsewhere => None,
-            },
+            bundle: beside.bundle(),
+            aside: false,
             ca: wanted.clone(),
         })];
     }

@@ -9,10 +9,11 @@ use external_ca_api::{
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
+use super::beside::Beside;
 use super::draft::{Draft, RETRY};
 use super::step::{Consume, IssueLeaf, Step};
 use crate::domain::fitness::{self, LeafContext, Verdict};
-use crate::domain::{BundlePlace, DesiredLeaf, Renewal};
+use crate::domain::{DesiredLeaf, Renewal};
 use crate::finding::{Area, Finding, Severity};
 use crate::model::{Leaf, Material, ObjectRef, PendingLeaf, Read};
 use crate::reason::{Problem, Reason};
@@ -154,6 +155,11 @@ impl<'a> Draft<'a> {
             let state = self.make_next(context, next, why);
             return Fate::new(state, Some(reason));
         }
+        let beside = self.beside(guards, &context.leaf.target, &context.leaf.form);
+        if matches!(beside, Beside::Unknown) {
+            tally.requested.insert(context.leaf.target.clone());
+            return Fate::new(self.wait_for_bundle(context, why), Some(reason));
+        }
         let when = self.when(guards, context, &why);
         if matches!(when, When::Now) || self.request_of(context.leaf).is_some() {
             tally.requested.insert(context.leaf.target.clone());
@@ -226,21 +232,13 @@ impl<'a> Draft<'a> {
             marks,
             trusted_by: guards.trusted_by(leaf),
             form: leaf.form.clone(),
-            bundle: self.bundle_beside(guards, leaf),
+            bundle: self.beside(guards, &leaf.target, &leaf.form).bundle(),
         }));
     }
 
     /// When a leaf is issued anew.
     pub(super) fn renewal_of(&self, leaf: &DesiredLeaf) -> Renewal {
         leaf.renewal.unwrap_or(self.domain.renewal)
-    }
-
-    /// What a leaf's Secret holds beside it under `ca.crt`, where it does.
-    fn bundle_beside(&self, guards: &Guards<'_>, leaf: &DesiredLeaf) -> Option<Vec<Certificate>> {
-        match leaf.form.bundle {
-            BundlePlace::Elsewhere => None,
-            BundlePlace::Beside => guards.wanted(&Place::Material(leaf.material())),
-        }
     }
 
     /// What is stored of leaves that cannot be planned stays in the report: who has the Secret is known from it.

@@ -1,6 +1,7 @@
 //! One function from a trust domain and the snapshot to what is to be done. It knows no condition.
 
 mod anchors;
+mod beside;
 mod bundles;
 mod clock;
 mod consumers;

@@ -40,6 +40,7 @@ impl Draft<'_> {
             resource_version: found.map(|found| found.resource_version.clone()),
             marks: BTreeMap::new(),
             bundle: None,
+            aside: true,
             ca,
         }));
         state

@@ -35,6 +35,8 @@ pub struct GenerateCa {
     pub ca: Generate,
     /// What its Secret holds under `ca.crt` besides the new certificate, where it does.
     pub bundle: Option<Vec<Certificate>>,
+    /// It is kept aside until it is trusted.
+    pub aside: bool,
 }
 
 /// Write a bundle, and nothing else of the object.

@@ -233,7 +233,9 @@ impl<'a> Guards<'a> {
         if self.immediate || !self.view.is_rotating() || self.view.is_signed(leaf) {
             return Vec::new();
         }
-        self.view.verifiers(leaf)
+        let mut verifiers = self.view.verifiers(leaf);
+        verifiers.retain(|place| !self.view.comes_with_a_leaf(place));
+        verifiers
     }
 
     /// Whether an anchor leaves a place, or does not come back to one that was made anew or emptied.
@@ -277,7 +279,9 @@ impl<'a> Guards<'a> {
         }
         let is_new = chain.is_none();
         let (mut places, mut loads) = (Vec::new(), Vec::new());
-        for place in view.verifiers(leaf) {
+        // The bundle beside a new leaf comes with it; and of two that were deleted neither waits for the other.
+        let verifiers = view.verifiers(leaf).into_iter();
+        for place in verifiers.filter(|place| !is_new || !view.comes_with_a_leaf(place)) {
             let Some(stored) = view.stored(&place) else {
                 if view.is_rotating() || !is_new {
                     places.push(Blocker::Place(place));
@@ -294,7 +298,9 @@ impl<'a> Guards<'a> {
             // The gateway reads a clientCA at each connection, also where that refers to the trust Secret.
             match (&place, leaf.role) {
                 (Place::Material(material), Role::Gateway | Role::Further) => {
-                    loads.extend(self.holders.not_current(material).iter().cloned());
+                    let holders = self.holders.not_current(material).iter();
+                    let holders = holders.filter(|one| !is_new || !self.waits_for_a_leaf(one));
+                    loads.extend(holders.cloned());
                 }
                 (Place::Injected(object), _) => loads.extend(self.not_informed(object)),
                 (Place::Material(_) | Place::ClientCa(_), _) => {}
@@ -312,6 +318,35 @@ impl<'a> Guards<'a> {
         }
         places.extend(loads);
         places
+    }
+
+    /// Whether what a new leaf would wait for waits for it, or for another that is missing: its next pods cannot start without.
+    fn waits_for_a_leaf(&self, blocker: &Blocker) -> bool {
+        let observed = self.view.observed;
+        let missing = self
+            .view
+            .domain
+            .wanted
+            .leaves
+            .values()
+            .map(DesiredLeaf::material);
+        let mut missing = missing.filter(|one| {
+            let stored = observed.material.get(one).map(AsRef::as_ref);
+            matches!(stored, Some(Read::Absent))
+        });
+        match blocker {
+            Blocker::Workload(workload) => {
+                let mut all = observed.workloads.iter();
+                let found = all.find(|one| one.workload == *workload);
+                found.is_some_and(|one| {
+                    missing.any(|leaf| one.mounts.contains(&leaf) && !one.optional.contains(&leaf))
+                })
+            }
+            Blocker::Pod(pod) => {
+                !pod.has_started() && missing.any(|leaf| pod.mounts.contains(&leaf))
+            }
+            _ => false,
+        }
     }
 
     /// API servers read a `caBundle` through informers, which may be behind for so long.

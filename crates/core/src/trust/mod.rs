@@ -20,4 +20,4 @@ pub(crate) use memory::since;
 pub use overlap::Unproven;
 pub use place::Place;
 pub use view::View;
-pub(crate) use view::shorts;
+pub(crate) use view::{holds, shorts};

@@ -7,7 +7,7 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::memory::Memory;
 use super::place::Place;
-use crate::domain::{ClientCa, Desired, DesiredLeaf, Role, TrustDomain};
+use crate::domain::{BundlePlace, ClientCa, Desired, DesiredLeaf, Role, TrustDomain};
 use crate::model::{InjectRef, Leaf, MaterialRef, Plane, PlaneRef, Read, Snapshot, Unread};
 use crate::x509::{CaChain, Certificate, Fingerprint, Usages, verify};
 
@@ -131,6 +131,16 @@ impl<'a> View<'a> {
         };
         let stored = self.observed.material.get(material);
         stored.is_some_and(|stored| stored.found().is_some_and(|found| found.replaces))
+    }
+
+    /// Whether a place is made together with the certificate that it stands beside.
+    pub(super) fn comes_with_a_leaf(&self, place: &Place) -> bool {
+        let Place::Material(material) = place else {
+            return false;
+        };
+        let stored = self.observed.material.get(material).map(AsRef::as_ref);
+        let is_beside = self.domain.bundle_place(material) == BundlePlace::Beside;
+        is_beside && matches!(stored, Some(Read::Absent))
     }
 
     /// A plane that is wanted.
@@ -266,19 +276,14 @@ impl<'a> View<'a> {
         !is_unknown && !was_told && !self.chain(leaf).is_some_and(is_leaf)
     }
 
-    /// Whether a leaf chains to one of the anchors, at some time while it is valid: a clock that is wrong here must not
-    /// make the guards forget what peers use.
+    /// See [`holds`].
     pub(super) fn holds(
         &self,
         chain: &[Certificate],
         anchors: &[Certificate],
         usages: Usages,
     ) -> bool {
-        let Some(leaf) = chain.first() else {
-            return false;
-        };
-        let then = self.now.min(leaf.not_after()).max(leaf.not_before());
-        verify(chain, anchors, usages, then).is_ok()
+        holds(chain, anchors, usages, self.now)
     }
 
     fn find_retiring(&self) -> Vec<Certificate> {
@@ -381,6 +386,21 @@ impl<'a> View<'a> {
         let times: Vec<Timestamp> = times.collect();
         Some((times.iter().min().copied()?, times.iter().max().copied()?))
     }
+}
+
+/// Whether a leaf chains to one of the anchors, at some time while it is valid: a clock that is wrong here must not make the
+/// guards forget what peers use.
+pub(crate) fn holds(
+    chain: &[Certificate],
+    anchors: &[Certificate],
+    usages: Usages,
+    now: Timestamp,
+) -> bool {
+    let Some(leaf) = chain.first() else {
+        return false;
+    };
+    let then = now.min(leaf.not_after()).max(leaf.not_before());
+    verify(chain, anchors, usages, then).is_ok()
 }
 
 fn unreported(domain: &TrustDomain<'_>, observed: &Snapshot, now: Timestamp) -> BTreeSet<PlaneRef> {

@@ -13,6 +13,7 @@ mod conditions;
 mod conflicts;
 mod consumers;
 mod contests;
+mod declared;
 mod diagnosis;
 mod evidence;
 mod forecast;

@@ -214,6 +214,7 @@ mod tests {
             resource_version: None,
             marks: BTreeMap::new(),
             bundle: None,
+            aside: false,
             ca: Generate {
                 profile: SelfSigned::Ca(generated_ca_profile()),
                 key: KeyAlgorithm::EcdsaP256,

@@ -51,7 +51,7 @@ pub async fn carry_out(
         }
         SelfSigned::Leaf(profile) => {
             let certificate = self_signed_leaf(&key, profile, random()?, now)?;
-            if has_certificate(live.as_ref()) {
+            if step.aside {
                 keep(context, declaration, step, profile, &key, certificate, now).await?;
                 let message = format!("made the next certificate of Secret {target}");
                 return Ok(Problem::new(Reason::Issued, message));
@@ -62,11 +62,6 @@ pub async fn carry_out(
             Ok(Problem::new(Reason::Issued, message))
         }
     }
-}
-
-fn has_certificate(live: Option<&Secret>) -> bool {
-    let data = live.and_then(|live| live.data.as_ref());
-    data.is_some_and(|data| data.get("tls.crt").is_some_and(|crt| !crt.0.is_empty()))
 }
 
 /// The key that stays, where it is of the wanted kind.

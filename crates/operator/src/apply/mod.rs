@@ -215,6 +215,9 @@ impl Basis<'_> {
         }
         let told = match step {
             Step::GenerateCa(step) => {
+                if !preconditions::is_untrusted(cluster, observed, step).await? {
+                    return Err(Error::Changed);
+                }
                 generate_ca::carry_out(context, declaration, step, now).await?
             }
             Step::WriteBundle(step) => write_bundle::carry_out(cluster, declaration, step).await?,

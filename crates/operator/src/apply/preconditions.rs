@@ -1,8 +1,10 @@
 //! What must still hold when a step is carried out: the plan rests on a snapshot, and the cluster has gone on since.
 
+use external_ca_core::domain::SelfSigned;
 use external_ca_core::model::{
-    Material, MaterialKind, MaterialRef, ObjectRef, Read, Snapshot, facts,
+    Injected, Material, MaterialKind, MaterialRef, ObjectRef, Read, Snapshot, facts,
 };
+use external_ca_core::plan::GenerateCa;
 use external_ca_core::snapshot::{namespaces_of_readers, unseen};
 use external_ca_core::trust::Place;
 use external_ca_core::x509::Certificate;
@@ -10,7 +12,7 @@ use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Secret;
 
 use crate::cluster::Cluster;
-use crate::error::PodsUnread;
+use crate::error::{Error, PodsUnread};
 
 /// Whether the CA is still what the plan rests on. Where it was replaced meanwhile, another operator that leads may have
 /// dropped what this one would sign with, and sign with what this one would drop.
@@ -61,14 +63,36 @@ pub async fn is_trusted_by(cluster: &Cluster, place: &Place, anchor: &Certificat
     }
 }
 
+/// Whether a certificate that signs itself may take its place at once: no API server trusts another, by what is stored now.
+pub async fn is_untrusted(
+    cluster: &Cluster,
+    observed: &Snapshot,
+    step: &GenerateCa,
+) -> Result<bool, Error> {
+    if step.aside || !matches!(step.ca.profile, SelfSigned::Leaf(_)) {
+        return Ok(true);
+    }
+    for (object, seen) in &observed.injected {
+        let is_others = seen.found().is_some_and(|seen| seen.is_others);
+        let live = cluster.read_injected(object).await?;
+        let trusts = |live: &Injected| live.elements.iter().any(|one| !one.anchors.is_empty());
+        if !is_others && live.as_ref().is_some_and(trusts) {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
 /// Whether leaves are stored as they were seen.
 pub async fn are_as_seen(cluster: &Cluster, observed: &Snapshot, leaves: &[MaterialRef]) -> bool {
     for leaf in leaves {
         let read = cluster.read(leaf).await;
         let stored = read.as_ref().and_then(|read| read.found());
         let seen = observed.material.get(leaf).and_then(|read| read.found());
+        // The bundle beside a leaf may have changed: it is written in the same round.
         let same = |(stored, seen): (&Material, &Material)| {
             stored.resource_version == seen.resource_version
+                || stored.leaf == seen.leaf && stored.created == seen.created
         };
         if !stored.zip(seen).is_some_and(same) {
             return false;

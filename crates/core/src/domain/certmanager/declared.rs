@@ -91,9 +91,13 @@ impl DeclaredDomain {
             InjectFrom::Certificate(name) => leaf.certificate.to_string() == *name,
             InjectFrom::Secret(name) => target.to_string() == *name,
         };
-        let found = snapshot.injected.values().filter_map(|read| read.found());
-        let mut from = found.filter_map(|found| found.from.as_ref());
-        from.any(names)
+        let mut injected = snapshot.injected.values();
+        injected.any(|read| match read.as_ref() {
+            Read::Found(found) => found.from.as_ref().is_some_and(names),
+            // Of those that did when they were last read, only this may be asked for.
+            Read::Unknown(_) => self.is_self_signed_leaf(),
+            Read::Absent => false,
+        })
     }
 
     /// The Secrets that are written, and how.
@@ -189,10 +193,13 @@ fn wanted(declared: &DeclaredDomain, snapshot: &Snapshot) -> Desired {
     let is_made = declared.authority.made.is_some();
     let own = is_made.then(|| declared.authority.secret.clone());
     let targets = leaves.keys().cloned().chain(own);
-    let places = targets.map(secret).filter(|one| has_leaf(snapshot, one));
-    let injected = snapshot.injected.iter().filter(|(_, read)| {
-        let found = read.found();
-        found.is_some_and(|found| !found.elements.is_empty())
+    let places = targets.map(secret);
+    let places = places.filter(|one| has_leaf(snapshot, one) || is_held(snapshot, one));
+    let injected = snapshot.injected.iter();
+    let injected = injected.filter(|(_, read)| match read.as_ref() {
+        Read::Found(found) => !found.elements.is_empty(),
+        Read::Unknown(_) => true,
+        Read::Absent => false,
     });
     let injected: BTreeSet<InjectRef> = injected.map(|(object, _)| object.clone()).collect();
     // A webhook's server reads its certificate anew, as controller-runtime's certwatcher does.
@@ -214,6 +221,12 @@ fn has_leaf(snapshot: &Snapshot, target: &MaterialRef) -> bool {
         Some(Read::Unknown(_)) => true,
         Some(Read::Absent) | None => false,
     }
+}
+
+/// One that was deleted is still read by whoever has started with it.
+fn is_held(snapshot: &Snapshot, target: &MaterialRef) -> bool {
+    let mut pods = snapshot.pods.iter();
+    pods.any(|pod| pod.has_started() && pod.mounts.contains(target))
 }
 
 fn has_bundle(snapshot: &Snapshot, target: &MaterialRef) -> bool {

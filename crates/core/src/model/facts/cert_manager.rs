@@ -70,6 +70,7 @@ pub fn injected(kind: InjectKind, metadata: &ObjectMeta, data: &Value) -> Inject
         elements: elements(kind, data),
         changed,
         is_owned,
+        is_others: false,
     }
 }
 
