@@ -16,9 +16,12 @@ use std::sync::{Arc, Mutex, Weak};
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 
+/// Namespace, name and port of a Service.
+type Target = (String, String, Option<u16>);
+
 #[derive(Default)]
 pub(super) struct Forwarders {
-    known: Mutex<HashMap<(String, String, Option<u16>), SocketAddr>>,
+    known: Mutex<HashMap<Target, SocketAddr>>,
     pub(super) tasks: Tasks,
 }
 
