@@ -284,6 +284,8 @@ impl<'a> Guards<'a> {
             return Vec::new();
         }
         let is_new = chain.is_none();
+        // Where each presents to each, two that are missing would wait for each other.
+        let may_cross = is_new && leaf.form.bundle == BundlePlace::Beside;
         let (mut places, mut loads) = (Vec::new(), Vec::new());
         // The bundle beside a new leaf comes with it; and of two that were deleted neither waits for the other.
         let verifiers = view.verifiers(leaf).into_iter();
@@ -305,7 +307,7 @@ impl<'a> Guards<'a> {
             match (&place, leaf.role) {
                 (Place::Material(material), Role::Gateway | Role::Further) => {
                     let holders = self.holders.not_current(material).iter();
-                    let holders = holders.filter(|one| !is_new || !self.waits_for_a_leaf(one));
+                    let holders = holders.filter(|one| !may_cross || !self.waits_for_a_leaf(one));
                     loads.extend(holders.cloned());
                 }
                 (Place::Injected(object), _) => loads.extend(self.not_informed(object)),
