@@ -51,10 +51,7 @@ const CERTIFICATE_REGRESSIONS: &[u64] = &[];
 /// Tells the story of a seed again, as shortly as it still fails.
 fn explain(story: Story, failure: &str) -> String {
     let seed = story.seed;
-    let short = match std::env::var("WHOLE") {
-        Ok(_) => story,
-        Err(_) => shrink::shrink(story, failure),
-    };
+    let short = shrink::shrink(story, failure);
     let (failure, trace) = short.tell(None, true).unwrap_err();
     let (trace, events) = (trace.join("\n"), short.events.iter());
     let events: Vec<String> = events.map(|event| format!("{event:?},")).collect();

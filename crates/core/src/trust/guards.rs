@@ -3,6 +3,8 @@
 //! The invariant, for every pair that talks: the leaf a peer presents, loaded or stored, verifies against every bundle
 //! that its verifier could hold, loaded or stored. No phase is kept: each answer is derived from the snapshot.
 
+use std::collections::BTreeSet;
+
 use jiff::{SignedDuration, Timestamp};
 
 use super::blocker::Blocker;
@@ -10,8 +12,8 @@ use super::evidence::{Consumers, Holders};
 use super::overlap::{Unproven, unproven};
 use super::place::Place;
 use super::view::View;
-use crate::domain::{ClientCa, DesiredLeaf, Role};
-use crate::model::{InjectRef, MaterialRef, Plane, Read};
+use crate::domain::{BundlePlace, ClientCa, DesiredLeaf, Role};
+use crate::model::{InjectRef, MaterialRef, Plane, Read, WorkloadRef};
 use crate::x509::Certificate;
 
 /// How long a call may be on its way: longer than the operator waits for an answer (20 s).
@@ -26,6 +28,8 @@ pub struct Guards<'a> {
     pub view: View<'a>,
     /// Who mounts what, and may not hold what is stored.
     pub holders: Holders<'a>,
+    /// Workloads whose next pods cannot start without what is still to be made.
+    blocked: BTreeSet<&'a WorkloadRef>,
     /// Peers of which nothing tells what they have loaded.
     pub unproven: Vec<Unproven>,
     /// Guard 8: guards 1 and 2 are skipped, and it was announced who will be cut off.
@@ -36,9 +40,11 @@ impl<'a> Guards<'a> {
     /// Over a view and the consumers of its material.
     pub fn new(view: View<'a>, consumers: &Consumers<'a>) -> Self {
         let holders = Holders::new(consumers);
+        let blocked = consumers.workloads.iter().filter(|one| one.blocked);
         Self {
             unproven: unproven(&view, &holders),
             immediate: view.domain.rotation.immediate && view.is_announced(),
+            blocked: blocked.map(|one| &one.workload.workload).collect(),
             holders,
             view,
         }
@@ -234,7 +240,7 @@ impl<'a> Guards<'a> {
             return Vec::new();
         }
         let mut verifiers = self.view.verifiers(leaf);
-        verifiers.retain(|place| !self.view.comes_with_a_leaf(place));
+        verifiers.retain(|place| !self.comes_with_a_leaf(place));
         verifiers
     }
 
@@ -278,10 +284,12 @@ impl<'a> Guards<'a> {
             return Vec::new();
         }
         let is_new = chain.is_none();
+        // Where each presents to each, two that are missing would wait for each other.
+        let may_cross = is_new && leaf.form.bundle == BundlePlace::Beside;
         let (mut places, mut loads) = (Vec::new(), Vec::new());
         // The bundle beside a new leaf comes with it; and of two that were deleted neither waits for the other.
         let verifiers = view.verifiers(leaf).into_iter();
-        for place in verifiers.filter(|place| !is_new || !view.comes_with_a_leaf(place)) {
+        for place in verifiers.filter(|place| !is_new || !self.comes_with_a_leaf(place)) {
             let Some(stored) = view.stored(&place) else {
                 if view.is_rotating() || !is_new {
                     places.push(Blocker::Place(place));
@@ -299,7 +307,7 @@ impl<'a> Guards<'a> {
             match (&place, leaf.role) {
                 (Place::Material(material), Role::Gateway | Role::Further) => {
                     let holders = self.holders.not_current(material).iter();
-                    let holders = holders.filter(|one| !is_new || !self.waits_for_a_leaf(one));
+                    let holders = holders.filter(|one| !may_cross || !self.waits_for_a_leaf(one));
                     loads.extend(holders.cloned());
                 }
                 (Place::Injected(object), _) => loads.extend(self.not_informed(object)),
@@ -322,31 +330,26 @@ impl<'a> Guards<'a> {
 
     /// Whether what a new leaf would wait for waits for it, or for another that is missing: its next pods cannot start without.
     fn waits_for_a_leaf(&self, blocker: &Blocker) -> bool {
-        let observed = self.view.observed;
-        let missing = self
-            .view
-            .domain
-            .wanted
-            .leaves
-            .values()
-            .map(DesiredLeaf::material);
-        let mut missing = missing.filter(|one| {
-            let stored = observed.material.get(one).map(AsRef::as_ref);
+        let material = &self.view.observed.material;
+        let is_missing = |mount: &MaterialRef| {
+            let stored = material.get(mount).map(AsRef::as_ref);
             matches!(stored, Some(Read::Absent))
-        });
+        };
         match blocker {
-            Blocker::Workload(workload) => {
-                let mut all = observed.workloads.iter();
-                let found = all.find(|one| one.workload == *workload);
-                found.is_some_and(|one| {
-                    missing.any(|leaf| one.mounts.contains(&leaf) && !one.optional.contains(&leaf))
-                })
-            }
-            Blocker::Pod(pod) => {
-                !pod.has_started() && missing.any(|leaf| pod.mounts.contains(&leaf))
-            }
+            Blocker::Workload(workload) => self.blocked.contains(workload),
+            Blocker::Pod(pod) => !pod.has_started() && pod.mounts.iter().any(is_missing),
             _ => false,
         }
+    }
+
+    /// Whether a place is made together with the certificate that it stands beside.
+    fn comes_with_a_leaf(&self, place: &Place) -> bool {
+        let Place::Material(material) = place else {
+            return false;
+        };
+        let stored = self.view.observed.material.get(material).map(AsRef::as_ref);
+        let is_beside = self.view.domain.bundle_place(material) == BundlePlace::Beside;
+        is_beside && matches!(stored, Some(Read::Absent))
     }
 
     /// API servers read a `caBundle` through informers, which may be behind for so long.

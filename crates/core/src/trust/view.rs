@@ -7,7 +7,7 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::memory::Memory;
 use super::place::Place;
-use crate::domain::{BundlePlace, ClientCa, Desired, DesiredLeaf, Role, TrustDomain};
+use crate::domain::{ClientCa, Desired, DesiredLeaf, Role, TrustDomain};
 use crate::model::{InjectRef, Leaf, MaterialRef, Plane, PlaneRef, Read, Snapshot, Unread};
 use crate::x509::{CaChain, Certificate, Fingerprint, Usages, verify};
 
@@ -131,16 +131,6 @@ impl<'a> View<'a> {
         };
         let stored = self.observed.material.get(material);
         stored.is_some_and(|stored| stored.found().is_some_and(|found| found.replaces))
-    }
-
-    /// Whether a place is made together with the certificate that it stands beside.
-    pub(super) fn comes_with_a_leaf(&self, place: &Place) -> bool {
-        let Place::Material(material) = place else {
-            return false;
-        };
-        let stored = self.observed.material.get(material).map(AsRef::as_ref);
-        let is_beside = self.domain.bundle_place(material) == BundlePlace::Beside;
-        is_beside && matches!(stored, Some(Read::Absent))
     }
 
     /// A plane that is wanted.
