@@ -106,6 +106,29 @@ fn no_sample_signs_for_the_internal_api() {
     assert!(read > 5);
 }
 
+/// Those are made without being named, and an agents' CA that signs for a client makes an agent of it.
+#[test]
+fn no_sample_signs_for_a_client_or_for_what_the_front_end_makes() {
+    let values = root().join("charts/external-ca-operator/values.yaml");
+    let values = std::fs::read_to_string(values).unwrap();
+    let lines = values.lines().skip_while(|line| *line != "certManager:");
+    let lines = lines.skip_while(|line| *line != "  secrets:").skip(1);
+    let secrets = lines.map_while(|line| line.strip_prefix("    - "));
+    let forbidden: Vec<&str> = secrets.chain(["ClientAuth"]).collect();
+    assert!(forbidden.contains(&"cluster-gateway-internal-ca"));
+    for sample in std::fs::read_dir(root().join("config/samples")).unwrap() {
+        let path = sample.unwrap().path();
+        let text = std::fs::read_to_string(&path).unwrap();
+        let yaml = text
+            .lines()
+            .filter(|line| !line.trim_start().starts_with('#'));
+        for line in yaml {
+            let found = forbidden.iter().find(|name| line.contains(*name));
+            assert_eq!(found, None, "{}: {line}", path.display());
+        }
+    }
+}
+
 /// A heading's anchor, as GitHub makes it.
 fn slug(heading: &str) -> String {
     let words = heading.trim_start_matches('#').trim().to_lowercase();
