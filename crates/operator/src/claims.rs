@@ -27,8 +27,10 @@ pub struct Told {
     /// The claims.
     pub table: Arc<ClaimTable>,
     /// Planes that may be written, and those of strangers.
-    pub planes: Arc<(Vec<Arc<Plane>>, Vec<Arc<Plane>>)>,
+    pub planes: Arc<Split>,
 }
+
+type Split = (Vec<Arc<Plane>>, Vec<Arc<Plane>>);
 
 impl AllClaims {
     /// The claims of these issuances over these planes.

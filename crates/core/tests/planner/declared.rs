@@ -14,7 +14,6 @@ use external_ca_core::model::{
 };
 use external_ca_core::plan::{GenerateCa, IssueLeaf, Step};
 use external_ca_core::report::{Decision, decide_declared};
-use external_ca_core::trust::Place;
 use external_ca_core::x509::{
     CaChain, Certificate, CertificateAuthority, request, self_signed_leaf, sign_request,
 };
