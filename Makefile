@@ -63,7 +63,7 @@ verify-house:
 tools: # What the tests need and cargo does not build
 	@tests/controlplane/build.sh
 	@tests/peers/build.sh
-	@tests/tools.sh helm
+	@for tool in helm kustomize kubebuilder controller-gen; do tests/tools.sh $$tool; done
 
 test: tools ## Every test
 	cd tests/peers && GOFLAGS=-mod=readonly GOTOOLCHAIN=local go test ./...
