@@ -2,7 +2,7 @@
 //! cert-manager itself is at work.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use external_ca_core::domain::certmanager::{DeclaredDomain, FrontEnd};
@@ -118,16 +118,38 @@ impl FrontEndState {
 
 /// One half of cert-manager: held until its Lease was read and found free.
 #[derive(Default)]
-pub struct Half(AtomicBool);
+pub struct Half(AtomicU8);
+
+/// What is known of a half; at first nothing is.
+const HELD: u8 = 1;
+const FREE: u8 = 2;
 
 impl Half {
     /// Whether cert-manager does it itself.
     pub fn is_held(&self) -> bool {
-        !self.0.load(Ordering::Relaxed)
+        self.0.load(Ordering::Relaxed) != FREE
     }
 
     /// Notes whether it does; true where that is news.
     pub fn set_held(&self, held: bool) -> bool {
-        self.0.swap(!held, Ordering::Relaxed) == held
+        let now = if held { HELD } else { FREE };
+        self.0.swap(now, Ordering::Relaxed) != now
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_first_look_at_a_lease_is_news_whatever_it_finds() {
+        for held in [true, false] {
+            let half = Half::default();
+            assert!(half.is_held());
+            assert!(half.set_held(held));
+            assert_eq!(half.is_held(), held);
+            assert!(!half.set_held(held));
+            assert!(half.set_held(!held));
+        }
     }
 }
