@@ -6,7 +6,7 @@ use crate::stage::Stage;
 use crate::table::leaf;
 use external_ca_tests::Result;
 use external_ca_tests::apply::dynamic_api;
-use external_ca_tests::cert_manager::is_ready;
+use external_ca_tests::cert_manager::{INTERNAL_CA, WEBHOOK, is_ready};
 use external_ca_tests::kubelet::Stats;
 use external_ca_tests::openchoreo::CONTROL_PLANE;
 use external_ca_tests::openssl::{Purpose, fields, key_matches, pem_blocks, verify};
@@ -17,8 +17,6 @@ use serde_json::{Value, json};
 use std::time::{Duration, Instant};
 
 const PATIENCE: Duration = Duration::from_secs(900);
-const INTERNAL_CA: &str = "cluster-gateway-internal-ca";
-const WEBHOOK: &str = "controller-manager-webhook-server-cert";
 /// Certificate, Secret.
 const CLIENTS: [(&str, &str); 2] = [
     (

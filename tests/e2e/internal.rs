@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use external_ca_tests::Result;
 use external_ca_tests::apply::{MANAGER, apply_documents, apply_yaml, dynamic_api};
-use external_ca_tests::cert_manager::{CRDS, control_plane};
+use external_ca_tests::cert_manager::{CRDS, INTERNAL_CA, WEBHOOK, control_plane};
 use external_ca_tests::crds::{CrdSource, Release};
 use external_ca_tests::kubelet::{Kubelet, KubeletOptions, Stats, rolled_out};
 use external_ca_tests::openchoreo::{CONTROL_PLANE, tls_secret, trust};
@@ -20,8 +20,6 @@ use tokio::sync::MutexGuard;
 use crate::stage::alone;
 
 const PATIENCE: Duration = Duration::from_secs(900);
-const INTERNAL_CA: &str = "cluster-gateway-internal-ca";
-const WEBHOOK: &str = "controller-manager-webhook-server-cert";
 const WEBHOOK_HOST: &str = "controller-manager-webhook-service.openchoreo-control-plane.svc";
 const CLIENTS: [(&str, &str); 2] = [
     (

@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use external_ca_tests::apply::{MANAGER, apply_documents, apply_yaml, dynamic_api};
-use external_ca_tests::cert_manager::{CRDS, control_plane, data_plane, lease};
+use external_ca_tests::cert_manager::{
+    CRDS, INTERNAL_CA, WEBHOOK, control_plane, data_plane, lease,
+};
 use external_ca_tests::crds::{CrdSource, Release};
 use external_ca_tests::openchoreo::CONTROL_PLANE;
 use external_ca_tests::openssl::{Ca, Purpose, fields, key_matches, pem_blocks, verify};
@@ -16,8 +18,6 @@ use kube::ResourceExt;
 use kube::api::{Api, DynamicObject, Patch, PatchParams};
 use serde_json::{Value, json};
 
-const INTERNAL_CA: &str = "cluster-gateway-internal-ca";
-const WEBHOOK: &str = "controller-manager-webhook-server-cert";
 const WEBHOOK_HOST: &str = "controller-manager-webhook-service.openchoreo-control-plane.svc";
 const CLIENTS: [(&str, &str, &str); 2] = [
     (

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use external_ca_tests::apply::{MANAGER, apply_documents, apply_yaml, dynamic_api};
-use external_ca_tests::cert_manager::CRDS;
+use external_ca_tests::cert_manager::{CRDS, WEBHOOK};
 use external_ca_tests::openchoreo::CONTROL_PLANE;
 use external_ca_tests::openssl::{Purpose, verify};
 use external_ca_tests::proxy::When;
@@ -19,7 +19,6 @@ use crate::kill::GRACE;
 
 const CA: &str = "cluster-gateway-internal-ca";
 const CLIENT: &str = "openchoreo-api-cluster-gateway-client-tls";
-const WEBHOOK: &str = "controller-manager-webhook-server-cert";
 const SECRETS: [&str; 3] = [CA, CLIENT, WEBHOOK];
 const CONFIGURATION: &str = "openchoreo-control-plane-validating-webhook-configuration";
 

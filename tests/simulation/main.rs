@@ -122,9 +122,10 @@ fn no_seed_breaks_what_cert_managers_objects_declare() {
     none_fails(kept.chain(from..from + seeds).map(Story::with_certificates));
 }
 
-/// A fault that is open.
+/// Open: people replace a CA by hand three times in a row, which counts as a contest over `ca.crt`. Whether the operator or this
+/// judge is wrong is to be decided.
 #[test]
-#[ignore = "seed 198 does not come to rest"]
+#[ignore = "seed 198 does not come to rest: FieldConflict after three CAs by hand"]
 fn what_is_open_of_cert_managers_objects() {
     none_fails([198].into_iter().map(Story::with_certificates));
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use external_ca_api::{AnchorState, AnchorStatus, CertificateState};
-use external_ca_core::domain::{compile, desired};
+use external_ca_core::domain::{DesiredLeaf, compile, desired};
 use external_ca_core::model::facts::encode_loaded;
 use external_ca_core::model::{
     Controller, ListRef, MaterialKind, Observed, Pod, Read, RolloutState, Source,
@@ -227,18 +227,9 @@ impl Mutant {
                         .leaves
                         .iter()
                         .find(|(target, _)| waits && target.to_string() == entry.target);
-                    planned.steps.extend(leaf.map(|(target, leaf)| {
-                        Step::IssueLeaf(IssueLeaf {
-                            target: target.clone(),
-                            profile: leaf.profile.clone(),
-                            reuse_key: false,
-                            why: Problem::new(Reason::SignerChanged, "mutant"),
-                            marks: BTreeMap::new(),
-                            trusted_by: Vec::new(),
-                            form: leaf.form.clone(),
-                            bundle: None,
-                        })
-                    }));
+                    planned
+                        .steps
+                        .extend(leaf.map(|(_, leaf)| issued(leaf, None)));
                 }
             }
             Self::DistrustEarly | Self::OnlyOurs => {
@@ -327,4 +318,18 @@ fn announced(anchor: &Certificate) -> AnchorStatus {
         since: Some(Time(start())),
         waiting_for: Vec::new(),
     }
+}
+
+/// A leaf, issued whatever the guards say.
+pub fn issued(leaf: &DesiredLeaf, bundle: Option<Vec<Certificate>>) -> Step {
+    Step::IssueLeaf(IssueLeaf {
+        target: leaf.target.clone(),
+        profile: leaf.profile.clone(),
+        reuse_key: false,
+        why: Problem::new(Reason::SignerChanged, "mutant"),
+        marks: BTreeMap::new(),
+        trusted_by: Vec::new(),
+        form: leaf.form.clone(),
+        bundle,
+    })
 }

@@ -437,10 +437,7 @@ impl Operator {
         match step {
             Step::WriteBundle(_) | Step::IssueLeaf(_) => {
                 let target = &material(step);
-                match done || !blind {
-                    true => self.view.see_material(cluster, target),
-                    false => self.view.see_nothing(target),
-                }
+                self.view.see_written(cluster, target, done || !blind);
             }
             Step::WirePlane(WirePlane { plane, .. }) => match done {
                 true => self.view.see_plane(cluster, plane),

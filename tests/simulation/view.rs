@@ -154,6 +154,14 @@ impl View {
         };
     }
 
+    /// After a write: what stands now, unless neither an answer nor a read tells.
+    pub fn see_written(&mut self, cluster: &Cluster, target: &MaterialRef, is_told: bool) {
+        match is_told {
+            true => self.see_material(cluster, target),
+            false => self.see_nothing(target),
+        }
+    }
+
     pub fn see_nothing(&mut self, target: &MaterialRef) {
         self.material.insert(target.clone(), unknown());
     }

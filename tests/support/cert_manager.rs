@@ -14,6 +14,11 @@ use std::fs;
 pub const CRDS: &str =
     include_str!("../../charts/external-ca-operator/files/cert-manager-crds.yaml");
 
+/// The Certificate of the CA of the gateway's internal API, and its Secret.
+pub const INTERNAL_CA: &str = "cluster-gateway-internal-ca";
+/// The Certificate of the controller-manager's webhooks.
+pub const WEBHOOK: &str = "controller-manager-webhook-server-cert";
+
 /// Kinds that a cluster without further controllers takes.
 const KINDS: [&str; 8] = [
     "Certificate",

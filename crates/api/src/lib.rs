@@ -60,8 +60,8 @@ pub const MATERIAL_HASH_ANNOTATION: &str = "pki.openchoreo.dev/material-hash";
 /// Annotation on the Secret of an authority that cert-manager's objects declare: what the guards remember of its trust domain.
 pub const MEMORY_ANNOTATION: &str = "pki.openchoreo.dev/memory";
 
-/// On an object whose `caBundle` the operator has written. By this annotation the API server remembers when, once the operator
-/// has let go of the field itself, which whoever applies the object may set again.
+/// On an object whose `caBundle` the operator has written. The operator gives up the field itself, so that Helm and server-side
+/// apply may set it; the entry of this annotation among the managed fields keeps the time of the write.
 pub const INJECTED_ANNOTATION: &str = "pki.openchoreo.dev/injected";
 
 /// The field manager of every write.

@@ -11,6 +11,7 @@ use external_ca_core::model::{
 };
 use external_ca_core::plan::Step;
 use external_ca_core::report::bounded::memory as remembered;
+use external_ca_core::report::certificates::CertificateReport;
 use external_ca_core::report::{Decision, Notice, certificates};
 use external_ca_core::{Problem, Reason};
 use k8s_openapi::api::core::v1::Secret;
@@ -122,11 +123,7 @@ impl<'a> CertificateWriter<'a> {
         let now = self.context.clock.read().now;
         let (declared, object) = (&self.declared, object.as_ref());
         let report = certificates::planned(object, target, declared, snapshot, decision, now);
-        self.context
-            .metrics
-            .certificates
-            .report(certificate, &report);
-        write_status(self.context, &name, object, &report).await;
+        tell_certificate(self.context, &name, object, &report).await;
     }
 
     /// Stores what the guards are to remember, over what was read, and over nothing else.
@@ -203,6 +200,18 @@ impl<'a> CertificateWriter<'a> {
         };
         tell(self.context, &declaration, notice).await;
     }
+}
+
+/// Tells of a Certificate, as series and as its status.
+pub async fn tell_certificate(
+    context: &Context,
+    name: &CertManagerRef,
+    object: &CertManagerObject,
+    report: &CertificateReport,
+) {
+    let series = &context.metrics.certificates;
+    series.report(&name.object, report);
+    write_status(context, name, object, report).await;
 }
 
 /// Writes a status where it says something else than the one that is stored.

@@ -16,7 +16,7 @@ use external_ca_core::model::{
 use external_ca_core::report::certificates;
 use futures::StreamExt;
 
-use crate::certificates::write_status;
+use crate::certificates::{tell_certificate, write_status};
 use crate::context::Context;
 use crate::declaration::Declaration;
 use crate::observe::{all_issuances, claims};
@@ -110,12 +110,11 @@ async fn tell_others(context: &Context, objects: &CertManagerObjects, compiled: 
                 certificates::claimed(object, issuance, status, secret, stored, now)
             }
         };
-        context.metrics.certificates.report(name, &report);
         let name = CertManagerRef {
             kind,
             object: name.clone(),
         };
-        write_status(context, &name, object, &report).await;
+        tell_certificate(context, &name, object, &report).await;
     }
     for (name, found) in &compiled.issuers {
         let Some(object) = objects.get(name.kind, &name.object) else {

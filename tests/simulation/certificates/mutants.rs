@@ -5,14 +5,13 @@ use std::sync::Arc;
 use external_ca_api::CertificateState;
 use external_ca_core::domain::certmanager::{DeclaredDomain, trust_domain};
 use external_ca_core::model::{Read, Snapshot};
-use external_ca_core::plan::{IssueLeaf, Step};
-use external_ca_core::reason::{Problem, Reason};
+use external_ca_core::plan::Step;
 use external_ca_core::report::Decision;
 use jiff::{SignedDuration, Timestamp};
-use std::collections::BTreeMap;
 
 use super::operator::Sight;
 use crate::cluster::Cluster;
+use crate::mutants::issued;
 
 /// What is left out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -105,18 +104,7 @@ impl Mutant {
                 let leaves = sight.declared.leaves.values().map(|leaf| &leaf.leaf);
                 let waiting = leaves.filter(|leaf| waits(&leaf.target.to_string()));
                 let steps: Vec<Step> = waiting
-                    .map(|leaf| {
-                        Step::IssueLeaf(IssueLeaf {
-                            target: leaf.target.clone(),
-                            profile: leaf.profile.clone(),
-                            reuse_key: false,
-                            why: Problem::new(Reason::SignerChanged, "mutant"),
-                            marks: BTreeMap::new(),
-                            trusted_by: Vec::new(),
-                            form: leaf.form.clone(),
-                            bundle: Some(only.clone()),
-                        })
-                    })
+                    .map(|leaf| issued(leaf, Some(only.clone())))
                     .collect();
                 planned.steps.extend(steps);
             }

@@ -497,10 +497,7 @@ impl Operator {
         match step {
             Step::WriteBundle(_) | Step::IssueLeaf(_) | Step::GenerateCa(_) => {
                 let target = material(step);
-                match done || !blind {
-                    true => self.view.see_material(cluster, &target),
-                    false => self.view.see_nothing(&target),
-                }
+                self.view.see_written(cluster, &target, done || !blind);
             }
             Step::InjectBundle(step) if done => {
                 let facts = cluster.cert_manager.configurations.get(&step.target);

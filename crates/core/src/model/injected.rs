@@ -121,6 +121,12 @@ impl Injected {
             .collect()
     }
 
+    /// Whether an element holds any anchor.
+    pub fn trusts_any(&self) -> bool {
+        let mut elements = self.elements.iter();
+        elements.any(|one| !one.anchors.is_empty())
+    }
+
     /// Whether each element holds these, and no others.
     pub fn holds_exactly(&self, wanted: &[Certificate]) -> bool {
         let same = |one: &InjectedElement| {

@@ -266,6 +266,12 @@ impl Snapshot {
     pub fn may_write(&self, plane: &PlaneRef) -> bool {
         may_write(&self.served, &self.plane_namespaces, plane)
     }
+
+    /// Whether a pod has started with this: it reads it also where it was deleted since.
+    pub fn has_started_reader(&self, material: &MaterialRef) -> bool {
+        let mut pods = self.pods.iter();
+        pods.any(|pod| pod.has_started() && pod.mounts.contains(material))
+    }
 }
 
 /// Whether a plane lies where its clientCA may be written; cluster-scoped ones may.

@@ -76,6 +76,16 @@ pub struct MaterialRef {
     pub object: ObjectRef,
 }
 
+impl MaterialRef {
+    /// A Secret.
+    pub fn secret(object: ObjectRef) -> Self {
+        Self {
+            kind: MaterialKind::Secret,
+            object,
+        }
+    }
+}
+
 impl fmt::Display for MaterialRef {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} {}", self.kind.as_str(), self.object)

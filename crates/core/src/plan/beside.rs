@@ -8,7 +8,7 @@ use super::draft::{Draft, RETRY};
 use crate::domain::fitness::LeafContext;
 use crate::domain::{BundlePlace, Generate, SecretForm, SelfSigned};
 use crate::finding::Area;
-use crate::model::{Injected, Leaf, MaterialKind, MaterialRef, ObjectRef, Read};
+use crate::model::{Leaf, MaterialRef, ObjectRef, Read};
 use crate::reason::Problem;
 use crate::trust::{Guards, Place, holds};
 use crate::x509::Certificate;
@@ -32,8 +32,8 @@ impl Beside {
 }
 
 impl Draft<'_> {
-    /// What is to stand beside the next certificate. Whoever takes an anchor out of a bundle writes nothing else: it rests on
-    /// more than a certificate does.
+    /// What is to stand beside the next certificate: at least what stands there. An anchor leaves by a step of its own, which
+    /// rests on more than a certificate does.
     pub(super) fn beside(
         &self,
         guards: &Guards<'_>,
@@ -43,7 +43,7 @@ impl Draft<'_> {
         if form.bundle == BundlePlace::Elsewhere {
             return Beside::Nothing;
         }
-        let place = Place::Material(secret(target));
+        let place = Place::Material(MaterialRef::secret(target.clone()));
         let Some(mut bundle) = guards.wanted(&place) else {
             return Beside::Unknown;
         };
@@ -115,14 +115,10 @@ impl Draft<'_> {
         target: &ObjectRef,
         new: &Generate,
     ) -> BTreeMap<&'static str, String> {
-        let material = secret(target);
-        let mut pods = self.observed.pods.iter();
-        let is_held = pods.any(|pod| pod.has_started() && pod.mounts.contains(&material));
-        let was_there = self
-            .previous()
-            .is_some_and(|earlier| earlier.trust.is_some());
+        let material = MaterialRef::secret(target.clone());
+        let is_held = self.observed.has_started_reader(&material);
         let is_beside = new.form.bundle == BundlePlace::Beside;
-        let replaces = is_beside && (is_held || was_there);
+        let replaces = is_beside && (is_held || self.was_trusted());
         replaces
             .then(|| (REPLACES_ANNOTATION, "unknown".to_owned()))
             .into_iter()
@@ -137,23 +133,12 @@ impl Draft<'_> {
     /// Whether what signs itself is kept aside until it is trusted: API servers trust another, or may as they did before.
     pub(super) fn waits_for_trust(&self, new: &Generate) -> bool {
         let mut injected = self.observed.injected.values();
-        let trusts = |found: &Injected| {
-            let mut elements = found.elements.iter();
-            elements.any(|one| !one.anchors.is_empty())
-        };
         matches!(new.profile, SelfSigned::Leaf(_))
             && injected.any(|read| match read.as_ref() {
                 // Others read it from the Secret, which is not there.
-                Read::Found(found) => !found.is_others && trusts(found),
+                Read::Found(found) => !found.is_others && found.trusts_any(),
                 Read::Absent => false,
                 Read::Unknown(_) => self.was_trusted(),
             })
-    }
-}
-
-fn secret(object: &ObjectRef) -> MaterialRef {
-    MaterialRef {
-        kind: MaterialKind::Secret,
-        object: object.clone(),
     }
 }

@@ -34,7 +34,7 @@ impl Draft<'_> {
         let kept = found.others().into_iter();
         let kept = kept.filter(|one| !anchors.contains(one) && !guards.view.retiring.contains(one));
         anchors.extend(kept.collect::<Vec<Certificate>>());
-        // A field that the operator owns is in the way of whoever applies the object.
+        // A field that the operator owns is a conflict for Helm and server-side apply.
         if found.holds_exactly(&anchors) && !found.is_owned {
             return;
         }

@@ -75,8 +75,7 @@ pub async fn is_untrusted(
     for (object, seen) in &observed.injected {
         let is_others = seen.found().is_some_and(|seen| seen.is_others);
         let live = cluster.read_injected(object).await?;
-        let trusts = |live: &Injected| live.elements.iter().any(|one| !one.anchors.is_empty());
-        if !is_others && live.as_ref().is_some_and(trusts) {
+        if !is_others && live.as_ref().is_some_and(Injected::trusts_any) {
             return Ok(false);
         }
     }

@@ -2,8 +2,6 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use external_ca_core::model::ObjectRef;
 use external_ca_core::report::certificates::CertificateReport;
@@ -12,9 +10,11 @@ use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, MetricEncoder};
 use prometheus_client::metrics::MetricType;
 
-/// The statuses, by Certificate, and how often they changed.
+use super::told::Told;
+
+/// The statuses, by Certificate.
 #[derive(Clone, Debug, Default)]
-pub struct Certificates(Arc<(Mutex<BTreeMap<ObjectRef, CertificateReport>>, AtomicU64)>);
+pub struct Certificates(Told<ObjectRef, CertificateReport>);
 
 /// What stands under one name.
 struct Family {
@@ -44,36 +44,26 @@ const FAMILIES: [Family; 3] = [
 impl Certificates {
     /// From now on this is what is read.
     pub fn report(&self, certificate: &ObjectRef, report: &CertificateReport) {
-        let mut all = self.all();
-        if all.get(certificate) != Some(report) {
-            all.insert(certificate.clone(), report.clone());
-            self.0.1.fetch_add(1, Ordering::Release);
+        let is_told = self.0.all().get(certificate) == Some(report);
+        if !is_told {
+            self.0.insert(certificate.clone(), report.clone());
         }
     }
 
     /// Only these are served.
     pub fn keep(&self, is_served: impl Fn(&ObjectRef) -> bool) {
-        let mut all = self.all();
-        let before = all.len();
-        all.retain(|certificate, _| is_served(certificate));
-        if all.len() != before {
-            self.0.1.fetch_add(1, Ordering::Release);
-        }
+        self.0.retain(is_served);
     }
 
     /// Another one means that something changed.
     pub fn version(&self) -> u64 {
-        self.0.1.load(Ordering::Acquire)
-    }
-
-    fn all(&self) -> MutexGuard<'_, BTreeMap<ObjectRef, CertificateReport>> {
-        self.0.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.version()
     }
 }
 
 impl Collector for Certificates {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
-        let all = self.all();
+        let all = self.0.all();
         for family in FAMILIES {
             let metric =
                 encoder.encode_descriptor(family.name, family.help, None, MetricType::Gauge)?;

@@ -5,11 +5,10 @@ mod certificates;
 mod families;
 #[cfg(test)]
 pub mod tests;
+mod told;
 
-use std::collections::BTreeMap;
 use std::fmt;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use external_ca_api::{ExternalCAIssuance, ExternalCAIssuanceStatus};
 use external_ca_core::domain::renew_before;
@@ -20,13 +19,14 @@ use prometheus_client::metrics::MetricType;
 
 pub use certificates::Certificates;
 use families::{Entry, FAMILIES, Samples};
+use told::Told;
 
 /// Namespace and name.
 type Key = (String, String);
 
-/// The statuses, by issuance, and how often they changed.
+/// The statuses, by issuance.
 #[derive(Clone, Debug, Default)]
-pub struct Issuances(Arc<(Mutex<BTreeMap<Key, Entry>>, AtomicU64)>);
+pub struct Issuances(Told<Key, Entry>);
 
 impl Issuances {
     /// From now on this is what is read.
@@ -35,23 +35,18 @@ impl Issuances {
             status,
             renew_before: renew_before(&issuance.spec),
         };
-        self.all().insert(key(issuance), entry);
-        self.0.1.fetch_add(1, Ordering::Release);
+        self.0.insert(key(issuance), entry);
     }
 
     /// Another one means that something changed.
     pub fn version(&self) -> u64 {
-        self.0.1.load(Ordering::Acquire)
+        self.0.version()
     }
 
     /// An issuance is gone.
     pub fn forget(&self, issuance: &ExternalCAIssuance) {
-        self.all().remove(&key(issuance));
-        self.0.1.fetch_add(1, Ordering::Release);
-    }
-
-    fn all(&self) -> std::sync::MutexGuard<'_, BTreeMap<Key, Entry>> {
-        self.0.0.lock().unwrap_or_else(PoisonError::into_inner)
+        let gone = key(issuance);
+        self.0.retain(|known| *known != gone);
     }
 }
 
@@ -64,7 +59,7 @@ fn key(issuance: &ExternalCAIssuance) -> Key {
 
 impl Collector for Issuances {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
-        let all = self.all();
+        let all = self.0.all();
         for family in FAMILIES {
             let metric =
                 encoder.encode_descriptor(family.name, family.help, None, MetricType::Gauge)?;

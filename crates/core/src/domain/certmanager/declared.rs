@@ -12,8 +12,7 @@ use crate::domain::trust_domain::{
     Authority, ClientCa, Generate, Owner, Requests, Rollout, Rotation, SelfSigned, TrustDomain,
 };
 use crate::model::{
-    CERT_MANAGER_GROUP, InjectFrom, InjectRef, Leaf, MaterialKind, MaterialRef, ObjectRef, Read,
-    Snapshot,
+    CERT_MANAGER_GROUP, InjectFrom, InjectRef, Leaf, MaterialRef, ObjectRef, Read, Snapshot,
 };
 
 /// How long before its end a CA is told to end soon.
@@ -111,7 +110,7 @@ impl DeclaredDomain {
     /// Every Secret of it.
     pub fn material(&self) -> BTreeSet<MaterialRef> {
         let secrets = self.leaves.keys().chain([&self.authority.secret]);
-        secrets.cloned().map(secret).collect()
+        secrets.cloned().map(MaterialRef::secret).collect()
     }
 }
 
@@ -120,13 +119,6 @@ fn allows_injection(form: &SecretForm) -> bool {
         .annotations
         .get("cert-manager.io/allow-direct-injection");
     allowed.is_some_and(|value| value == "true")
-}
-
-fn secret(object: ObjectRef) -> MaterialRef {
-    MaterialRef {
-        kind: MaterialKind::Secret,
-        object,
-    }
 }
 
 /// The trust domain, over what is seen.
@@ -193,8 +185,8 @@ fn wanted(declared: &DeclaredDomain, snapshot: &Snapshot) -> Desired {
     let is_made = declared.authority.made.is_some();
     let own = is_made.then(|| declared.authority.secret.clone());
     let targets = leaves.keys().cloned().chain(own);
-    let places = targets.map(secret);
-    let places = places.filter(|one| has_leaf(snapshot, one) || is_held(snapshot, one));
+    let places = targets.map(MaterialRef::secret);
+    let places = places.filter(|one| has_leaf(snapshot, one) || snapshot.has_started_reader(one));
     let injected = snapshot.injected.iter();
     let injected = injected.filter(|(_, read)| match read.as_ref() {
         Read::Found(found) => !found.elements.is_empty(),
@@ -206,7 +198,7 @@ fn wanted(declared: &DeclaredDomain, snapshot: &Snapshot) -> Desired {
     let served = leaves.keys().filter(|_| !injected.is_empty());
     let served = served.filter(|target| declared.serves_webhooks(target, snapshot));
     Desired {
-        reloaded: served.cloned().map(secret).collect(),
+        reloaded: served.cloned().map(MaterialRef::secret).collect(),
         trust_places: places.collect(),
         injected,
         leaves,
@@ -221,12 +213,6 @@ fn has_leaf(snapshot: &Snapshot, target: &MaterialRef) -> bool {
         Some(Read::Unknown(_)) => true,
         Some(Read::Absent) | None => false,
     }
-}
-
-/// One that was deleted is still read by whoever has started with it.
-fn is_held(snapshot: &Snapshot, target: &MaterialRef) -> bool {
-    let mut pods = snapshot.pods.iter();
-    pods.any(|pod| pod.has_started() && pod.mounts.contains(target))
 }
 
 fn has_bundle(snapshot: &Snapshot, target: &MaterialRef) -> bool {
