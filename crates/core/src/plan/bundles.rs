@@ -1,6 +1,6 @@
 //! Which bundles are written, and which are left alone.
 
-use external_ca_api::{ANCHORS_ANNOTATION, CertificateState, REPLACES_ANNOTATION};
+use external_ca_api::{ANCHORS_ANNOTATION, AnchorState, CertificateState, REPLACES_ANNOTATION};
 
 use super::draft::{Draft, RETRY};
 use super::step::{Step, WriteBundle};
@@ -58,8 +58,13 @@ impl<'a> Draft<'a> {
             self.fits(target, found.manager.as_deref());
             return Ok(None);
         }
-        // Text without a certificate is what OpenChoreo's chart puts there at each upgrade: it is never a contest.
-        if let Some(found) = found.filter(|found| !found.anchors.is_empty()) {
+        // Text without a certificate is what OpenChoreo's chart puts there at each upgrade: it is never a contest. Nor is what
+        // a new CA brings along.
+        let contested = |found: &&Material| {
+            !found.anchors.is_empty()
+                && !(self.is_of_authority(target) && self.is_new(guards.view.ca.anchor()))
+        };
+        if let Some(found) = found.filter(contested) {
             // One that was replaced as a whole names its issuance no longer.
             let ours = found.issuance.as_ref() == Some(&self.domain.owner.identity)
                 || self.was_served(target);
@@ -143,6 +148,18 @@ impl<'a> Draft<'a> {
     fn authority_in(&self, target: &MaterialRef) -> Option<&'a String> {
         let authority = self.observed.claims.authorities.get(&target.object);
         authority.filter(|_| target.kind == MaterialKind::Secret)
+    }
+
+    fn is_of_authority(&self, target: &MaterialRef) -> bool {
+        *target == MaterialRef::secret(self.domain.authority.secret.clone())
+    }
+
+    /// Whether the earlier report tells of another CA.
+    fn is_new(&self, ca: &Certificate) -> bool {
+        let earlier = self.previous().and_then(|status| status.trust.as_ref());
+        let mut told = earlier.into_iter().flat_map(|trust| &trust.anchors);
+        let active = told.find(|anchor| anchor.state == AnchorState::Active);
+        active.is_some_and(|active| active.fingerprint != ca.fingerprint().to_string())
     }
 
     /// Whether certificates of ours stood in its namespace: bundles are written ahead of them.

@@ -413,6 +413,47 @@ fn a_new_leaf_does_not_wait_for_who_waits_for_it() {
     assert_eq!(targets, ["a"], "the other one waits for the server");
 }
 
+/// Whoever replaces a CA writes the whole Secret: nothing is put back by that, however often.
+#[test]
+fn cas_by_hand_are_no_contest() {
+    let mut scene = Declared::with_ca(0);
+    scene.put_leaf("a", 0, start(), &[0]);
+    scene.earlier = Some(scene.decide().status);
+    let by_hand = |scene: &mut Declared, index: usize| {
+        scene.now += SignedDuration::from_mins(5);
+        scene.sign_with(index);
+        let Some(Read::Found(found)) = scene.material.get_mut(&secret_ref(HOME, "ca")) else {
+            panic!("it was put");
+        };
+        found.manager = Some("kubectl".into());
+        found.changed = Some(scene.now);
+    };
+    let bundle = |decision: &Decision| {
+        let mut steps = decision.steps.iter();
+        steps.find_map(|step| match step {
+            Step::WriteBundle(bundle) if bundle.target == secret_ref(HOME, "ca") => {
+                Some(bundle.anchors.clone())
+            }
+            _ => None,
+        })
+    };
+    for index in [1, 2, 1, 2, 1] {
+        by_hand(&mut scene, index);
+        let decision = scene.decide();
+        assert_eq!(bundle(&decision).map(|anchors| anchors.len()), Some(2));
+        scene.earlier = Some(decision.status);
+    }
+    // The same one again and again is.
+    for _ in 0..2 {
+        by_hand(&mut scene, 1);
+        let decision = scene.decide();
+        assert!(bundle(&decision).is_some());
+        scene.earlier = Some(decision.status);
+    }
+    by_hand(&mut scene, 1);
+    assert_eq!(bundle(&scene.decide()), None);
+}
+
 #[test]
 fn a_bundle_of_api_servers_that_cannot_be_read_is_waited_for() {
     let mut scene = Declared::new("webhook");

@@ -213,21 +213,21 @@ impl Facts {
         true
     }
 
-    /// A report that is only newer than one that came after all changes says no more than that one: it is told every minute
-    /// of each plane.
+    /// A report that is only newer than one that came after all changes that were seen is no news: one is told every minute of
+    /// each plane. It is kept, for a change that is seen late may lie between the two.
     fn put_plane(&mut self, mut plane: Plane) -> bool {
         let known = self.seen.planes.get(&plane.plane).map(AsRef::as_ref);
+        let heartbeat = plane.agent_heartbeat;
         if let Some(known) = known {
             if is_older(&plane.resource_version, &known.resource_version) {
                 return false;
             }
-            if known.agent_heartbeat > self.newest_change
-                && known.agent_heartbeat < plane.agent_heartbeat
-            {
+            if known.agent_heartbeat > self.newest_change && known.agent_heartbeat < heartbeat {
                 plane.agent_heartbeat = known.agent_heartbeat;
             }
         }
         let changed = known != Some(&plane);
+        plane.agent_heartbeat = heartbeat;
         let reference = plane.plane.clone();
         self.seen.planes.insert(reference, Arc::new(plane));
         changed

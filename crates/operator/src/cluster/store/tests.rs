@@ -214,6 +214,12 @@ fn a_heartbeat_is_news_only_where_the_last_one_came_before_a_change() {
             .clone()
     };
     assert_eq!(known(), "4", "what is written next is written over it");
+    let heartbeat = store.facts().seen.planes[&reference].agent_heartbeat;
+    assert_eq!(
+        heartbeat,
+        Some("2026-11-27T10:02:00Z".parse().unwrap()),
+        "a change of 10:01:30 may still be seen"
+    );
     changed_at("5", "2026-11-27T10:02:30Z");
     assert!(beat("6", "2026-11-27T10:03:00Z"));
     assert!(!beat("7", "2026-11-27T10:04:00Z"));
