@@ -46,7 +46,7 @@ const REGRESSIONS: &[u64] = &[
 const MOODY_REGRESSIONS: &[u64] = &[];
 
 /// Those with cert-manager's objects.
-const CERTIFICATE_REGRESSIONS: &[u64] = &[96, 102, 116, 151, 198, 260];
+const CERTIFICATE_REGRESSIONS: &[u64] = &[96, 102, 116, 151, 198, 260, 440, 446, 537, 675];
 
 /// Tells the story of a seed again, as shortly as it still fails.
 fn explain(story: Story, failure: &str) -> String {

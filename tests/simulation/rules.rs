@@ -202,7 +202,7 @@ fn one_side_at_a_time(
     let all = Consumers::new(&domain, observed, now).workloads;
     let busy = all.iter().filter(|consumer| {
         !consumer.workload.loaded.is_empty()
-            && !consumer.blocked
+            && !consumer.is_waiting()
             && consumer.workload.rollout != RolloutState::Complete
     });
     let Some(restarted) = restarts.first() else {

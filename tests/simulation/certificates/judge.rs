@@ -3,14 +3,15 @@
 
 use std::collections::{BTreeSet, HashMap};
 
-use external_ca_core::model::{Leaf, Material, MaterialRef, ObjectRef};
+use external_ca_core::model::{Leaf, Material, MaterialRef, ObjectRef, Read, Snapshot};
 use external_ca_core::plan::Step;
 use external_ca_core::x509::{Certificate, Fingerprint, Usages, verify};
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 
 use super::world::{CA, CLIENTS, SECRETS, SERVER, WEBHOOK, secret};
 use crate::cluster::{Cluster, HOME, content};
-use crate::handshakes::held;
+use crate::handshakes::{Holder, held};
+use crate::operator::material;
 
 /// Verification is pure, and most pairs are met again and again.
 #[derive(Default)]
@@ -19,17 +20,35 @@ pub struct Calls(HashMap<(Fingerprint, Vec<Fingerprint>), bool>);
 impl Calls {
     /// The pairs that would fail: who presents, and who verifies.
     pub fn failing(&mut self, cluster: &Cluster) -> BTreeSet<String> {
-        self.failing_of(cluster, [true; 2])
+        let counted = Counted {
+            now: cluster.now,
+            of: [true; 2],
+            starting: &BTreeSet::new(),
+        };
+        self.failing_of(cluster, &counted)
     }
 
-    /// Those of the internal API, and those of the webhook.
-    fn failing_of(&mut self, cluster: &Cluster, [internal, called]: [bool; 2]) -> BTreeSet<String> {
+    fn failing_of(&mut self, cluster: &Cluster, counted: &Counted<'_>) -> BTreeSet<String> {
+        let now = counted.now;
+        let [internal, called] = counted.of;
         let mut failing = BTreeSet::new();
         let by = secret(cluster.cert_manager.verifies_by);
         let server = secret(SERVER);
         for client in CLIENTS.map(secret).into_iter().filter(|_| internal) {
-            self.peers(cluster, &client, &by, Usages::CLIENT, &mut failing);
-            self.peers(cluster, &server, &client, Usages::SERVER, &mut failing);
+            self.peers(
+                cluster,
+                counted,
+                [&client, &by],
+                Usages::CLIENT,
+                &mut failing,
+            );
+            self.peers(
+                cluster,
+                counted,
+                [&server, &client],
+                Usages::SERVER,
+                &mut failing,
+            );
         }
         let webhook = secret(WEBHOOK);
         for (object, configuration) in cluster
@@ -38,12 +57,11 @@ impl Calls {
             .iter()
             .filter(|_| called)
         {
-            for (place, element, anchors) in configuration.bundles(cluster.now) {
+            for (place, element, anchors) in configuration.bundles(now) {
                 for (holder, presented) in held(cluster, &webhook, None) {
                     // Nobody is called before the first bundle is there, and no longer where others have taken it away.
                     let is_called = !anchors.is_empty();
-                    if is_called
-                        && !self.accepts(cluster.now, content(presented), anchors, Usages::SERVER)
+                    if is_called && !self.accepts(now, content(presented), anchors, Usages::SERVER)
                     {
                         failing.insert(format!(
                             "the webhook's certificate {holder} at {object} {element} ({place})"
@@ -58,15 +76,20 @@ impl Calls {
     fn peers(
         &mut self,
         cluster: &Cluster,
-        presenter: &MaterialRef,
-        verifier: &MaterialRef,
+        counted: &Counted<'_>,
+        [presenter, verifier]: [&MaterialRef; 2],
         usages: Usages,
         failing: &mut BTreeSet<String>,
     ) {
-        for (by, trusted) in held(cluster, verifier, None) {
+        if is_forgotten(cluster, verifier) {
+            return;
+        }
+        let verifiers = held(cluster, verifier, None);
+        let verifiers = verifiers.into_iter();
+        for (by, trusted) in verifiers.filter(|(by, _)| counted.counts(by)) {
             for (holder, presented) in held(cluster, presenter, None) {
                 let anchors = &content(trusted).anchors;
-                if !self.accepts(cluster.now, content(presented), anchors, usages) {
+                if !self.accepts(counted.now, content(presented), anchors, usages) {
                     failing.insert(format!("{presenter} {holder} at {verifier} {by}"));
                 }
             }
@@ -100,18 +123,36 @@ impl Calls {
     pub fn judged(
         &mut self,
         cluster: &mut Cluster,
+        observed: &Snapshot,
         step: &Step,
         write: impl FnOnce(&mut Cluster) -> bool,
     ) -> Result<bool, String> {
-        let has_ended = has_ended(cluster, step) || is_beyond_help(cluster);
+        let has_ended = has_ended(cluster, step) || is_beyond_help(cluster, observed);
         // What others inject, they inject once it is there.
         let front_end = &cluster.cert_manager;
         let is_called = !(front_end.is_touched && front_end.was_injected_by_others);
-        let failing = self.failing_of(cluster, [true, is_called]);
+        let starting = match is_made_anew(cluster, step) {
+            true => waiting(cluster).collect(),
+            false => BTreeSet::new(),
+        };
+        let mut counted = Counted {
+            now: cluster.now,
+            of: [true, is_called],
+            starting: &starting,
+        };
+        let mut failing = self.failing_of(cluster, &counted);
+        // Nor is it to blame for the second that it takes.
+        counted.now += SignedDuration::from_secs(1);
+        failing.extend(self.failing_of(cluster, &counted));
         if !write(cluster) {
             return Ok(false);
         }
-        let now_failing = self.failing_of(cluster, [true, is_called]);
+        cluster
+            .cert_manager
+            .starting
+            .extend(starting.iter().cloned());
+        counted.now = cluster.now;
+        let now_failing = self.failing_of(cluster, &counted);
         // One that has ended serves nobody: what takes its place cannot make it worse.
         let mut news = now_failing.difference(&failing).filter(|_| !has_ended);
         match news.next() {
@@ -128,11 +169,53 @@ impl Calls {
         }
         let is_ready = |name: &str| front_end.ready.contains(&ObjectRef::new(HOME, name));
         let of = [is_ready(CA), is_ready(webhook_authority(cluster))];
-        match self.failing_of(cluster, of).first() {
+        let starting = waiting(cluster).chain(front_end.starting.iter().cloned());
+        let counted = Counted {
+            now: cluster.now,
+            of,
+            starting: &starting.collect(),
+        };
+        match self.failing_of(cluster, &counted).first() {
             Some(broken) => Err(format!("it was Ready, and fails: {broken}")),
             None => Ok(()),
         }
     }
+}
+
+/// Which pairs count, and when.
+struct Counted<'a> {
+    now: Timestamp,
+    /// Those of the internal API, and those of the webhook.
+    of: [bool; 2],
+    /// Pods that verify nothing yet.
+    starting: &'a BTreeSet<ObjectRef>,
+}
+
+impl Counted<'_> {
+    fn counts(&self, by: &Holder<'_>) -> bool {
+        match by {
+            Holder::Stored => true,
+            Holder::Pod(_, pod) => !self.starting.contains(pod),
+        }
+    }
+}
+
+fn waiting(cluster: &Cluster) -> impl Iterator<Item = ObjectRef> {
+    let pods = cluster.pods.iter().filter(|pod| pod.holds.is_none());
+    pods.map(|pod| pod.facts.pod.clone())
+}
+
+/// Whether pods hold what people have deleted, and its Certificate with it: nothing tells of it any more.
+fn is_forgotten(cluster: &Cluster, object: &MaterialRef) -> bool {
+    let is_declared = cluster.cert_manager.certificate(&object.object.name);
+    is_declared.is_none() && !cluster.material.contains_key(object)
+}
+
+/// Whether a step makes what is not there: it takes nothing from pods that wait for it, or for what waits for it, and may have an
+/// older bundle in their volumes.
+fn is_made_anew(cluster: &Cluster, step: &Step) -> bool {
+    matches!(step, Step::IssueLeaf(_) | Step::GenerateCa(_))
+        && !cluster.material.contains_key(&material(step))
 }
 
 /// The Secret of the authority that signs the webhook's certificate.
@@ -146,8 +229,12 @@ fn webhook_authority(cluster: &Cluster) -> &'static str {
 }
 
 /// Of two that people have deleted, each may be waited for by whoever waits for the other: one has to go first.
-fn is_beyond_help(cluster: &Cluster) -> bool {
-    let is_gone = |name: &&str| !cluster.material.contains_key(&secret(name));
+fn is_beyond_help(cluster: &Cluster, observed: &Snapshot) -> bool {
+    let is_gone = |name: &&str| {
+        let name = secret(name);
+        let seen = observed.material.get(&name).map(AsRef::as_ref);
+        !cluster.material.contains_key(&name) || seen == Some(&Read::Absent)
+    };
     cluster.cert_manager.is_touched && SECRETS.iter().filter(|name| is_gone(name)).count() > 1
 }
 

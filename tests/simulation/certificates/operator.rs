@@ -428,7 +428,10 @@ impl Operator {
                 self.memory(domain).signed = None;
                 return Ok(());
             }
-            Answer::Broken => false,
+            Answer::Broken => {
+                self.memory(domain).signed = None;
+                false
+            }
             _ => {
                 if let (Step::IssueLeaf(leaf), None) = (step, &self.memory(domain).signed) {
                     if let Some(signed) = self.have_signed(world, turn, leaf, answer) {
@@ -457,7 +460,7 @@ impl Operator {
                 let mut done = false;
                 for _ in 0..times {
                     let World { cluster, calls, .. } = &mut *world;
-                    done = calls.judged(cluster, step, |cluster| {
+                    done = calls.judged(cluster, &turn.observed.snapshot, step, |cluster| {
                         write(cluster, &identity, step, signed.as_ref(), turn.now)
                     })?;
                 }

@@ -51,6 +51,8 @@ pub struct CertManager {
     pub was_injected_by_others: bool,
     /// Domains that were Ready once.
     pub ready: BTreeSet<ObjectRef>,
+    /// Pods that waited when something that did not exist was made: they may start with an older bundle.
+    pub starting: BTreeSet<ObjectRef>,
     created: i64,
 }
 

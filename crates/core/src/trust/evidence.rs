@@ -170,13 +170,18 @@ pub struct Consumer<'a> {
     pub side: Side,
     /// What its pods hold of each object.
     pub loads: BTreeMap<&'a MaterialRef, Load>,
-    /// Whether it cannot start without what is still to be made for it: its rollout cannot end before that is there.
-    pub blocked: bool,
+    /// What does not exist, and its next pods cannot start without: its rollout cannot end before that is made.
+    pub lacks: BTreeSet<&'a MaterialRef>,
     /// Those of its pods that no rollout is told to replace, with what they may hold something older of.
     pub outlived: Vec<Stray<'a>>,
 }
 
 impl<'a> Consumer<'a> {
+    /// Whether it cannot start yet.
+    pub fn is_waiting(&self) -> bool {
+        !self.lacks.is_empty()
+    }
+
     /// Whether a restart would change what it holds, or prove that it holds what is waited for.
     pub fn is_stale(&self, prove: &BTreeSet<MaterialRef>) -> bool {
         self.loads.iter().any(|(object, load)| match load {
@@ -332,7 +337,9 @@ impl<'a> Counted<'_, 'a> {
             return None;
         }
         let needed = workload.mounts.difference(&workload.optional);
-        let blocked = self.of(needed).any(|(_, stored)| *stored == Read::Absent);
+        let lacks = self
+            .of(needed)
+            .filter(|(_, stored)| **stored == Read::Absent);
         let side = match self.gateway {
             Some(gateway) if loads.contains_key(gateway) => Side::Gateway,
             _ => Side::Peer,
@@ -356,8 +363,8 @@ impl<'a> Counted<'_, 'a> {
             workload,
             pods,
             side,
+            lacks: lacks.map(|(object, _)| object).collect(),
             loads,
-            blocked,
             outlived,
         })
     }

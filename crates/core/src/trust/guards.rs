@@ -3,8 +3,6 @@
 //! The invariant, for every pair that talks: the leaf a peer presents, loaded or stored, verifies against every bundle
 //! that its verifier could hold, loaded or stored. No phase is kept: each answer is derived from the snapshot.
 
-use std::collections::BTreeSet;
-
 use jiff::{SignedDuration, Timestamp};
 
 use super::blocker::Blocker;
@@ -12,8 +10,9 @@ use super::evidence::{Consumers, Holders};
 use super::overlap::{Unproven, unproven};
 use super::place::Place;
 use super::view::View;
+use super::waiting::Waiting;
 use crate::domain::{BundlePlace, ClientCa, DesiredLeaf, Role};
-use crate::model::{InjectRef, MaterialRef, Plane, Read, WorkloadRef};
+use crate::model::{InjectRef, MaterialRef, Plane, Read};
 use crate::x509::Certificate;
 
 /// How long a call may be on its way: longer than the operator waits for an answer (20 s).
@@ -28,8 +27,8 @@ pub struct Guards<'a> {
     pub view: View<'a>,
     /// Who mounts what, and may not hold what is stored.
     pub holders: Holders<'a>,
-    /// Workloads whose next pods cannot start without what is still to be made.
-    blocked: BTreeSet<&'a WorkloadRef>,
+    /// Who cannot start without what is still to be made.
+    waiting: Waiting<'a>,
     /// Peers of which nothing tells what they have loaded.
     pub unproven: Vec<Unproven>,
     /// Guard 8: guards 1 and 2 are skipped, and it was announced who will be cut off.
@@ -40,11 +39,10 @@ impl<'a> Guards<'a> {
     /// Over a view and the consumers of its material.
     pub fn new(view: View<'a>, consumers: &Consumers<'a>) -> Self {
         let holders = Holders::new(consumers);
-        let blocked = consumers.workloads.iter().filter(|one| one.blocked);
         Self {
             unproven: unproven(&view, &holders),
             immediate: view.domain.rotation.immediate && view.is_announced(),
-            blocked: blocked.map(|one| &one.workload.workload).collect(),
+            waiting: Waiting::new(view.observed, consumers),
             holders,
             view,
         }
@@ -287,9 +285,12 @@ impl<'a> Guards<'a> {
         // Where each presents to each, two that are missing would wait for each other.
         let may_cross = is_new && leaf.form.bundle == BundlePlace::Beside;
         let (mut places, mut loads) = (Vec::new(), Vec::new());
-        // The bundle beside a new leaf comes with it; and of two that were deleted neither waits for the other.
-        let verifiers = view.verifiers(leaf).into_iter();
-        for place in verifiers.filter(|place| !is_new || !self.comes_with_a_leaf(place)) {
+        for place in view.verifiers(leaf) {
+            if is_new && self.comes_with_a_leaf(&place) {
+                // The bundle beside a new leaf comes with it.
+                loads.extend(self.readers_before(leaf, &place));
+                continue;
+            }
             let Some(stored) = view.stored(&place) else {
                 if view.is_rotating() || !is_new {
                     places.push(Blocker::Place(place));
@@ -305,10 +306,11 @@ impl<'a> Guards<'a> {
             }
             // The gateway reads a clientCA at each connection, also where that refers to the trust Secret.
             match (&place, leaf.role) {
+                (Place::Material(_), Role::Gateway | Role::Further) if may_cross => {
+                    loads.extend(self.readers_before(leaf, &place));
+                }
                 (Place::Material(material), Role::Gateway | Role::Further) => {
-                    let holders = self.holders.not_current(material).iter();
-                    let holders = holders.filter(|one| !may_cross || !self.waits_for_a_leaf(one));
-                    loads.extend(holders.cloned());
+                    loads.extend(self.holders.not_current(material).iter().cloned());
                 }
                 (Place::Injected(object), _) => loads.extend(self.not_informed(object)),
                 (Place::Material(_) | Place::ClientCa(_), _) => {}
@@ -328,17 +330,44 @@ impl<'a> Guards<'a> {
         places
     }
 
-    /// Whether what a new leaf would wait for waits for it, or for another that is missing: its next pods cannot start without.
-    fn waits_for_a_leaf(&self, blocker: &Blocker) -> bool {
-        let material = &self.view.observed.material;
-        let is_missing = |mount: &MaterialRef| {
-            let stored = material.get(mount).map(AsRef::as_ref);
-            matches!(stored, Some(Read::Absent))
+    /// Who reads a place, may hold something older, and does not wait for a new leaf itself: of two that were deleted, and wait
+    /// for each other's readers, neither waits.
+    fn readers_before<'s>(
+        &'s self,
+        leaf: &'s DesiredLeaf,
+        place: &Place,
+    ) -> impl Iterator<Item = Blocker> + 's {
+        let readers = self.older_readers(place).iter();
+        let own = leaf.material();
+        let behind = move |reader: &&Blocker| {
+            self.waiting
+                .waits_for(reader, &own, |missing| self.readers_of(missing))
         };
-        match blocker {
-            Blocker::Workload(workload) => self.blocked.contains(workload),
-            Blocker::Pod(pod) => !pod.has_started() && pod.mounts.iter().any(is_missing),
-            _ => false,
+        readers.filter(move |reader| !behind(reader)).cloned()
+    }
+
+    /// Who must have read anew before a leaf that does not exist is made.
+    fn readers_of(&self, missing: &MaterialRef) -> Vec<&Blocker> {
+        let leaf = self.view.domain.wanted.leaves.get(&missing.object);
+        let places = leaf.map_or_else(Vec::new, |leaf| self.view.verifiers(leaf));
+        places
+            .iter()
+            .flat_map(|place| self.older_readers(place))
+            .collect()
+    }
+
+    /// Who may hold an older bundle than the one that stands in a place, or than the one that comes with its leaf.
+    fn older_readers(&self, place: &Place) -> &[Blocker] {
+        let Place::Material(material) = place else {
+            return &[];
+        };
+        let is_harmless = match self.view.stored(place) {
+            Some(stored) => self.has_only_this_anchor(place, stored),
+            None => !self.holders.has_started_pods(material) || self.view.other_anchors().is_none(),
+        };
+        match is_harmless {
+            true => &[],
+            false => self.holders.not_current(material),
         }
     }
 

@@ -11,6 +11,7 @@ mod place;
 mod remembered;
 pub mod restarts;
 mod view;
+mod waiting;
 
 pub use blocker::{Blocker, Peer};
 pub use guards::Guards;

@@ -50,7 +50,7 @@ impl<'c, 'a> Restarts<'c, 'a> {
     fn next(&self, wanted: impl Fn(&Consumer<'_>) -> bool) -> Vec<&'c Consumer<'a>> {
         let of = |side: Side| {
             let all = self.consumers.iter();
-            all.filter(move |consumer| consumer.side == side && !consumer.blocked)
+            all.filter(move |consumer| consumer.side == side && !consumer.is_waiting())
         };
         let busy = |side: Side| of(side).filter(|consumer| consumer.is_busy());
         let stale = |side: Side| {

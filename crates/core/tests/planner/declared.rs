@@ -454,6 +454,63 @@ fn cas_by_hand_are_no_contest() {
     assert_eq!(bundle(&scene.decide()), None);
 }
 
+/// Where two were deleted, one goes first: whoever holds the bundle beside it moves before the other is signed.
+#[test]
+fn a_new_leaf_waits_for_who_holds_what_was_deleted_beside_another() {
+    let mut scene = Declared::with_ca(0);
+    scene.earlier = Some(scene.decide().status);
+    scene.sign_with(1);
+    scene.put("ca", vec![ca(1).public_side().anchor().clone()], both());
+    assert_eq!(targets(&scene.decide()), ["a", "b"]);
+    let reader = workload(HOME, "reader", &[secret_ref(HOME, "b")]);
+    scene.workloads.push(reader.clone());
+    scene.pods.push(pod_of(&reader));
+    assert_eq!(targets(&scene.decide()), ["a", "b"], "it has not started");
+    scene.pods = vec![running(pod_of(&reader))];
+    assert_eq!(targets(&scene.decide()), ["b"]);
+    // Nor does one that waits for the other way round.
+    let server = workload(
+        HOME,
+        "server",
+        &[secret_ref(HOME, "ca"), secret_ref(HOME, "a")],
+    );
+    scene.workloads.push(server.clone());
+    scene.pods.push(pod_of(&server));
+    assert_eq!(targets(&scene.decide()), ["b"], "it holds nothing yet");
+    scene.pods.push(running(pod_of(&server)));
+    assert_eq!(
+        targets(&scene.decide()),
+        ["a", "b"],
+        "each waits for the other"
+    );
+}
+
+/// The bundle beside a leaf that is no longer declared counts as long as a pod reads it, also where it cannot be read.
+#[test]
+fn a_bundle_that_is_left_behind_and_cannot_be_read_is_waited_for() {
+    let mut scene = Declared::with_ca(0);
+    scene.put_leaf("a", 0, start(), &[0]);
+    scene.put_leaf("b", 0, start(), &[0]);
+    let reader = workload(HOME, "reader", &[secret_ref(HOME, "b")]);
+    scene.pods.push(running(pod_of(&reader)));
+    scene.workloads.push(reader);
+    scene.earlier = Some(scene.decide().status);
+    scene.domain.leaves.remove(&ObjectRef::new(HOME, "b"));
+    scene.sign_with(1);
+    scene.put("ca", vec![ca(1).public_side().anchor().clone()], both());
+    scene.put_leaf("a", 0, start(), &[1, 0]);
+    assert!(issued(&scene.decide()).is_empty());
+    let unknown = Read::Unknown("it cannot be read".into());
+    scene.material.insert(secret_ref(HOME, "b"), unknown);
+    let decision = scene.decide();
+    assert!(issued(&decision).is_empty(), "{:?}", decision.steps);
+}
+
+fn targets(decision: &Decision) -> Vec<&str> {
+    let leaves = issued(decision).into_iter();
+    leaves.map(|leaf| leaf.target.name.as_str()).collect()
+}
+
 #[test]
 fn a_bundle_of_api_servers_that_cannot_be_read_is_waited_for() {
     let mut scene = Declared::new("webhook");

@@ -215,10 +215,13 @@ fn has_leaf(snapshot: &Snapshot, target: &MaterialRef) -> bool {
     }
 }
 
+/// Whether a bundle stands beside what is in a Secret, or may.
 fn has_bundle(snapshot: &Snapshot, target: &MaterialRef) -> bool {
-    let stored = snapshot.material.get(target);
-    let found = stored.and_then(|read| read.found());
-    found.is_some_and(|found| !found.anchors.is_empty())
+    match snapshot.material.get(target).map(AsRef::as_ref) {
+        Some(Read::Found(found)) => !found.anchors.is_empty(),
+        Some(Read::Unknown(_)) => true,
+        Some(Read::Absent) | None => false,
+    }
 }
 
 impl DeclaredDomain {
