@@ -9,7 +9,7 @@ use external_ca_tests::cert_manager::{
 };
 use external_ca_tests::crds::{CrdSource, Release};
 use external_ca_tests::openchoreo::CONTROL_PLANE;
-use external_ca_tests::openssl::{Ca, Purpose, fields, key_matches, pem_blocks, verify};
+use external_ca_tests::openssl::{Ca, KeyKind, Purpose, fields, key_matches, pem_blocks, verify};
 use external_ca_tests::wait::{PATIENCE, holds_for, wait_for};
 use external_ca_tests::webhooks::ca_bundles;
 use external_ca_tests::world::{NAMESPACES, World};
@@ -423,6 +423,47 @@ async fn cert_manager_itself_goes_first() -> Result<()> {
         verified.map_err(|error| error.to_string())
     })
     .await;
+    renewed_by_cert_manager(&world, &operator).await
+}
+
+/// The other way round: its controller is at work, and its injector is not installed.
+async fn renewed_by_cert_manager(world: &World, operator: &Operator) -> Result<()> {
+    let held = jiff::Timestamp::now() + jiff::SignedDuration::from_mins(10);
+    lease(&world.admin, "cert-manager-controller", held).await?;
+    let aside = "external_ca_cert_manager_stands_aside{half=\"controller\"} 1";
+    wait_for(
+        "the controller's Lease to be heeded",
+        PATIENCE,
+        async || {
+            let text = operator.metrics().await.unwrap();
+            match text.lines().any(|line| line == aside) {
+                true => Ok(()),
+                false => Err(tail(operator)),
+            }
+        },
+    )
+    .await;
+    let next = Ca::new("/CN=webhook", KeyKind::P256);
+    let data = json!({"stringData": {
+        "tls.crt": next.certificate, "tls.key": next.key, "ca.crt": next.certificate,
+    }});
+    let secrets = world.secrets(CONTROL_PLANE);
+    let params = PatchParams::default();
+    let written = secrets.patch(WEBHOOK, &params, &Patch::Merge(data)).await?;
+    let api = certificates(world).await?;
+    let told = api.get(WEBHOOK).await?.resource_version();
+    wait_for("its bundle to be injected", PATIENCE, async || {
+        let bundles = ca_bundles(&world.admin).await.unwrap();
+        let next = next.certificate.trim();
+        match bundles.values().all(|bundle| bundle.contains(next)) {
+            true => Ok(()),
+            false => Err(tail(operator)),
+        }
+    })
+    .await;
+    let secret = secrets.get(WEBHOOK).await?;
+    assert_eq!(secret.resource_version(), written.resource_version());
+    assert_eq!(api.get(WEBHOOK).await?.resource_version(), told);
     Ok(())
 }
 

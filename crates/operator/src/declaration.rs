@@ -78,6 +78,11 @@ impl Declaration {
         }
     }
 
+    /// Whether a step is left to cert-manager, where that issues.
+    pub fn is_left_to_others(&self, step: &Step) -> bool {
+        matches!(self, Self::CertManager(_)) && !matches!(step, Step::InjectBundle(_))
+    }
+
     /// The object that Events are about.
     pub fn reference(&self) -> ObjectReference {
         match self {

@@ -26,6 +26,8 @@ use crate::reconcile::turn;
 const TURNS: usize = 4;
 /// What changes in so short a time is looked at together.
 const DEBOUNCE: Duration = Duration::from_millis(50);
+/// The shortest pause while bundles are injected and nothing else is done.
+const ASIDE: Duration = Duration::from_secs(10);
 /// In how long at the latest all is looked at again.
 const RESYNC: Duration = Duration::from_secs(600);
 
@@ -42,12 +44,14 @@ pub async fn run(context: Arc<Context>) {
             () = tokio::time::sleep(pause.min(RESYNC)) => {}
         }
         let front_end = &context.front_end;
-        if !front_end.issuances_listed.load(Ordering::Relaxed) || front_end.controller.is_held() {
-            due.clear();
+        if !front_end.issues() {
             context.metrics.certificates.keep(|_| false);
-            continue;
         }
-        due = look(&context).await.unwrap_or_default();
+        let works = front_end.issues() || front_end.injects();
+        due = match works && front_end.issuances_listed.load(Ordering::Relaxed) {
+            true => look(&context).await.unwrap_or_default(),
+            false => HashMap::new(),
+        };
     }
 }
 
@@ -59,11 +63,6 @@ async fn look(context: &Arc<Context>) -> Option<HashMap<String, Instant>> {
     let objects = context
         .cluster
         .cert_manager(|seen| seen.cert_manager.clone())?;
-    let now = context.clock.read().now;
-    if objects.is_written_by_cert_manager(now) {
-        context.metrics.certificates.keep(|_| false);
-        return None;
-    }
     // Not under the store's lock: it is over all objects.
     let mut compiled = compile_all(&objects, settings, &others);
     let domains: BTreeMap<String, Arc<DeclaredDomain>> = std::mem::take(&mut compiled.domains)
@@ -77,12 +76,18 @@ async fn look(context: &Arc<Context>) -> Option<HashMap<String, Instant>> {
     let turns = futures::stream::iter(domains).map(|(identity, declared)| async move {
         let mut memory = context.recall(&identity);
         let declaration = Declaration::CertManager(declared);
-        let wait = turn(context, &declaration, &mut memory).await;
+        let mut wait = turn(context, &declaration, &mut memory).await;
+        if !context.front_end.issues() {
+            // What is due is left to cert-manager.
+            wait = wait.max(ASIDE);
+        }
         context.remember_declared(identity.clone(), memory);
         (identity, Instant::now() + wait)
     });
     let due: Vec<(String, Instant)> = turns.buffer_unordered(TURNS).collect().await;
-    tell_others(context, &objects, &compiled).await;
+    if context.front_end.issues() {
+        tell_others(context, &objects, &compiled).await;
+    }
     let served = &compiled.certificates;
     let certificates = &context.metrics.certificates;
     certificates.keep(|certificate| served.contains_key(certificate));

@@ -2,10 +2,10 @@
 //! cert-manager itself is at work.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use external_ca_core::domain::certmanager::{DeclaredDomain, FrontEnd};
+use external_ca_core::domain::certmanager::{AtWork, DeclaredDomain, FrontEnd};
 use external_ca_core::model::{InjectKind, InjectRef, ObjectRef};
 use external_ca_core::snapshot::{Scope, WrittenNames};
 
@@ -24,10 +24,8 @@ pub struct FrontEndState {
     pub injected: BTreeSet<InjectRef>,
     /// The namespace of cert-manager's own Leases.
     pub lease_namespace: String,
-    /// Whether cert-manager's controller is at work, or cannot be told not to be.
-    pub controller: Half,
-    /// The same of its cainjector.
-    pub injector: Half,
+    /// Whether cert-manager is at work; nothing until that was looked at.
+    at_work: Mutex<Option<AtWork>>,
     /// Every issuance was listed.
     pub issuances_listed: AtomicBool,
     /// The domains, by their identities.
@@ -81,9 +79,25 @@ impl FrontEndState {
         }
     }
 
+    /// Whether certificates are issued.
+    pub fn issues(&self) -> bool {
+        let at_work = lock(&self.at_work);
+        at_work
+            .as_ref()
+            .is_some_and(|found| found.controller.is_none())
+    }
+
     /// Whether bundles are injected.
     pub fn injects(&self) -> bool {
-        !self.injector.is_held()
+        let at_work = lock(&self.at_work);
+        at_work
+            .as_ref()
+            .is_some_and(|found| found.injector.is_none())
+    }
+
+    /// Notes whether cert-manager is at work. Returns what was known.
+    pub fn set_at_work(&self, found: AtWork) -> Option<AtWork> {
+        lock(&self.at_work).replace(found)
     }
 
     /// These are the domains now. Returns the identities of those that are gone.
@@ -112,44 +126,32 @@ impl FrontEndState {
     }
 
     fn domains(&self) -> MutexGuard<'_, BTreeMap<String, Arc<DeclaredDomain>>> {
-        self.domains.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.domains)
     }
 }
 
-/// One half of cert-manager: held until its Lease was read and found free.
-#[derive(Default)]
-pub struct Half(AtomicU8);
-
-/// What is known of a half; at first nothing is.
-const HELD: u8 = 1;
-const FREE: u8 = 2;
-
-impl Half {
-    /// Whether cert-manager does it itself.
-    pub fn is_held(&self) -> bool {
-        self.0.load(Ordering::Relaxed) != FREE
-    }
-
-    /// Notes whether it does; true where that is news.
-    pub fn set_held(&self, held: bool) -> bool {
-        let now = if held { HELD } else { FREE };
-        self.0.swap(now, Ordering::Relaxed) != now
-    }
+fn lock<T>(of: &Mutex<T>) -> MutexGuard<'_, T> {
+    of.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]
 mod tests {
+    use external_ca_core::domain::certmanager::Aside;
+
     use super::*;
 
     #[test]
-    fn the_first_look_at_a_lease_is_news_whatever_it_finds() {
-        for held in [true, false] {
-            let half = Half::default();
-            assert!(half.is_held());
-            assert!(half.set_held(held));
-            assert_eq!(half.is_held(), held);
-            assert!(!half.set_held(held));
-            assert!(half.set_held(!held));
-        }
+    fn both_halves_stand_aside_until_it_is_known_whether_they_may_work() {
+        let state = FrontEndState::default();
+        assert_eq!((state.issues(), state.injects()), (false, false));
+        let held = Aside::LeaseUnreadable {
+            message: "forbidden".to_owned(),
+        };
+        let found = AtWork {
+            controller: Some(held),
+            injector: None,
+        };
+        assert_eq!(state.set_at_work(found), None);
+        assert_eq!((state.issues(), state.injects()), (false, true));
     }
 }

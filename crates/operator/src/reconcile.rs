@@ -85,6 +85,10 @@ pub async fn turn(context: &Context, cached: &Declaration, memory: &mut Memory) 
     if unstorable {
         decision.steps = basis.without_memory(now);
     }
+    if !context.front_end.issues() {
+        let left = |step: &Step| latest.is_left_to_others(step);
+        decision.steps.retain(|step| !left(step));
+    }
     let (steps, mut failures) = admit(memory, decision.steps.clone(), started);
     let outcome = apply(context, &latest, basis.snapshot(), issuer, steps, now).await;
     failures.extend(take_in(context, &latest, memory, &outcome));

@@ -22,6 +22,11 @@ struct Signature {
     result: &'static str,
 }
 
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Half {
+    half: &'static str,
+}
+
 /// What the operator counts.
 pub struct Metrics {
     /// All of it, for encoding.
@@ -40,6 +45,7 @@ pub struct Metrics {
     duration: Histogram,
     errors: Family<Word, Counter>,
     signatures: Family<Signature, Histogram>,
+    aside: Family<Half, Gauge>,
 }
 
 impl Metrics {
@@ -63,6 +69,7 @@ impl Metrics {
             duration: histogram(),
             errors: Family::default(),
             signatures: Family::new_with_constructor(histogram),
+            aside: Family::default(),
         };
         // A rate sees the first error only if there was a zero before.
         for reason in [Reason::WriteFailed, Reason::IssuerFailed] {
@@ -102,6 +109,11 @@ impl Metrics {
             "Workloads restarted",
             metrics.restarts.clone(),
         );
+        registry.register(
+            "cert_manager_stands_aside",
+            "1 where cert-manager is at work, or may be, and this half does nothing",
+            metrics.aside.clone(),
+        );
         registry.register_collector(Box::new(metrics.issuances.clone()));
         registry.register_collector(Box::new(metrics.certificates.clone()));
         Self {
@@ -114,6 +126,12 @@ impl Metrics {
     pub fn reconciled(&self, took: Duration) {
         self.reconciles.inc();
         self.duration.observe(took.as_secs_f64());
+    }
+
+    /// Tells whether a half leaves its work to cert-manager.
+    pub fn stands_aside(&self, half: &'static str, aside: bool) {
+        let gauge = self.aside.get_or_create_owned(&Half { half });
+        gauge.set(aside.into());
     }
 
     /// Counts a failed step.
@@ -177,6 +195,7 @@ mod tests {
         metrics
             .certificates
             .report(&certificate, &certificate_report());
+        metrics.stands_aside("controller", false);
         let mut text = String::new();
         encode(&mut text, &metrics.registry).unwrap();
         let samples = text.lines().filter(|line| !line.starts_with('#'));

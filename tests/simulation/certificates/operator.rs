@@ -167,9 +167,9 @@ impl Operator {
             .look(&cluster.cert_manager, cluster.now, &mut fails);
         world.cluster.cert_manager.was_injected_by_others |= self.front_end.held[1];
         let all = self.front_end.domains();
-        if self.front_end.held[0]
-            && world.mutant_of_certificates() != Some(super::mutants::Mutant::StandsNotAside)
-        {
+        let aside = self.front_end.held[0]
+            && world.mutant_of_certificates() != Some(super::mutants::Mutant::StandsNotAside);
+        if aside && self.front_end.held[1] {
             self.front_end.domains.clear();
             return Ok(());
         }
@@ -193,10 +193,11 @@ impl Operator {
         }
         let memory = self.memory(secret);
         let say_first = decision.persist_status_first && !decision.steps.is_empty();
-        let steps = match memory.unstorable && !say_first {
+        let mut steps = match memory.unstorable && !say_first {
             true => without_memory(&sight, now),
             false => decision.steps.clone(),
         };
+        steps.retain(|step| !aside || matches!(step, Step::InjectBundle(_)));
         let steps = in_rounds(steps, &mut rng);
         (memory.signed, memory.left) = (None, false);
         memory.turn = Some(Turn::new(sight, decision, steps, now, say_first));
@@ -356,7 +357,7 @@ impl Operator {
     ) {
         self.memory(secret).concluded = Some(turn.planned.status.clone());
         self.remember(world, secret, turn, answer);
-        if is_ready(world, turn) {
+        if !self.front_end.held[0] && is_ready(world, turn) {
             world.cluster.cert_manager.ready.insert(secret.clone());
         }
     }
@@ -369,6 +370,10 @@ impl Operator {
         turn: &Turn<Sight>,
         answer: Answer,
     ) -> bool {
+        if self.front_end.held[0] {
+            // The Secret is cert-manager's.
+            return true;
+        }
         let new = remembered(&turn.planned.status);
         let target = super::world::secret(&secret.name);
         let known = self.memory(secret).stored.clone();
@@ -729,7 +734,11 @@ fn stands_aside(cluster: &Cluster, step: &Step, begun: Timestamp) -> Result<(), 
     let long = |lease: Option<Timestamp>| lease.is_some_and(|since| since + LOOKS + LOOKS < begun);
     let [controller, injector] = cluster.cert_manager.leases.map(long);
     let is_injection = matches!(step, Step::InjectBundle(_));
-    match controller || injector && is_injection {
+    let is_others = match is_injection {
+        true => injector,
+        false => controller,
+    };
+    match is_others {
         true => Err(format!(
             "{} is written while cert-manager is at work",
             step.object()

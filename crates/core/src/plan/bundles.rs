@@ -58,24 +58,18 @@ impl<'a> Draft<'a> {
             self.fits(target, found.manager.as_deref());
             return Ok(None);
         }
-        // Text without a certificate is what OpenChoreo's chart puts there at each upgrade: it is never a contest. Nor is what
-        // a new CA brings along.
-        let contested = |found: &&Material| {
-            !found.anchors.is_empty()
-                && !(self.is_of_authority(target) && self.is_new(guards.view.ca.anchor()))
-        };
-        if let Some(found) = found.filter(contested) {
+        // Text without a certificate is what OpenChoreo's chart puts there at each upgrade: it is never a contest.
+        if let Some(found) = found.filter(|found| !found.anchors.is_empty()) {
             // One that was replaced as a whole names its issuance no longer.
             let ours = found.issuance.as_ref() == Some(&self.domain.owner.identity)
                 || self.was_served(target);
-            let (manager, written) = (found.manager.clone(), found.changed);
-            self.may_repair(
-                &target.to_string(),
-                "data[\"ca.crt\"]",
-                ours,
-                manager,
-                written,
-            )?;
+            let name = target.to_string();
+            if self.is_of_authority(target) && self.is_new(guards.view.ca.anchor()) {
+                self.begin_anew(&name, found);
+            } else {
+                let (manager, written) = (found.manager.clone(), found.changed);
+                self.may_repair(&name, "data[\"ca.crt\"]", ours, manager, written)?;
+            }
         }
         let lost = if self.was_there(target) {
             guards.view.other_anchors()

@@ -5,6 +5,7 @@ use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use super::draft::Draft;
+use crate::model::Material;
 use crate::reason::{Problem, Reason};
 
 /// How long a repair counts when another manager puts a field back.
@@ -52,6 +53,17 @@ impl Draft<'_> {
             })
             .cloned()
             .collect()
+    }
+
+    /// What a new CA brings along puts nothing back, however often its repair is tried.
+    pub(super) fn begin_anew(&mut self, object: &str, found: &Material) {
+        self.status.contested.push(Contested {
+            object: object.to_owned(),
+            manager: found.manager.clone().unwrap_or_default(),
+            written: found.changed.map(Time),
+            count: 0,
+            last_time: Time(self.now),
+        });
     }
 
     /// Never fight: a field that another manager puts back is repaired twice within the hour, then left alone.
