@@ -1,6 +1,7 @@
 //! Objects of cert-manager.io/v1, as they were read: what they mean is [`crate::domain::certmanager`]'s.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::sync::Arc;
 
 use derive_where::derive_where;
@@ -51,6 +52,15 @@ pub struct CertManagerRef {
     pub object: ObjectRef,
 }
 
+impl fmt::Display for CertManagerRef {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.kind.is_namespaced() {
+            true => write!(f, "{:?} {}", self.kind, self.object),
+            false => write!(f, "{:?} {}", self.kind, self.object.name),
+        }
+    }
+}
+
 /// What was read of an object.
 #[derive(Clone, Debug)]
 #[derive_where(PartialEq, Eq)]
@@ -77,14 +87,21 @@ pub struct CertManagerObject {
 pub struct CertManagerObjects(pub BTreeMap<CertManagerRef, Arc<CertManagerObject>>);
 
 /// A status that one of cert-manager's programs has written within this time shows that it is at work.
-const AT_WORK: SignedDuration = SignedDuration::from_hours(1);
+pub const AT_WORK: SignedDuration = SignedDuration::from_hours(1);
 
 impl CertManagerObjects {
     /// Whether one of cert-manager's own programs has written a status of late.
     pub fn is_written_by_cert_manager(&self, now: Timestamp) -> bool {
-        let written = self.0.values();
-        let mut written = written.filter_map(|object| object.written_by_cert_manager);
-        written.any(|at| at.duration_until(now) < AT_WORK)
+        let last = self.last_written_by_cert_manager();
+        last.is_some_and(|(_, at)| at.duration_until(now) < AT_WORK)
+    }
+
+    /// The object whose status one of them has written last, and when.
+    pub fn last_written_by_cert_manager(&self) -> Option<(&CertManagerRef, Timestamp)> {
+        let all = self.0.iter();
+        let written =
+            all.filter_map(|(name, object)| Some((name, object.written_by_cert_manager?)));
+        written.max_by_key(|(_, at)| *at)
     }
 
     /// Those of a kind.

@@ -1,6 +1,7 @@
 //! One-shot reads that make the snapshot which the operator makes from its watches. What may not be read is noted, and
 //! decisions leave it open.
 
+mod declared;
 mod extra;
 mod parallel;
 mod planes;
@@ -31,7 +32,8 @@ use serde::de::DeserializeOwned;
 
 use crate::error::api_message;
 
-pub use extra::extra;
+pub use declared::declared;
+pub use extra::{extra, operator};
 
 /// What was read for one issuance.
 pub struct Gathered {
@@ -59,8 +61,15 @@ impl Gathered {
         let mut seen = Seen::default();
         planes::read(client, more_planes, &mut seen, &mut notes).await;
         let planes: Vec<Arc<Plane>> = seen.planes.values().cloned().collect();
-        let scope = scope::read(client, namespace(issuance), &mut notes).await;
-        let scope = scope.unwrap_or_else(|| touched(issuance, &planes));
+        let scope = match scope::read(client, namespace(issuance)).await {
+            Ok(told) => told.scope,
+            Err(why) => {
+                notes.push(format!(
+                    "which namespaces the operator serves is not known ({why}); it is taken to serve all that the issuance has to do with"
+                ));
+                touched(issuance, &planes)
+            }
+        };
         let namespaces = scope.served.iter();
         let lists: BTreeSet<ListRef> = namespaces
             .flat_map(|namespace| ListRef::of_consumers(namespace))
@@ -69,7 +78,7 @@ impl Gathered {
         workloads(client, lists, &mut seen).await;
         let needs = Needs::of(issuance, planes, &seen.mounted(issuance, &scope), &scope);
         let authority = material(client, &needs, &mut seen, &mut notes).await;
-        let issuances = issuances(client, issuance, &mut notes).await;
+        let issuances = issuances(client, namespace(issuance), &mut notes).await;
         notes.extend(seen.unreadable.values().cloned());
         Self {
             seen,
@@ -310,7 +319,7 @@ where
 /// Older issuances may own what this one wants.
 async fn issuances(
     client: &Client,
-    issuance: &ExternalCAIssuance,
+    home: &str,
     notes: &mut Vec<String>,
 ) -> Vec<Arc<ExternalCAIssuance>> {
     let everything = ListParams::default();
@@ -318,11 +327,10 @@ async fn issuances(
     let found = match all.list(&everything).await {
         Ok(found) => Ok(found),
         Err(_) => {
-            let own = issuance.namespace().unwrap_or_default();
             notes.push(format!(
-                "the ExternalCAIssuances of other namespaces than {own} cannot be read; none of them is expected to own the same objects"
+                "the ExternalCAIssuances of other namespaces than {home} cannot be read; none of them is expected to own the same objects"
             ));
-            let own: Api<Lenient<ExternalCAIssuance>> = Api::namespaced(client.clone(), &own);
+            let own: Api<Lenient<ExternalCAIssuance>> = Api::namespaced(client.clone(), home);
             own.list(&everything).await
         }
     };
