@@ -69,7 +69,6 @@ async fn status(plugin: &Plugin, more: &[&str]) -> Result<Answer> {
 async fn the_domains_of_cert_managers_objects_are_shown_and_checked() -> Result<()> {
     let release = Release::V1_2;
     let world = World::start(CrdSource::available(release)[0], release).await?;
-    world.put_planes().await?;
     let plugin = Plugin::new(world.cluster.admin_kubeconfig());
     let _operator = world.operator(None).await?;
     world.put_ca(&Ca::guide()).await?;

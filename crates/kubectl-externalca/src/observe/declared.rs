@@ -26,6 +26,9 @@ use crate::error::api_message;
 /// It asks for the API server's own CA.
 const INJECT_API_SERVER: &str = "cert-manager.io/inject-apiserver-ca";
 
+/// Where the objects may not be read, nothing around them is.
+const NOT_READ: &str = "it was not asked for";
+
 /// Reads it, of a namespace or of all; nothing where cert-manager's kinds are not served, are none of the operator's, or have
 /// no objects there.
 pub async fn declared(client: &Client, namespace: Option<&str>) -> Option<Declarations> {
@@ -86,8 +89,8 @@ impl<'a> Reader<'a> {
                 others: Default::default(),
                 secrets: BTreeMap::new(),
                 injected: BTreeMap::new(),
-                controller: Read::Absent,
-                injector: Read::Absent,
+                controller: Read::Unknown(NOT_READ.to_owned()),
+                injector: Read::Unknown(NOT_READ.to_owned()),
                 operator: None,
                 denied: BTreeSet::new(),
                 notes,
@@ -173,7 +176,7 @@ impl<'a> Reader<'a> {
         let (mut seen, notes) = (Seen::default(), &mut self.found.notes);
         planes::read(self.client, &[], &mut seen, notes).await;
         let home = self.found.namespace.as_deref().unwrap_or_default();
-        let issuances = issuances(self.client, home, notes).await;
+        let issuances = issuances::read(self.client, home, notes).await;
         notes.extend(seen.unreadable.into_values());
         let planes: Vec<Arc<Plane>> = seen.planes.into_values().collect();
         self.found.others = ClaimTable::new(&issuances, &planes, &self.scope).others();

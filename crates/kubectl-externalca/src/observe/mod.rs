@@ -3,6 +3,7 @@
 
 mod declared;
 mod extra;
+mod issuances;
 mod parallel;
 mod planes;
 mod pods;
@@ -78,7 +79,7 @@ impl Gathered {
         workloads(client, lists, &mut seen).await;
         let needs = Needs::of(issuance, planes, &seen.mounted(issuance, &scope), &scope);
         let authority = material(client, &needs, &mut seen, &mut notes).await;
-        let issuances = issuances(client, namespace(issuance), &mut notes).await;
+        let issuances = issuances::read(client, namespace(issuance), &mut notes).await;
         notes.extend(seen.unreadable.values().cloned());
         Self {
             seen,
@@ -314,42 +315,4 @@ where
         Some((workload, facts.transpose()?))
     });
     Ok(facts_of_each.collect())
-}
-
-/// Older issuances may own what this one wants.
-async fn issuances(
-    client: &Client,
-    home: &str,
-    notes: &mut Vec<String>,
-) -> Vec<Arc<ExternalCAIssuance>> {
-    let everything = ListParams::default();
-    let all: Api<Lenient<ExternalCAIssuance>> = Api::all(client.clone());
-    let found = match all.list(&everything).await {
-        Ok(found) => Ok(found),
-        Err(_) => {
-            notes.push(format!(
-                "the ExternalCAIssuances of other namespaces than {home} cannot be read; none of them is expected to own the same objects"
-            ));
-            let own: Api<Lenient<ExternalCAIssuance>> = Api::namespaced(client.clone(), home);
-            own.list(&everything).await
-        }
-    };
-    match found {
-        Ok(found) => {
-            let mut decoded = Vec::new();
-            for object in found {
-                let name = format!(
-                    "{}/{}",
-                    object.namespace().unwrap_or_default(),
-                    object.name_any()
-                );
-                match object.into_decoded() {
-                    Ok(found) => decoded.push(Arc::new(found)),
-                    Err(error) => notes.push(format!("ExternalCAIssuance {name}: {error}")),
-                }
-            }
-            decoded
-        }
-        Err(_) => Vec::new(),
-    }
 }

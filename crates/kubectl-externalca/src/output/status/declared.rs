@@ -11,14 +11,16 @@ use crate::output::paint::{Paint, Tone};
 use crate::output::time::until;
 use crate::output::tree::{Node, aligned};
 
-/// The trees: cert-manager itself, each domain, and what belongs to none.
+/// The trees: cert-manager itself, each domain, and what belongs to none. A note alone, where no object may be read.
 pub fn forest(survey: &Survey, now: Timestamp, wide: bool, paint: Paint) -> String {
     let view = View { now, wide, paint };
+    let objects = survey.domains.len() + survey.certificates.len() + survey.issuers.len();
     let domains = survey.domains.iter().map(|domain| view.domain(domain));
     let trees = std::iter::once(view.at_work(survey))
         .chain(domains)
         .chain(view.of_no_domain(survey))
         .chain(view.issuers(survey));
+    let trees = trees.filter(|_| objects > 0);
     let mut text: Vec<String> = trees.map(|tree| tree.render()).collect();
     if !survey.unread.is_empty() {
         text.push(format!(
@@ -164,5 +166,149 @@ impl View {
             .collect();
         let title = self.paint.tone(Tone::Bold, "Issuers that are not Ready");
         (!children.is_empty()).then(|| Node::new(title).with(children))
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use external_ca_api::AnchorStatus;
+    use external_ca_core::diagnosis::{AuthorityView, IssuerView};
+    use external_ca_core::domain::certmanager::AtWork;
+    use serde_json::json;
+
+    fn time(text: &str) -> Timestamp {
+        text.parse().unwrap()
+    }
+
+    fn certificate(name: &str) -> CertificateView {
+        CertificateView {
+            name: format!("ns/{name}"),
+            secret_name: format!("{name}-tls"),
+            ready: true,
+            reason: "Ready".into(),
+            message: "fine".into(),
+            issuing: false,
+            not_after: Some(time("2026-04-01T00:00:00Z")),
+            renewal_time: Some(time("2026-03-01T00:00:00Z")),
+            issuance: None,
+        }
+    }
+
+    fn survey() -> Survey {
+        let anchor: AnchorStatus = serde_json::from_value(json!({
+            "subject": "CN=old", "fingerprint": "aaaa", "state": "Retiring", "notAfter": "2026-02-01T00:00:00Z",
+        }))
+        .unwrap();
+        let injection = |object: &str, bundle, named| InjectionView {
+            object: object.into(),
+            from: "Certificate ns/a".into(),
+            named: Some(named),
+            bundle,
+        };
+        Survey {
+            at_work: AtWork {
+                controller: None,
+                injector: Some(Aside::LeaseHeld {
+                    holder: "cainjector-0".into(),
+                    renewed: time("2025-12-31T23:59:50Z"),
+                }),
+            },
+            domains: vec![DomainView {
+                secret: "ns/a-tls".into(),
+                authority: Some(AuthorityView {
+                    subject: "CN=a".into(),
+                    fingerprint: "bbbb".into(),
+                    not_after: time("2026-04-01T00:00:00Z"),
+                }),
+                anchors: vec![anchor],
+                certificates: vec![
+                    certificate("a"),
+                    CertificateView {
+                        ready: false,
+                        issuing: true,
+                        reason: "SignerChanged".into(),
+                        message: "another CA has signed it".into(),
+                        renewal_time: None,
+                        ..certificate("client")
+                    },
+                ],
+                injected: vec![
+                    injection("APIService v1.x", BundleState::Holds, true),
+                    injection("APIService v1.y", BundleState::Empty, false),
+                ],
+            }],
+            certificates: vec![
+                CertificateView {
+                    issuance: Some("ns/gateway".into()),
+                    ..certificate("b")
+                },
+                CertificateView {
+                    ready: false,
+                    reason: "SecretNotListed".into(),
+                    message: "add its name".into(),
+                    not_after: None,
+                    renewal_time: None,
+                    ..certificate("c")
+                },
+            ],
+            issuers: vec![IssuerView {
+                object: "Issuer ns/acme".into(),
+                ready: false,
+                reason: "FieldNotSupported".into(),
+                message: "spec.acme".into(),
+            }],
+            unread: vec!["may not get secrets/x in ns".into()],
+        }
+    }
+
+    #[test]
+    fn a_person_reads_who_is_at_work_and_what_waits() {
+        let (survey, now) = (survey(), time("2026-01-01T00:00:00Z"));
+        let paint = Paint::for_stdout(false, None);
+        let lines = [
+            "cert-manager",
+            "├─ Certificates: it is not at work, the operator does it",
+            "└─ caBundles: it is at work, and the operator writes none: cainjector-0 has renewed its Lease 10s ago",
+            "",
+            "Certificates of ns/a-tls",
+            "├─ Authority ✓ CN=a  ends 2026-04-01 (in 90d)",
+            "├─ Anchors",
+            "│  └─ … Retiring  CN=old  ends 2026-02-01 (in 31d)",
+            "├─ Certificates 1/2",
+            "│  ├─ ✓ ns/a       Secret a-tls       ends 2026-04-01 (in 90d)  renewal in 59d",
+            "│  └─ … ns/client  Secret client-tls  ends 2026-04-01 (in 90d)                  not Ready (SignerChanged)",
+            "│     └─ another CA has signed it",
+            "└─ Injected into",
+            "   ├─ ✓ APIService v1.x  from Certificate ns/a: its caBundle holds the anchors",
+            "   └─ ✗ APIService v1.y  from Certificate ns/a: a caBundle of it is empty, or a placeholder; the chart's values do not name it",
+            "",
+            "Certificates of no domain",
+            "├─ ✓ ns/b  Secret b-tls  ends 2026-04-01 (in 90d)  renewal in 59d  issued by ExternalCAIssuance ns/gateway",
+            "└─ ✗ ns/c  Secret c-tls                                            not Ready (SecretNotListed)",
+            "   └─ add its name",
+            "",
+            "Issuers that are not Ready",
+            "└─ … Issuer ns/acme  FieldNotSupported: spec.acme",
+            "",
+            "Note: not all of what cert-manager's objects declare is known: may not get secrets/x in ns",
+            "",
+        ];
+        assert_eq!(forest(&survey, now, false, paint), lines.join("\n"));
+        assert!(forest(&survey, now, true, paint).contains("SHA-256 bbbb"));
+        assert!(!survey.is_well());
+        let unread = Survey {
+            domains: Vec::new(),
+            certificates: Vec::new(),
+            issuers: Vec::new(),
+            ..survey.clone()
+        };
+        let text = forest(&unread, now, false, paint);
+        assert_eq!(text.lines().count(), 1, "{text}");
+        let told = json!(survey);
+        assert_eq!(told["atWork"]["injector"]["why"], "LeaseHeld");
+        assert_eq!(told["domains"][0]["injected"][1]["bundle"], "Empty");
+        assert_eq!(told["domains"][0]["certificates"][0]["secretName"], "a-tls");
     }
 }
