@@ -21,6 +21,7 @@ mod metrics;
 mod ownership;
 mod partition;
 mod plugin;
+mod plugin_declared;
 mod plugin_plan;
 mod pods;
 mod quiet;

@@ -10,7 +10,7 @@ use kube::{Api, ResourceExt};
 use serde_json::json;
 
 /// A ServiceAccount that may do this in the control plane's namespace.
-async fn person(world: &World, name: &str, rules: serde_json::Value) -> Result<Plugin> {
+pub async fn person(world: &World, name: &str, rules: serde_json::Value) -> Result<Plugin> {
     let metadata = json!({"name": name, "namespace": CONTROL_PLANE});
     let subject = json!({"kind": "ServiceAccount", "name": name, "namespace": CONTROL_PLANE});
     let role = json!({"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": name});
@@ -27,7 +27,7 @@ async fn person(world: &World, name: &str, rules: serde_json::Value) -> Result<P
 }
 
 /// The same in every namespace.
-async fn everywhere(world: &World, name: &str) -> Result<()> {
+pub async fn everywhere(world: &World, name: &str) -> Result<()> {
     let role = Api::<Role>::namespaced(world.admin.clone(), CONTROL_PLANE);
     let rules = role.get(name).await?.rules;
     let metadata = json!({"name": name});
@@ -44,11 +44,11 @@ async fn everywhere(world: &World, name: &str) -> Result<()> {
     Ok(())
 }
 
-fn rule(group: &str, resource: &str, verbs: &[&str]) -> serde_json::Value {
+pub fn rule(group: &str, resource: &str, verbs: &[&str]) -> serde_json::Value {
     json!({"apiGroups": [group], "resources": [resource], "verbs": verbs})
 }
 
-const ISSUANCES: (&str, &str) = ("pki.openchoreo.dev", "externalcaissuances");
+pub const ISSUANCES: (&str, &str) = ("pki.openchoreo.dev", "externalcaissuances");
 
 #[tokio::test]
 async fn each_verb_needs_what_it_says_and_no_more() -> Result<()> {

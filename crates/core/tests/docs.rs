@@ -8,15 +8,18 @@ use std::path::{Path, PathBuf};
 use external_ca_api::ExternalCAIssuance;
 use external_ca_core::Reason;
 use external_ca_core::diagnosis::FindingWord;
+use external_ca_core::domain::certmanager::CertificateWord;
 use kube::CustomResourceExt;
 use serde_json::Value;
 
 use documents::{blocks, commands, pages, root, spans};
 
-/// The operator's and the doctor's.
+/// The operator's, those of Certificates' conditions, and the doctor's.
 fn words() -> impl Iterator<Item = &'static str> {
     let reasons = Reason::ALL.iter().map(|reason| reason.as_str());
-    reasons.chain(FindingWord::ALL.iter().map(|word| word.as_str()))
+    let certificates = CertificateWord::ALL.iter().map(|word| word.as_str());
+    let findings = FindingWord::ALL.iter().map(|word| word.as_str());
+    reasons.chain(certificates).chain(findings)
 }
 
 fn troubleshooting() -> String {

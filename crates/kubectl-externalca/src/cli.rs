@@ -65,7 +65,8 @@ pub enum Format {
 /// The verbs. Each is a file in `commands`.
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    /// Show an issuance: its CA, who trusts what, certificates, planes, rollouts, and what it is waiting for.
+    /// Show issuances: CA, who trusts what, certificates, planes, rollouts, and what each is waiting for; and the trust
+    /// domains that cert-manager's objects declare.
     Status(StatusArgs),
     /// Show what the operator would do now, and why. Nothing is changed.
     Plan(PlanArgs),
@@ -98,7 +99,7 @@ pub struct Name {
 /// How to show an issuance.
 #[derive(Debug, Args)]
 pub struct StatusArgs {
-    /// The issuance; all of the namespace by default.
+    /// The issuance; all of the namespace by default, and what cert-manager's objects declare there.
     pub name: Option<String>,
 
     /// Show it again whenever it changes.
@@ -126,7 +127,7 @@ pub struct PlanArgs {
 /// What to check.
 #[derive(Debug, Args)]
 pub struct CheckArgs {
-    /// The issuance; all of the namespace by default.
+    /// The issuance; all of the namespace by default, and what cert-manager's objects declare there.
     pub name: Option<String>,
 
     /// Try the handshake with the gateway, with each agent's certificate: at this address (host:port), or through a

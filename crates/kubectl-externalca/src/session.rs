@@ -58,34 +58,47 @@ impl Session {
         }
     }
 
-    /// All issuances of the namespace, or of all, or the one of that name.
+    /// All issuances of the namespace, or of all, or the one of that name; there is one at least.
     pub async fn find(&self, name: Option<&str>) -> Result<Vec<ExternalCAIssuance>, Error> {
-        let place = match &self.namespace {
-            Some(namespace) => format!("in the namespace {namespace}"),
-            None => "in any namespace".to_owned(),
-        };
+        let found = self.list(name).await?;
+        match found.is_empty() {
+            false => Ok(found),
+            true => Err(self.not_found(name)),
+        }
+    }
+
+    /// The same, where there may be none.
+    pub async fn list(&self, name: Option<&str>) -> Result<Vec<ExternalCAIssuance>, Error> {
+        let place = self.place();
         let failed = |error| Error::api(format!("the ExternalCAIssuances {place}"), error);
-        let found: Vec<ExternalCAIssuance> = match (name, &self.namespace) {
+        match (name, &self.namespace) {
             (Some(name), Some(_)) => {
                 let found = self.issuances().get_opt(name).await.map_err(failed)?;
-                found.into_iter().collect()
+                Ok(found.into_iter().collect())
             }
             _ => {
                 let list = self.issuances().list(&ListParams::default()).await;
                 let named = |found: &ExternalCAIssuance| {
                     name.is_none() || found.metadata.name.as_deref() == name
                 };
-                list.map_err(failed)?.into_iter().filter(named).collect()
+                Ok(list.map_err(failed)?.into_iter().filter(named).collect())
             }
-        };
-        match (found.is_empty(), name) {
-            (false, _) => Ok(found),
-            (true, Some(name)) => Err(Error::NotFound(format!(
-                "there is no ExternalCAIssuance {name} {place}"
-            ))),
-            (true, None) => Err(Error::NotFound(format!(
-                "there is no ExternalCAIssuance {place}"
-            ))),
+        }
+    }
+
+    /// That there is none.
+    pub fn not_found(&self, name: Option<&str>) -> Error {
+        let place = self.place();
+        Error::NotFound(match name {
+            Some(name) => format!("there is no ExternalCAIssuance {name} {place}"),
+            None => format!("there is no ExternalCAIssuance {place}"),
+        })
+    }
+
+    fn place(&self) -> String {
+        match &self.namespace {
+            Some(namespace) => format!("in the namespace {namespace}"),
+            None => "in any namespace".to_owned(),
         }
     }
 

@@ -3,6 +3,9 @@
 use std::net::SocketAddr;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use external_ca_core::domain::certmanager::{
+    CA_SECRETS, CLUSTER_ISSUER_NAMESPACE, LEASE_NAMESPACE, SECRETS, WEBHOOK_CONFIGURATIONS,
+};
 use kube::Client;
 
 /// Issues, distributes and rotates OpenChoreo's cluster gateway and agent certificates from an external CA.
@@ -67,7 +70,7 @@ pub struct RunArgs {
         long,
         env = "EXTERNAL_CA_CERT_MANAGER_SECRETS",
         value_delimiter = ',',
-        default_value = "cluster-gateway-internal-ca,controller-manager-cluster-gateway-client-tls,openchoreo-api-cluster-gateway-client-tls,controller-manager-webhook-server-cert,webhook-server-cert"
+        default_value = SECRETS
     )]
     pub cert_manager_secrets: Vec<String>,
 
@@ -76,7 +79,7 @@ pub struct RunArgs {
         long,
         env = "EXTERNAL_CA_CA_SECRETS",
         value_delimiter = ',',
-        default_value = "cluster-gateway-external-ca"
+        default_value = CA_SECRETS
     )]
     pub ca_secrets: Vec<String>,
 
@@ -84,7 +87,7 @@ pub struct RunArgs {
     #[arg(
         long,
         env = "EXTERNAL_CA_CLUSTER_ISSUER_NAMESPACE",
-        default_value = "cert-manager"
+        default_value = CLUSTER_ISSUER_NAMESPACE
     )]
     pub cluster_issuer_namespace: String,
 
@@ -92,7 +95,7 @@ pub struct RunArgs {
     #[arg(
         long,
         env = "EXTERNAL_CA_CERT_MANAGER_LEASE_NAMESPACE",
-        default_value = "kube-system"
+        default_value = LEASE_NAMESPACE
     )]
     pub cert_manager_lease_namespace: String,
 
@@ -101,7 +104,7 @@ pub struct RunArgs {
         long,
         env = "EXTERNAL_CA_WEBHOOK_CONFIGURATIONS",
         value_delimiter = ',',
-        default_value = "openchoreo-control-plane-mutating-webhook-configuration,openchoreo-control-plane-validating-webhook-configuration"
+        default_value = WEBHOOK_CONFIGURATIONS
     )]
     pub webhook_configurations: Vec<String>,
 

@@ -2,10 +2,10 @@
 
 use std::collections::BTreeSet;
 
-use jiff::SignedDuration;
+use jiff::{SignedDuration, Timestamp};
 
 use super::case::Case;
-use super::extra::Denied;
+use super::extra::{Denied, OperatorState};
 use super::finding::{Finding, FindingWord};
 use crate::domain::ca_secret;
 use crate::model::{MaterialKind, MaterialRef, ObjectRef, Read};
@@ -39,7 +39,7 @@ fn access(case: &mut Case<'_>) {
     }
 }
 
-fn access_denied(denied: &Denied) -> Finding {
+pub(super) fn access_denied(denied: &Denied) -> Finding {
     let Denied {
         verb,
         resource,
@@ -110,11 +110,16 @@ fn operator(case: &mut Case<'_>) {
         .fix("set spec.paused to false (kubectl externalca resume)");
         case.add(finding);
     }
-    let Some(operator) = &case.extra.operator else {
-        return;
-    };
-    if operator.leads(case.now) {
-        return;
+    let operator = case.extra.operator.as_ref();
+    if let Some(finding) = operator.and_then(|operator| operator_state(operator, case.now)) {
+        case.add(finding);
+    }
+}
+
+/// Why no operator is at work, where none is.
+pub(super) fn operator_state(operator: &OperatorState, now: Timestamp) -> Option<Finding> {
+    if operator.leads(now) {
+        return None;
     }
     let available = operator
         .deployments
@@ -151,7 +156,7 @@ fn operator(case: &mut Case<'_>) {
             name = deployment.name
         )),
     };
-    case.add(finding);
+    Some(finding)
 }
 
 /// The guide keeps cert-manager's kinds without its controller: such objects do nothing.

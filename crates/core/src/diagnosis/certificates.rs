@@ -10,7 +10,7 @@ use crate::reason::Reason;
 use crate::x509::{Certificate, San, Usages};
 
 /// How long the operator is given for a renewal that is due.
-const SLACK: SignedDuration = SignedDuration::from_hours(1);
+pub(super) const SLACK: SignedDuration = SignedDuration::from_hours(1);
 
 pub(super) fn check(case: &mut Case<'_>) {
     let leaves: Vec<DesiredLeaf> = case.desired.leaves.values().cloned().collect();
@@ -66,6 +66,20 @@ pub(super) fn inherent(
     usages: Usages,
     now: Timestamp,
 ) -> Option<Finding> {
+    let object = object.to_string();
+    pair(&object, leaf, has_key, now).or_else(|| match leaf {
+        Leaf::Present { chain, .. } => usage(&object, chain.first()?, usages),
+        Leaf::Empty | Leaf::Invalid(_) => None,
+    })
+}
+
+/// The same of any certificate, whatever its kind.
+pub(super) fn pair(
+    object: impl ToString,
+    leaf: &Leaf,
+    has_key: bool,
+    now: Timestamp,
+) -> Option<Finding> {
     let (chain, key_matches) = match leaf {
         Leaf::Present { chain, key_matches } => (chain, *key_matches),
         Leaf::Empty => return Some(empty(object)),
@@ -84,7 +98,7 @@ pub(super) fn inherent(
     if leaf.not_before() > now {
         return Some(not_yet_valid(object, leaf));
     }
-    usage(object, leaf, usages)
+    None
 }
 
 fn empty(object: impl ToString) -> Finding {

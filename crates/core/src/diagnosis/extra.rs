@@ -1,6 +1,7 @@
 //! What the doctor reads beyond the operator's snapshot. Holds no private key.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 
 use jiff::Timestamp;
 
@@ -66,7 +67,7 @@ pub struct CertManagerCertificate {
     pub object: ObjectRef,
     /// `spec.secretName`, in its namespace.
     pub secret: ObjectRef,
-    /// Whether a controller has ever looked at it.
+    /// Whether a controller other than this operator has looked at it last.
     pub has_status: bool,
 }
 
@@ -113,6 +114,19 @@ impl Denied {
             resource: resource.into(),
             namespace: Some(material.object.namespace.clone()),
             name: Some(material.object.name.clone()),
+        }
+    }
+}
+
+impl fmt::Display for Denied {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}", self.verb, self.resource)?;
+        if let Some(name) = &self.name {
+            write!(f, "/{name}")?;
+        }
+        match &self.namespace {
+            Some(namespace) => write!(f, " in {namespace}"),
+            None => Ok(()),
         }
     }
 }

@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use crate::domain::certmanager::CertificateWord;
 use crate::reason::{Reason, words};
 
 words! {
@@ -57,6 +58,20 @@ words! {
     ClockSkew,
     /// cert-manager writes a Secret that the issuance writes.
     CertManagerConflict,
+    /// cert-manager does its work itself, and the operator stands aside.
+    CertManagerAtWork,
+
+    // cert-manager's objects.
+    /// A Certificate is not Ready.
+    CertificateNotReady,
+    /// An Issuer cannot sign.
+    IssuerNotReady,
+    /// What asks to be injected into is not named in the chart's values.
+    InjectionNotListed,
+    /// What it asks to be injected from is not there, or does not allow it.
+    InjectionSourceMissing,
+    /// It asks to be injected from what is not honoured.
+    InjectionRefused,
 
     // The handshake.
     /// Nothing answers at the gateway's address.
@@ -70,6 +85,8 @@ words! {
 pub enum Word {
     /// A word of conditions.
     Operator(Reason),
+    /// A word of a Certificate's conditions.
+    Certificate(CertificateWord),
     /// A word of the doctor.
     Doctor(FindingWord),
 }
@@ -78,6 +95,7 @@ impl fmt::Display for Word {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Operator(reason) => reason.fmt(f),
+            Self::Certificate(word) => word.fmt(f),
             Self::Doctor(word) => word.fmt(f),
         }
     }
@@ -86,6 +104,12 @@ impl fmt::Display for Word {
 impl From<Reason> for Word {
     fn from(reason: Reason) -> Self {
         Self::Operator(reason)
+    }
+}
+
+impl From<CertificateWord> for Word {
+    fn from(word: CertificateWord) -> Self {
+        Self::Certificate(word)
     }
 }
 
@@ -102,6 +126,8 @@ pub enum Severity {
     Error,
     /// It works for now.
     Warning,
+    /// Nothing is wrong, and a person should know.
+    Note,
 }
 
 impl Severity {
@@ -110,6 +136,7 @@ impl Severity {
         match self {
             Self::Error => "error",
             Self::Warning => "warning",
+            Self::Note => "note",
         }
     }
 }
@@ -182,6 +209,17 @@ impl Finding {
     ) -> Self {
         Self {
             severity: Severity::Warning,
+            ..Self::error(word, object, what)
+        }
+    }
+
+    pub(super) fn note(
+        word: impl Into<Word>,
+        object: impl ToString,
+        what: impl Into<String>,
+    ) -> Self {
+        Self {
+            severity: Severity::Note,
             ..Self::error(word, object, what)
         }
     }

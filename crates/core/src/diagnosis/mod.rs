@@ -7,6 +7,7 @@ mod case;
 mod certificates;
 mod chains;
 mod connection;
+mod declared;
 mod extra;
 mod files;
 mod finding;
@@ -19,6 +20,10 @@ mod workloads;
 use jiff::Timestamp;
 
 pub use connection::{Answer, Handshake, connection};
+pub use declared::{
+    AuthorityView, BundleState, CertificateView, Declarations, DomainView, Injectable,
+    InjectionView, IssuerView, StoredSecret, Survey, declared,
+};
 pub use extra::{CertManagerCertificate, Denied, Extra, Mount, OperatorState, WorkloadDetail};
 pub use files::{Files, Role as FileRole, files};
 pub use finding::{Finding, FindingWord, Severity, Symptom, Word};

@@ -2,7 +2,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use external_ca_api::MANAGER;
 use k8s_openapi::api::core::v1::{EnvVar, KeyToPath, PodTemplateSpec, Volume};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use serde_json::Value;
 
 use super::extra::{CertManagerCertificate, Mount, WorkloadDetail};
@@ -133,15 +135,67 @@ fn of_variable(variable: EnvVar) -> Vec<Source> {
 
 /// The facts of a `Certificate` of cert-manager.
 pub fn cert_manager_certificate(
-    namespace: &str,
-    name: &str,
+    metadata: &ObjectMeta,
     object: &Value,
 ) -> Option<CertManagerCertificate> {
+    let (namespace, name) = (metadata.namespace.as_deref()?, metadata.name.as_deref()?);
     let secret = object.pointer("/spec/secretName").and_then(Value::as_str)?;
     let status = object.get("status").and_then(Value::as_object);
     Some(CertManagerCertificate {
         object: ObjectRef::new(namespace, name),
         secret: ObjectRef::new(namespace, secret),
-        has_status: status.is_some_and(|status| !status.is_empty()),
+        has_status: status.is_some_and(|status| !status.is_empty()) && !is_told_here(metadata),
     })
+}
+
+/// Whether this operator has written the status last.
+fn is_told_here(metadata: &ObjectMeta) -> bool {
+    let entries = metadata.managed_fields.iter().flatten();
+    let writers = entries.filter(|entry| entry.subresource.as_deref() == Some("status"));
+    let last = writers.max_by_key(|entry| entry.time.as_ref().map(|time| time.0));
+    last.is_some_and(|entry| entry.manager.as_deref() == Some(MANAGER))
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn a_status_that_this_operator_wrote_is_no_controllers() {
+        let entry = |manager: &str, hour: u8| {
+            json!({"manager": manager, "operation": "Update", "subresource": "status",
+                "time": format!("2026-01-01T0{hour}:00:00Z")})
+        };
+        let ours = || entry(MANAGER, 2);
+        for (status, writers, expected) in [
+            (json!({}), vec![], false),
+            (json!({"revision": 1}), vec![], true),
+            (
+                json!({"revision": 1}),
+                vec![entry("cert-manager-certificates-readiness", 1)],
+                true,
+            ),
+            (json!({"revision": 1}), vec![ours()], false),
+            (
+                json!({"revision": 1}),
+                vec![entry("cert-manager-certificates-issuing", 1), ours()],
+                false,
+            ),
+            (
+                json!({"revision": 1}),
+                vec![ours(), entry("cert-manager-certificates-issuing", 3)],
+                true,
+            ),
+        ] {
+            let metadata: ObjectMeta = serde_json::from_value(
+                json!({"name": "a", "namespace": "ns", "managedFields": writers}),
+            )
+            .unwrap();
+            let object = json!({"spec": {"secretName": "s"}, "status": status});
+            let found = cert_manager_certificate(&metadata, &object).unwrap();
+            assert_eq!(found.has_status, expected, "{writers:?}");
+        }
+    }
 }

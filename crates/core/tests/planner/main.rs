@@ -15,6 +15,7 @@ mod consumers;
 mod contests;
 mod declared;
 mod diagnosis;
+mod doctor_declared;
 mod evidence;
 mod forecast;
 mod forged;

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use external_ca_api::ExternalCAIssuance;
-use external_ca_core::diagnosis::{self, FileRole, Files, Finding};
+use external_ca_core::diagnosis::{self, Declarations, FileRole, Files, Finding, Severity};
 use jiff::Timestamp;
 use zeroize::Zeroizing;
 
@@ -14,7 +14,7 @@ use crate::cli::{CheckArgs, FilesArgs, Global, Role};
 use crate::connect;
 use crate::error::Error;
 use crate::input::bytes;
-use crate::observe::{Gathered, extra};
+use crate::observe::{Gathered, declared, extra, operator};
 use crate::output::{Paint, findings};
 use crate::session::Session;
 
@@ -24,11 +24,7 @@ pub async fn run(global: &Global, args: &CheckArgs) -> Result<Exit, Error> {
         (Some(ca), Some(cert), Some(role)) => files(&args.files, ca, cert, role)?,
         _ => {
             let session = Session::open(global).await?;
-            let mut found = Vec::new();
-            for issuance in session.find(args.name.as_deref()).await? {
-                found.extend(cluster(&session, Arc::new(issuance), args).await?);
-            }
-            found
+            everything(&session, args).await?
         }
     };
     let paint = Paint::for_stdout(
@@ -36,11 +32,41 @@ pub async fn run(global: &Global, args: &CheckArgs) -> Result<Exit, Error> {
         std::env::var_os("NO_COLOR"),
     );
     print(&findings::render(&found, global.output, paint)?)?;
-    Ok(if found.is_empty() {
+    let is_note = |finding: &Finding| finding.severity == Severity::Note;
+    Ok(if found.iter().all(is_note) {
         Exit::Fine
     } else {
         Exit::Findings
     })
+}
+
+/// Issuances, and where none is named what cert-manager's objects declare.
+async fn everything(session: &Session, args: &CheckArgs) -> Result<Vec<Finding>, Error> {
+    let name = args.name.as_deref();
+    let issuances = session.list(name).await?;
+    let declared = match name {
+        Some(_) => None,
+        None => declarations(session).await,
+    };
+    if issuances.is_empty() && declared.is_none() {
+        return Err(session.not_found(name));
+    }
+    let mut found = Vec::new();
+    for issuance in issuances {
+        found.extend(cluster(session, Arc::new(issuance), args).await?);
+    }
+    if let Some(declared) = declared {
+        diagnosis::join(&mut found, diagnosis::declared(&declared, Timestamp::now()));
+    }
+    Ok(found)
+}
+
+async fn declarations(session: &Session) -> Option<Declarations> {
+    let mut found = declared(&session.client, session.namespace.as_deref()).await?;
+    let (operator, denied) = operator(&session.client).await;
+    found.operator = operator;
+    found.denied.extend(denied);
+    Some(found)
 }
 
 async fn cluster(

@@ -52,6 +52,16 @@ pub async fn extra(client: &Client, issuance: &ExternalCAIssuance, seen: &Seen) 
     reader.extra
 }
 
+/// The operator, as far as it can be read.
+pub async fn operator(client: &Client) -> (Option<OperatorState>, BTreeSet<Denied>) {
+    let mut reader = Reader {
+        client,
+        extra: Extra::default(),
+    };
+    reader.operator().await;
+    (reader.extra.operator, reader.extra.denied)
+}
+
 struct Reader<'a> {
     client: &'a Client,
     extra: Extra,
@@ -102,10 +112,9 @@ impl Reader<'_> {
         let api: Api<DynamicObject> = Api::all_with(self.client.clone(), &resource);
         match api.list(&ListParams::default()).await {
             Ok(found) => {
-                let certificates = found.iter().filter_map(|found| {
-                    let namespace = found.namespace()?;
-                    cert_manager_certificate(&namespace, &found.name_any(), &found.data)
-                });
+                let certificates = found
+                    .iter()
+                    .filter_map(|found| cert_manager_certificate(&found.metadata, &found.data));
                 self.extra.certificates.extend(certificates);
             }
             // The kind is not served.

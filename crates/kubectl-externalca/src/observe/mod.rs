@@ -1,7 +1,9 @@
 //! One-shot reads that make the snapshot which the operator makes from its watches. What may not be read is noted, and
 //! decisions leave it open.
 
+mod declared;
 mod extra;
+mod issuances;
 mod parallel;
 mod planes;
 mod pods;
@@ -31,7 +33,8 @@ use serde::de::DeserializeOwned;
 
 use crate::error::api_message;
 
-pub use extra::extra;
+pub use declared::declared;
+pub use extra::{extra, operator};
 
 /// What was read for one issuance.
 pub struct Gathered {
@@ -59,8 +62,15 @@ impl Gathered {
         let mut seen = Seen::default();
         planes::read(client, more_planes, &mut seen, &mut notes).await;
         let planes: Vec<Arc<Plane>> = seen.planes.values().cloned().collect();
-        let scope = scope::read(client, namespace(issuance), &mut notes).await;
-        let scope = scope.unwrap_or_else(|| touched(issuance, &planes));
+        let scope = match scope::read(client, namespace(issuance)).await {
+            Ok(told) => told.scope,
+            Err(why) => {
+                notes.push(format!(
+                    "which namespaces the operator serves is not known ({why}); it is taken to serve all that the issuance has to do with"
+                ));
+                touched(issuance, &planes)
+            }
+        };
         let namespaces = scope.served.iter();
         let lists: BTreeSet<ListRef> = namespaces
             .flat_map(|namespace| ListRef::of_consumers(namespace))
@@ -69,7 +79,7 @@ impl Gathered {
         workloads(client, lists, &mut seen).await;
         let needs = Needs::of(issuance, planes, &seen.mounted(issuance, &scope), &scope);
         let authority = material(client, &needs, &mut seen, &mut notes).await;
-        let issuances = issuances(client, issuance, &mut notes).await;
+        let issuances = issuances::read(client, namespace(issuance), &mut notes).await;
         notes.extend(seen.unreadable.values().cloned());
         Self {
             seen,
@@ -305,43 +315,4 @@ where
         Some((workload, facts.transpose()?))
     });
     Ok(facts_of_each.collect())
-}
-
-/// Older issuances may own what this one wants.
-async fn issuances(
-    client: &Client,
-    issuance: &ExternalCAIssuance,
-    notes: &mut Vec<String>,
-) -> Vec<Arc<ExternalCAIssuance>> {
-    let everything = ListParams::default();
-    let all: Api<Lenient<ExternalCAIssuance>> = Api::all(client.clone());
-    let found = match all.list(&everything).await {
-        Ok(found) => Ok(found),
-        Err(_) => {
-            let own = issuance.namespace().unwrap_or_default();
-            notes.push(format!(
-                "the ExternalCAIssuances of other namespaces than {own} cannot be read; none of them is expected to own the same objects"
-            ));
-            let own: Api<Lenient<ExternalCAIssuance>> = Api::namespaced(client.clone(), &own);
-            own.list(&everything).await
-        }
-    };
-    match found {
-        Ok(found) => {
-            let mut decoded = Vec::new();
-            for object in found {
-                let name = format!(
-                    "{}/{}",
-                    object.namespace().unwrap_or_default(),
-                    object.name_any()
-                );
-                match object.into_decoded() {
-                    Ok(found) => decoded.push(Arc::new(found)),
-                    Err(error) => notes.push(format!("ExternalCAIssuance {name}: {error}")),
-                }
-            }
-            decoded
-        }
-        Err(_) => Vec::new(),
-    }
 }

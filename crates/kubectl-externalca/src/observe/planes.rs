@@ -97,7 +97,8 @@ async fn served(client: &Client) -> Result<Served, kube::Error> {
     Ok((kinds, fields))
 }
 
-async fn ask<T>(
+/// Asks the API server what it serves.
+pub async fn ask<T>(
     client: &Client,
     answers: &mut Answers,
     question: impl Fn(&Answers) -> Result<T, Ask>,

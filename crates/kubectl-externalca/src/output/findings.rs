@@ -37,6 +37,7 @@ fn text(findings: &[Finding], paint: Paint) -> String {
         let tone = match finding.severity {
             Severity::Error => Tone::Bad,
             Severity::Warning => Tone::Moving,
+            Severity::Note => Tone::Good,
         };
         let severity = paint.tone(tone, finding.severity.as_str());
         let word = paint.tone(Tone::Bold, finding.word);
@@ -54,7 +55,11 @@ fn text(findings: &[Finding], paint: Paint) -> String {
         of.count()
     };
     let (errors, warnings) = (count(Severity::Error), count(Severity::Warning));
+    let notes = match count(Severity::Note) {
+        0 => String::new(),
+        notes => format!(", {notes} notes"),
+    };
     text + &format!(
-        "{errors} errors, {warnings} warnings; each word has its section in docs/troubleshooting.md\n"
+        "{errors} errors, {warnings} warnings{notes}; each word has its section in docs/troubleshooting.md\n"
     )
 }

@@ -14,10 +14,14 @@ mod compile;
 mod declared;
 mod fields;
 mod spec;
+mod values;
 mod words;
 
 pub use at_work::{Aside, AtWork, CONTROLLER_LEASE, INJECTOR_LEASE, at_work};
 pub use compile::{Compiled, FrontEnd, Others, Verdict, compile_all};
 pub use declared::{DeclaredAuthority, DeclaredDomain, DeclaredLeaf, trust_domain};
 pub use fields::{ANNOTATIONS, CERTIFICATE_FIELDS, Conformance, ISSUER_FIELDS};
+pub use values::{
+    CA_SECRETS, CLUSTER_ISSUER_NAMESPACE, LEASE_NAMESPACE, SECRETS, Values, WEBHOOK_CONFIGURATIONS,
+};
 pub use words::{CertificateProblem, CertificateWord};

@@ -1,6 +1,7 @@
 //! An issuance as a tree, from its status alone.
 
 mod conditions;
+mod declared;
 #[cfg(test)]
 mod tests;
 mod view;
@@ -13,6 +14,7 @@ use crate::output::paint::{Paint, Tone};
 use crate::output::tree::Node;
 
 pub use conditions::{condition, is_ready};
+pub use declared::forest;
 use view::View;
 
 /// The tree.

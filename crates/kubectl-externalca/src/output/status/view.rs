@@ -24,7 +24,7 @@ pub(super) struct View {
 }
 
 impl View {
-    fn mark(&self, tone: Tone) -> String {
+    pub(super) fn mark(&self, tone: Tone) -> String {
         let mark = match tone {
             Tone::Good => "✓",
             Tone::Bad => "✗",
@@ -33,7 +33,7 @@ impl View {
         self.paint.tone(tone, mark)
     }
 
-    fn ends(&self, end: Timestamp) -> String {
+    pub(super) fn ends(&self, end: Timestamp) -> String {
         let word = if end <= self.now { "ended" } else { "ends" };
         format!("{word} {} ({})", date(end), until(self.now, end))
     }
@@ -70,7 +70,10 @@ impl View {
     }
 
     pub(super) fn anchors(&self, status: &ExternalCAIssuanceStatus) -> Node {
-        let anchors = status.anchors();
+        self.anchors_of(status.anchors())
+    }
+
+    pub(super) fn anchors_of(&self, anchors: &[AnchorStatus]) -> Node {
         let row = |anchor: &AnchorStatus| {
             [
                 format!("{:?}", anchor.state),
