@@ -102,9 +102,30 @@ pub struct StatusMemory {
 }
 
 impl Context {
-    /// What is remembered of a trust domain, by the UID of what declared it.
+    /// What is remembered of a trust domain, by the UID of what declared it. During its turn it does not rest: whatever
+    /// changes may concern it.
     pub fn recall(&self, uid: &str) -> Memory {
-        self.memories.all().get(uid).cloned().unwrap_or_default()
+        let mut all = self.memories.all();
+        let known = all.get_mut(uid);
+        known.map_or_else(Memory::default, |known| Memory {
+            rest: known.rest.take(),
+            ..known.clone()
+        })
+    }
+
+    /// The issuances that what has changed may concern.
+    pub fn concerned(&self) -> Vec<reflector::ObjectRef<ExternalCAIssuance>> {
+        // First the news, then who rests: what comes later is asked for later.
+        let (news, memories) = (self.cluster.news(), self.memories.all());
+        let is_moved = |issuance: &Arc<ExternalCAIssuance>| {
+            let memory = memories.get(issuance.metadata.uid.as_deref().unwrap_or_default());
+            let rest = memory.and_then(|memory| memory.rest.as_ref());
+            rest.is_none_or(|rest| rest.is_moved_by(&news))
+        };
+        let moved = self.issuances.state().into_iter().filter(is_moved);
+        moved
+            .map(|issuance| reflector::ObjectRef::from_obj(issuance.as_ref()))
+            .collect()
     }
 
     /// Remembers a domain of cert-manager's objects until its next turn.

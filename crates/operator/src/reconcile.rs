@@ -46,6 +46,7 @@ pub async fn reconcile(
 /// Returns in how long the next turn begins, where nothing changes before.
 pub async fn turn(context: &Context, cached: &Declaration, memory: &mut Memory) -> Duration {
     let started = Instant::now();
+    let rest = memory.rest.take();
     if !read_planes_in_doubt(context, memory).await {
         return STATUS_INTERVAL;
     }
@@ -65,11 +66,10 @@ pub async fn turn(context: &Context, cached: &Declaration, memory: &mut Memory) 
         return FIRST_READS;
     };
     basis.snapshot_mut().refused = memory.pace.refused();
-    let rest = memory.rest.as_ref();
-    if let Some(rest) = rest.and_then(|rest| rest.lasts(&basis, now)) {
-        return rest.max(SHORTEST);
+    if let Some(lasts) = rest.as_ref().and_then(|rest| rest.lasts(&basis, now)) {
+        memory.rest = rest;
+        return lasts.max(SHORTEST);
     }
-    memory.rest = None;
     let mut writer = Writer::new(context, cached, &memory.status, earlier.as_ref());
     let mut decision = basis.decide(now);
     if let Some(unstored) = persist_status_first(&mut writer, &decision, memory).await {

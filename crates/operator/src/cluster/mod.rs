@@ -8,6 +8,7 @@ mod front_facts;
 mod injected;
 mod lists;
 mod named;
+mod news;
 mod plane_kinds;
 mod planes;
 mod pods;
@@ -47,6 +48,7 @@ use share::{Wanted, share};
 use store::Store;
 use vital::VitalReads;
 
+pub use news::News;
 pub use read::MaterialObject;
 pub use steady::{Steady, Told};
 pub use watch::smallest_pages;
@@ -326,6 +328,11 @@ impl Cluster {
     /// Asks for every issuance to be looked at.
     pub fn announce_change(&self) {
         self.store.announce_change();
+    }
+
+    /// What has changed since this was last asked.
+    pub fn news(&self) -> News {
+        self.store.news()
     }
 
     /// Watches or reads in turn what issuances need, and forgets all else.
