@@ -69,15 +69,13 @@ impl Made {
             Arc::ptr_eq(old, new) || then.uid == now.uid && then.generation == now.generation
         };
         let same_plane = |old: &Arc<Plane>, new: &Arc<Plane>| {
-            Arc::ptr_eq(old, new) || are_claimed_alike(old, new)
+            Arc::ptr_eq(old, new)
+                || old.plane == new.plane
+                    && old.plane_id == new.plane_id
+                    && old.labels == new.labels
         };
         same(&self.issuances, issuances, same_issuance) && same(&self.planes, planes, same_plane)
     }
-}
-
-/// Whether what is claimed does not depend on which of two it is.
-pub fn are_claimed_alike(old: &Plane, new: &Plane) -> bool {
-    old.plane == new.plane && old.plane_id == new.plane_id && old.labels == new.labels
 }
 
 fn same<T>(old: &[T], new: &[T], is_same: impl Fn(&T, &T) -> bool) -> bool {

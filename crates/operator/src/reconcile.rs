@@ -11,6 +11,7 @@ use external_ca_core::report::{Decision, with_failures};
 use jiff::Timestamp;
 use kube::runtime::controller::Action;
 
+use crate::allocator::give_back_holes;
 use crate::apply::{Outcome, apply};
 use crate::context::{Context, Memory};
 use crate::declaration::Declaration;
@@ -107,6 +108,7 @@ pub async fn turn(context: &Context, cached: &Declaration, memory: &mut Memory) 
     if is_rest && matches!(stored, Stored::Yes) && !memory.status.unstorable {
         memory.rest = Rest::new(basis, next_check).map(Arc::new);
     }
+    give_back_holes();
     pause(memory, &outcome, &stored, next_check, now)
 }
 

@@ -6,7 +6,6 @@ use external_ca_core::model::Observed;
 use external_ca_core::snapshot::{is_moved_by, plans_alike, reads};
 use jiff::Timestamp;
 
-use crate::claims::are_claimed_alike;
 use crate::cluster::News;
 use crate::declaration::Basis;
 
@@ -42,12 +41,8 @@ impl Rest {
         let mut planes = news.planes.iter();
         news.concerns_all
             || material.any(|object| reads(&self.observed, object))
-            || planes.any(|(before, after)| match (before, after) {
-                (Some(before), Some(after)) if are_claimed_alike(before, after) => {
-                    is_moved_by(&self.observed, Some(before), Some(after))
-                }
-                // Who claims what may have changed for all.
-                _ => true,
+            || planes.any(|(before, after)| {
+                is_moved_by(&self.observed, before.as_deref(), after.as_deref())
             })
     }
 }
@@ -150,8 +145,8 @@ mod tests {
             ("another version", &version, [false, false]),
             ("an edit", &value, [true, false]),
             ("a report", &report, [true, true]),
-            ("another planeID", &id, [true, true]),
-            ("a new plane", &new, [true, true]),
+            ("another planeID", &id, [true, false]),
+            ("a new plane", &new, [true, false]),
         ];
         for (what, told, [moved, moved_without]) in told {
             assert_eq!(moves(&rest, told), moved, "{what}");

@@ -15,6 +15,7 @@ mod pods;
 mod read;
 mod reread;
 mod share;
+mod shared;
 mod steady;
 mod store;
 mod vital;
@@ -44,7 +45,7 @@ use named::NamedWatches;
 use planes::Planes;
 use read::Reader;
 use reread::Reread;
-use share::{Wanted, share};
+use share::{Wanted, is_contested, share};
 use store::Store;
 use vital::VitalReads;
 
@@ -116,6 +117,11 @@ impl Cluster {
         let wanted = Wanted::of(needs);
         let mut all = self.needs.lock().unwrap_or_else(PoisonError::into_inner);
         if all.get(issuance) != Some(&wanted) {
+            let others = all.iter().filter(|(other, _)| *other != issuance);
+            let others = others.map(|(_, wanted)| wanted);
+            if is_contested(all.get(issuance), &wanted, others) {
+                self.store.announce_change();
+            }
             all.insert(issuance.to_owned(), wanted);
             self.settle(&all);
         }
