@@ -171,11 +171,16 @@ impl List for PlaneList {
     }
 }
 
+/// Of the text of a clientCA a hash is kept: nothing but whether it has changed is asked of it.
 fn plane_facts(
     store: &Store,
     kind: PlaneKind,
     object: &DynamicObject,
 ) -> Result<Option<Plane>, ClientCaTooLarge> {
     let field = store.facts().reference_fields.get(&kind).copied();
-    facts::plane(kind, &object.metadata, &object.data, field)
+    let plane = facts::plane(kind, &object.metadata, &object.data, field)?;
+    Ok(plane.map(|plane| Plane {
+        value: plane.value.map(|text| facts::hash(&[text.as_bytes()])),
+        ..plane
+    }))
 }
