@@ -66,7 +66,7 @@ pub struct Context {
 pub struct Memories(Mutex<HashMap<String, Memory>>);
 
 /// What is remembered of an issuance between two turns: for speed and manners only, never for decisions about trust.
-#[derive(Default, Clone)]
+#[derive(Default)]
 pub struct Memory {
     /// Which objects must wait.
     pub pace: Pace,
@@ -104,15 +104,10 @@ pub struct StatusMemory {
 }
 
 impl Context {
-    /// What is remembered of a trust domain, by the UID of what declared it. During its turn it does not rest: whatever
-    /// changes may concern it.
+    /// What is remembered of a trust domain, by the UID of what declared it. It is its turn's until that remembers it again:
+    /// meanwhile it does not rest, and whatever changes may concern it.
     pub fn recall(&self, uid: &str) -> Memory {
-        let mut all = self.memories.all();
-        let known = all.get_mut(uid);
-        known.map_or_else(Memory::default, |known| Memory {
-            rest: known.rest.take(),
-            ..known.clone()
-        })
+        self.memories.all().remove(uid).unwrap_or_default()
     }
 
     /// The issuances that what has changed may concern.

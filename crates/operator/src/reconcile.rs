@@ -86,7 +86,13 @@ pub async fn turn(context: &Context, cached: &Declaration, memory: &mut Memory) 
     if unstorable {
         decision.steps = basis.without_memory(now);
     }
-    let (steps, mut failures) = admit(memory, decision.steps.clone(), started);
+    let has_steps = !decision.steps.is_empty();
+    let steps = match cached {
+        // Thousands, with all that each leaf is to be: they are not held twice.
+        Declaration::Issuance(_) => std::mem::take(&mut decision.steps),
+        Declaration::CertManager(_) => decision.steps.clone(),
+    };
+    let (steps, mut failures) = admit(memory, steps, started);
     let outcome = apply(context, &latest, basis.snapshot(), issuer, steps, now).await;
     failures.extend(take_in(context, &latest, memory, &outcome));
     // In one order, whichever of them was tried now: conditions tell the first.
@@ -94,7 +100,7 @@ pub async fn turn(context: &Context, cached: &Declaration, memory: &mut Memory) 
     let failed = with_failures(&mut decision.status, &failures, basis.earlier(), now);
     decision.events.extend(failed);
     let next_check = decision.next_check;
-    let is_rest = decision.steps.is_empty() && failures.is_empty() && !outcome.unfinished;
+    let is_rest = !has_steps && failures.is_empty() && !outcome.unfinished;
     let (status, done) = (&mut memory.status, &outcome.done);
     let stored = writer
         .report(&basis, decision, &failures, done, status)
