@@ -1,5 +1,6 @@
 //! What was seen of a cluster, and the snapshot of one issuance from it.
 
+mod bystanders;
 mod claims;
 mod mounted;
 mod needs;
@@ -22,6 +23,7 @@ use crate::model::{
 use crate::reason::{Problem, Reason};
 use crate::x509::{CaChain, CaError, Certificate};
 
+pub use bystanders::{is_moved_by, plans_alike, reads};
 pub use claims::ClaimTable;
 pub use mounted::{mounted, mounted_since};
 pub use needs::{Needs, Wants};

@@ -27,3 +27,25 @@ pub fn give_back() {
 /// Other allocators have their own ways.
 #[cfg(not(all(target_os = "linux", target_env = "gnu")))]
 pub fn give_back() {}
+
+/// Gives back what is free amidst what is in use: a turn over thousands of leaves leaves holes behind.
+#[cfg(all(target_os = "linux", target_env = "gnu"))]
+#[expect(unsafe_code, reason = "malloc_trim(3) takes a number by value")]
+pub fn give_back_holes() {
+    use std::sync::{Mutex, PoisonError};
+    use std::time::{Duration, Instant};
+
+    /// The shortest time between two looks for free pages.
+    const PAUSE: Duration = Duration::from_secs(1);
+    static LAST: Mutex<Option<Instant>> = Mutex::new(None);
+    let mut last = LAST.lock().unwrap_or_else(PoisonError::into_inner);
+    if last.is_none_or(|last| last.elapsed() >= PAUSE) {
+        // SAFETY: no pointer is passed, and it may be called at any time.
+        unsafe { libc::malloc_trim(0) };
+        *last = Some(Instant::now());
+    }
+}
+
+/// Other allocators have their own ways.
+#[cfg(not(all(target_os = "linux", target_env = "gnu")))]
+pub fn give_back_holes() {}

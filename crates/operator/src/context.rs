@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use external_ca_api::{ExternalCAIssuance, ExternalCAIssuanceStatus};
 use external_ca_core::domain::identity;
@@ -66,7 +66,7 @@ pub struct Context {
 pub struct Memories(Mutex<HashMap<String, Memory>>);
 
 /// What is remembered of an issuance between two turns: for speed and manners only, never for decisions about trust.
-#[derive(Default, Clone)]
+#[derive(Default)]
 pub struct Memory {
     /// Which objects must wait.
     pub pace: Pace,
@@ -93,6 +93,8 @@ pub struct StatusMemory {
     pub version: Option<String>,
     /// When it was last written.
     pub written: Option<Instant>,
+    /// Since when it waits for turns that follow one another at once.
+    waits_since: Option<Instant>,
     /// How many writes in a row have failed.
     pub failures: u32,
     /// When it may be written again after a failure.
@@ -102,9 +104,25 @@ pub struct StatusMemory {
 }
 
 impl Context {
-    /// What is remembered of a trust domain, by the UID of what declared it.
+    /// What is remembered of a trust domain, by the UID of what declared it. It is its turn's until that remembers it again:
+    /// meanwhile it does not rest, and whatever changes may concern it.
     pub fn recall(&self, uid: &str) -> Memory {
-        self.memories.all().get(uid).cloned().unwrap_or_default()
+        self.memories.all().remove(uid).unwrap_or_default()
+    }
+
+    /// The issuances that what has changed may concern.
+    pub fn concerned(&self) -> Vec<reflector::ObjectRef<ExternalCAIssuance>> {
+        // First the news, then who rests: what comes later is asked for later.
+        let (news, memories) = (self.cluster.news(), self.memories.all());
+        let is_moved = |issuance: &Arc<ExternalCAIssuance>| {
+            let memory = memories.get(issuance.metadata.uid.as_deref().unwrap_or_default());
+            let rest = memory.and_then(|memory| memory.rest.as_ref());
+            rest.is_none_or(|rest| rest.is_moved_by(&news))
+        };
+        let moved = self.issuances.state().into_iter().filter(is_moved);
+        moved
+            .map(|issuance| reflector::ObjectRef::from_obj(issuance.as_ref()))
+            .collect()
     }
 
     /// Remembers a domain of cert-manager's objects until its next turn.
@@ -192,8 +210,41 @@ impl StatusMemory {
         latest
     }
 
+    /// For how long it may wait to be written: where a turn has done something, the next one follows at once and says more.
+    pub fn may_wait(&mut self, goes_on: bool, longest: Duration, now: Instant) -> Option<Duration> {
+        let since = *self.waits_since.get_or_insert(now);
+        let rest = (since + longest).checked_duration_since(now);
+        let rest = rest.filter(|rest| goes_on && !rest.is_zero());
+        if rest.is_none() {
+            self.waits_since = None;
+        }
+        rest
+    }
+
     /// The status stands at the API server: what had to wait for that waits no longer.
     pub fn note_stored(&mut self) {
         (self.failures, self.unstorable) = (0, false);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_status_waits_for_turns_that_follow_at_once_and_not_for_ever() {
+        let mut memory = StatusMemory::default();
+        let (begun, second) = (Instant::now(), Duration::from_secs(1));
+        let mut waits = |goes_on, after: u64| {
+            let now = begun + Duration::from_millis(after);
+            memory.may_wait(goes_on, second, now)
+        };
+        assert_eq!(waits(false, 0), None, "nothing follows");
+        assert_eq!(waits(true, 100), Some(second));
+        assert_eq!(waits(true, 400), Some(second - Duration::from_millis(300)));
+        assert_eq!(waits(false, 500), None, "the last one");
+        assert_eq!(waits(true, 600), Some(second));
+        assert_eq!(waits(true, 1_600), None, "they follow on and on");
+        assert_eq!(waits(true, 1_700), Some(second));
     }
 }

@@ -1,5 +1,6 @@
 //! What begins a turn: a change of an issuance, a change in the cluster, the time.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -15,7 +16,7 @@ use kube::runtime::reflector::{self, reflector};
 use kube::runtime::watcher::Event;
 use kube::runtime::{Controller, Predicate, WatchStreamExt, predicates};
 use kube::{Api, Client};
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, mpsc};
 
 use crate::backoff::backoff;
 use crate::cert_manager_leases;
@@ -62,12 +63,14 @@ pub async fn run(
     tokio::spawn(drop_orphans(Arc::clone(&context)));
     let gone = Arc::clone(&context);
     let (told, known) = (Arc::clone(&context), reader.clone());
+    let mut specs: HashMap<Option<String>, Option<i64>> = HashMap::new();
     let watch = Steady::new(Api::all(client), smallest_pages());
     let events = watched(watch, ready)
         .filter_map(move |event| future::ready(issuances::decoded(event, &told, &known).map(Ok)));
     let issuances = reflector(writer, events)
         .inspect(move |event| match event {
             Ok(Event::Delete(issuance)) => {
+                specs.remove(&issuance.metadata.uid);
                 gone.forget(issuance);
                 // A Secret that it claimed may now be another's.
                 gone.cluster.announce_change();
@@ -79,8 +82,16 @@ pub async fn run(
                 gone.cluster.announce_to_front_end();
                 gone.pending.orphaned.notify_one();
             }
-            Ok(_) => gone.cluster.announce_to_front_end(),
-            Err(_) => {}
+            Ok(Event::InitApply(issuance) | Event::Apply(issuance)) => {
+                let metadata = &issuance.metadata;
+                let known = specs.insert(metadata.uid.clone(), metadata.generation);
+                match known == Some(metadata.generation) {
+                    true => gone.cluster.announce_to_front_end(),
+                    // What it claims may now be another's, or be no other's any longer.
+                    false => gone.cluster.announce_change(),
+                }
+            }
+            Ok(Event::Init) | Err(_) => {}
         })
         .applied_objects()
         .predicate_filter(
@@ -94,9 +105,7 @@ pub async fn run(
                 .debounce(Duration::from_millis(50))
                 .concurrency(4),
         )
-        .reconcile_all_on(futures::stream::unfold(changes, |mut changes| async move {
-            changes.recv().await.map(|()| ((), changes))
-        }))
+        .reconcile_on(concerned(Arc::clone(&context), changes))
         .graceful_shutdown_on(stop)
         .run(reconcile, on_error, context)
         .map_err(|error| match error {
@@ -107,6 +116,19 @@ pub async fn run(
         })
         .for_each(|_| future::ready(()))
         .await;
+}
+
+/// The issuances that changes may concern, whenever anything has changed.
+fn concerned(
+    context: Arc<Context>,
+    changes: mpsc::Receiver<()>,
+) -> impl Stream<Item = reflector::ObjectRef<ExternalCAIssuance>> + Send {
+    let told = futures::stream::unfold((context, changes), |(context, mut changes)| async move {
+        changes.recv().await?;
+        let concerned = futures::stream::iter(context.concerned());
+        Some((concerned, (context, changes)))
+    });
+    told.flatten()
 }
 
 /// What the watch of issuances tells. Ready is who can read and watch them.

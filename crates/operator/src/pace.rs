@@ -1,6 +1,7 @@
 //! Backoff by object: what failed is tried again later and later, and holds nothing else up.
 
 use std::collections::{BTreeSet, HashMap};
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::time::{Duration, Instant};
 
 use external_ca_core::plan::{Step, Wiring};
@@ -28,8 +29,8 @@ pub struct Pace {
 enum Content {
     /// A certificate, whatever for: each costs a key and a signature.
     Certificate,
-    /// Anything else.
-    Text(String),
+    /// Anything else, by its hash: of ten thousand planes the texts would be as many bundles.
+    Text(u64),
 }
 
 /// How often an object was written alike, and when last.
@@ -47,7 +48,7 @@ fn content(step: &Step) -> Option<Content> {
         let names = anchors.iter().map(|anchor| anchor.fingerprint().short());
         names.collect::<String>()
     };
-    Some(Content::Text(match step {
+    let text = match step {
         Step::IssueLeaf(step) => {
             return (step.why.reason != Reason::Renewing).then_some(Content::Certificate);
         }
@@ -59,7 +60,10 @@ fn content(step: &Step) -> Option<Content> {
         Step::InjectBundle(step) => names(&step.anchors),
         Step::Restart(step) => step.material_hash.clone(),
         Step::GenerateCa(_) | Step::DropRequest(_) | Step::Consume(_) => String::new(),
-    }))
+    };
+    let mut hash = DefaultHasher::new();
+    text.hash(&mut hash);
+    Some(Content::Text(hash.finish()))
 }
 
 impl Content {

@@ -11,6 +11,7 @@ use external_ca_core::report::{Decision, with_failures};
 use jiff::Timestamp;
 use kube::runtime::controller::Action;
 
+use crate::allocator::give_back_holes;
 use crate::apply::{Outcome, apply};
 use crate::context::{Context, Memory};
 use crate::declaration::Declaration;
@@ -46,6 +47,7 @@ pub async fn reconcile(
 /// Returns in how long the next turn begins, where nothing changes before.
 pub async fn turn(context: &Context, cached: &Declaration, memory: &mut Memory) -> Duration {
     let started = Instant::now();
+    let rest = memory.rest.take();
     if !read_planes_in_doubt(context, memory).await {
         return STATUS_INTERVAL;
     }
@@ -65,11 +67,10 @@ pub async fn turn(context: &Context, cached: &Declaration, memory: &mut Memory) 
         return FIRST_READS;
     };
     basis.snapshot_mut().refused = memory.pace.refused();
-    let rest = memory.rest.as_ref();
-    if let Some(rest) = rest.and_then(|rest| rest.lasts(&basis, now)) {
-        return rest.max(SHORTEST);
+    if let Some(lasts) = rest.as_ref().and_then(|rest| rest.lasts(&basis, now)) {
+        memory.rest = rest;
+        return lasts.max(SHORTEST);
     }
-    memory.rest = None;
     let mut writer = Writer::new(context, cached, &memory.status, earlier.as_ref());
     let mut decision = basis.decide(now);
     if let Some(unstored) = persist_status_first(&mut writer, &decision, memory).await {
@@ -89,7 +90,13 @@ pub async fn turn(context: &Context, cached: &Declaration, memory: &mut Memory) 
         let left = |step: &Step| latest.is_left_to_others(step);
         decision.steps.retain(|step| !left(step));
     }
-    let (steps, mut failures) = admit(memory, decision.steps.clone(), started);
+    let has_steps = !decision.steps.is_empty();
+    let steps = match cached {
+        // Thousands, with all that each leaf is to be: they are not held twice.
+        Declaration::Issuance(_) => std::mem::take(&mut decision.steps),
+        Declaration::CertManager(_) => decision.steps.clone(),
+    };
+    let (steps, mut failures) = admit(memory, steps, started);
     let outcome = apply(context, &latest, basis.snapshot(), issuer, steps, now).await;
     failures.extend(take_in(context, &latest, memory, &outcome));
     // In one order, whichever of them was tried now: conditions tell the first.
@@ -97,7 +104,7 @@ pub async fn turn(context: &Context, cached: &Declaration, memory: &mut Memory) 
     let failed = with_failures(&mut decision.status, &failures, basis.earlier(), now);
     decision.events.extend(failed);
     let next_check = decision.next_check;
-    let is_rest = decision.steps.is_empty() && failures.is_empty() && !outcome.unfinished;
+    let is_rest = !has_steps && failures.is_empty() && !outcome.unfinished;
     let (status, done) = (&mut memory.status, &outcome.done);
     let stored = writer
         .report(&basis, decision, &failures, done, status)
@@ -111,6 +118,7 @@ pub async fn turn(context: &Context, cached: &Declaration, memory: &mut Memory) 
     if is_rest && matches!(stored, Stored::Yes) && !memory.status.unstorable {
         memory.rest = Rest::new(basis, next_check).map(Arc::new);
     }
+    give_back_holes();
     pause(memory, &outcome, &stored, next_check, now)
 }
 

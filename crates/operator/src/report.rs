@@ -60,7 +60,7 @@ pub struct StatusWriter<'a> {
     context: &'a Context,
     issuance: Arc<ExternalCAIssuance>,
     /// What the API server has stored, as far as is known.
-    stored: Option<ExternalCAIssuanceStatus>,
+    stored: Option<Arc<ExternalCAIssuanceStatus>>,
 }
 
 impl<'a> StatusWriter<'a> {
@@ -70,11 +70,11 @@ impl<'a> StatusWriter<'a> {
         cached: &Arc<ExternalCAIssuance>,
         memory: &StatusMemory,
     ) -> Self {
-        let stored = memory.stored.as_deref().or(cached.status.as_ref());
+        let cached_status = || cached.status.clone().map(Arc::new);
         Self {
             context,
             issuance: Arc::clone(cached),
-            stored: stored.cloned(),
+            stored: memory.stored.clone().or_else(cached_status),
         }
     }
 
@@ -88,7 +88,7 @@ impl<'a> StatusWriter<'a> {
         self.show(&status);
         let stored = self.store(&status, memory).await;
         if matches!(stored, Stored::Yes) {
-            memory.concluded = self.stored.clone().map(Arc::new);
+            memory.concluded = self.stored.clone();
         }
         stored.ends_turn(memory)
     }
@@ -108,7 +108,10 @@ impl<'a> StatusWriter<'a> {
         if memory.concluded.as_ref() != Some(&status) {
             memory.concluded = Some(Arc::clone(&status));
         }
-        let stored = self.store(&status, memory).await;
+        let stored = match memory.may_wait(!done.is_empty(), STATUS_INTERVAL, Instant::now()) {
+            Some(rest) => Stored::Later(rest),
+            None => self.store(&status, memory).await,
+        };
         for notice in turned.into_iter().chain(summary(done)) {
             let declaration = Declaration::Issuance(Arc::clone(&issuance));
             tell(context, &declaration, notice).await;
@@ -135,9 +138,8 @@ impl<'a> StatusWriter<'a> {
             (Arc::clone(status), part)
         });
         let status = Arc::clone(&told.1);
-        let status = status.as_ref();
         memory.told = Some(told);
-        if self.stored.as_ref() == Some(status) {
+        if self.stored.as_ref() == Some(&status) {
             memory.note_stored();
             return Stored::Yes;
         }
@@ -150,14 +152,14 @@ impl<'a> StatusWriter<'a> {
         let version = memory.version.clone();
         let patch = json!({
             "metadata": {"resourceVersion": version.or_else(|| self.issuance.resource_version())},
-            "status": replacement(self.stored.as_ref(), status),
+            "status": replacement(self.stored.as_deref(), &status),
         });
         memory.written = Some(Instant::now());
         match merge_status(&self.api(), &self.issuance.name_any(), patch).await {
             Ok(written) => {
                 memory.version = written.resource_version();
-                memory.stored = Some(Arc::new(status.clone()));
-                self.stored = Some(status.clone());
+                memory.stored = Some(Arc::clone(&status));
+                self.stored = Some(status);
                 memory.retry = None;
                 memory.note_stored();
                 Stored::Yes

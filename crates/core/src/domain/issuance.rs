@@ -215,29 +215,22 @@ pub fn selector_defect(issuance: &ExternalCAIssuance) -> Option<Problem> {
     Some(Problem::new(Reason::InvalidSpec, message))
 }
 
+/// Whether an issuance selects a plane. See `selector_defect` for a selector that selects none.
+pub fn selects(issuance: &ExternalCAIssuance) -> impl Fn(&Plane) -> bool {
+    let selector = issuance.spec.planes.selector.clone();
+    let selector = selector.map(Selector::try_from);
+    move |plane| match &selector {
+        None => true,
+        Some(Ok(selector)) => selector.matches(&plane.labels),
+        Some(Err(_)) => false,
+    }
+}
+
 /// The planes that an issuance selects, sorted.
 pub fn selected(issuance: &ExternalCAIssuance, planes: &[Arc<Plane>]) -> Vec<Arc<Plane>> {
-    let selector = match issuance
-        .spec
-        .planes
-        .selector
-        .clone()
-        .map(Selector::try_from)
-    {
-        None => None,
-        Some(Ok(selector)) => Some(selector),
-        // See `selector_defect`.
-        Some(Err(_)) => return Vec::new(),
-    };
-    let mut selected: Vec<Arc<Plane>> = planes
-        .iter()
-        .filter(|plane| {
-            selector
-                .as_ref()
-                .is_none_or(|selector| selector.matches(&plane.labels))
-        })
-        .cloned()
-        .collect();
+    let selects = selects(issuance);
+    let selected = planes.iter().filter(|plane| selects(plane));
+    let mut selected: Vec<Arc<Plane>> = selected.cloned().collect();
     selected.sort_by(|a, b| a.plane.cmp(&b.plane));
     selected
 }

@@ -13,7 +13,7 @@ mod settle;
 mod trust_domain;
 
 pub use asked::asked;
-pub use issuance::{compile, desired, selected, selector_defect};
+pub use issuance::{compile, desired, selected, selector_defect, selects};
 pub use leaf::{BundlePlace, Desired, DesiredLeaf, Role, SecretForm};
 pub use names::{ca_secret, home_bundle, identity, namespace, trust_secret};
 pub use presets::{

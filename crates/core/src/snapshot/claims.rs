@@ -9,7 +9,7 @@ use jiff::Timestamp;
 use super::needs::{Needs, Wants};
 use super::scope::Scope;
 use crate::domain::certmanager::Others;
-use crate::domain::{ca_secret, desired, identity, namespace};
+use crate::domain::{ca_secret, desired, identity, namespace, selected};
 use crate::model::{Claims, MaterialKind, MaterialRef, ObjectRef, Plane, PlaneRef};
 
 /// When it was made; of the same second the UID decides.
@@ -182,7 +182,7 @@ impl ClaimTable {
                 claims.material.insert(one, owner);
             }
         }
-        for plane in &needs.planes {
+        for plane in selected(issuance, &needs.planes) {
             if let Some(owner) = older(self.planes.get(&plane.plane)) {
                 claims.planes.insert(plane.plane.clone(), owner);
             }

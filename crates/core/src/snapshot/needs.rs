@@ -27,7 +27,7 @@ pub struct Needs {
     /// Objects of the API server that hold a bundle.
     pub injected: BTreeSet<InjectRef>,
     /// Bundles and leaves in namespaces that are not served: nothing is read of them.
-    pub(super) elsewhere: Vec<MaterialRef>,
+    pub elsewhere: Vec<MaterialRef>,
     /// Whether planes are part of the domain.
     wires_planes: bool,
 }

@@ -8,6 +8,7 @@
 )]
 
 mod adopt;
+mod bystanders;
 mod clock;
 mod conditions;
 mod conflicts;

@@ -14,6 +14,7 @@ use external_ca_core::x509::CaPem;
 use jiff::Timestamp;
 use kube::ResourceExt;
 
+use super::shared::SharedCertificates;
 use crate::versions::is_older;
 
 /// Facts by object.
@@ -23,6 +24,8 @@ pub struct Facts {
     pub seen: Seen,
     /// CA Secrets. Their keys stay in the operator: what is seen has none.
     pub ca_secrets: HashMap<ObjectRef, Read<Arc<CaPem>>>,
+    /// CAs that stand in many of them.
+    shared: SharedCertificates,
     /// The newest version that was seen of each: nothing that comes late may bring back an older one.
     versions: HashMap<MaterialRef, u64>,
     /// The newest version that the watch of a namespace's pods has told of.
@@ -62,7 +65,10 @@ impl Facts {
     }
 
     /// What was read of an object stands from now on.
-    pub fn put_material(&mut self, key: MaterialRef, value: Read<Material>) -> bool {
+    pub fn put_material(&mut self, key: MaterialRef, mut value: Read<Material>) -> bool {
+        if let Read::Found(found) = &mut value {
+            self.shared.share_material(found);
+        }
         let known = self.seen.material.get(&key).map(AsRef::as_ref);
         let changed = known != Some(&value);
         let at = value.found().and_then(|found| found.changed);
@@ -167,10 +173,11 @@ impl Facts {
     }
 
     /// A plane was asked for when this version of it was known, and found: see [`Self::found_after`].
-    pub fn plane_read(&mut self, plane: Plane, before: Option<&str>) -> bool {
+    pub fn plane_read(&mut self, mut plane: Plane, before: Option<&str>) -> bool {
         let known = self.seen.planes.get(&plane.plane);
         let known = known.map(|known| known.resource_version.as_str());
         if known == before && known.is_some_and(|known| is_older(&plane.resource_version, known)) {
+            self.shared.share_plane(&mut plane);
             self.seen
                 .planes
                 .insert(plane.plane.clone(), Arc::new(plane));
@@ -228,6 +235,7 @@ impl Facts {
         }
         let changed = known != Some(&plane);
         plane.agent_heartbeat = heartbeat;
+        self.shared.share_plane(&mut plane);
         let reference = plane.plane.clone();
         self.seen.planes.insert(reference, Arc::new(plane));
         changed

@@ -8,12 +8,14 @@ mod front_facts;
 mod injected;
 mod lists;
 mod named;
+mod news;
 mod plane_kinds;
 mod planes;
 mod pods;
 mod read;
 mod reread;
 mod share;
+mod shared;
 mod steady;
 mod store;
 mod vital;
@@ -43,10 +45,11 @@ use named::NamedWatches;
 use planes::Planes;
 use read::Reader;
 use reread::Reread;
-use share::{Wanted, share};
+use share::{Wanted, is_contested, share};
 use store::Store;
 use vital::VitalReads;
 
+pub use news::News;
 pub use read::MaterialObject;
 pub use steady::{Steady, Told};
 pub use watch::smallest_pages;
@@ -114,6 +117,11 @@ impl Cluster {
         let wanted = Wanted::of(needs);
         let mut all = self.needs.lock().unwrap_or_else(PoisonError::into_inner);
         if all.get(issuance) != Some(&wanted) {
+            let others = all.iter().filter(|(other, _)| *other != issuance);
+            let others = others.map(|(_, wanted)| wanted);
+            if is_contested(all.get(issuance), &wanted, others) {
+                self.store.announce_change();
+            }
             all.insert(issuance.to_owned(), wanted);
             self.settle(&all);
         }
@@ -326,6 +334,11 @@ impl Cluster {
     /// Asks for every issuance to be looked at.
     pub fn announce_change(&self) {
         self.store.announce_change();
+    }
+
+    /// What has changed since this was last asked.
+    pub fn news(&self) -> News {
+        self.store.news()
     }
 
     /// Watches or reads in turn what issuances need, and forgets all else.

@@ -89,12 +89,14 @@ async fn watch<K: MaterialObject>(reader: Reader, target: ObjectRef) {
                 reader.read(&key).await;
             }
             Told::Event(Event::InitDone) if !listed => {
-                store.update(|facts| facts.material_absent(&key, None));
+                store.update_material(&key, |facts| facts.material_absent(&key, None));
             }
             Told::Event(Event::InitDone) | Told::Watched => {}
             Told::Event(Event::Delete(object)) => {
                 let version = object.resource_version();
-                store.update(|facts| facts.material_deleted(&key, version.as_deref()));
+                store.update_material(&key, |facts| {
+                    facts.material_deleted(&key, version.as_deref())
+                });
             }
             // Each attempt at a watch that is refused begins with a list: it is read all the same.
             Told::Failed(why) | Told::Unwatched(why) => tracing::debug!(why, %key, "watch"),

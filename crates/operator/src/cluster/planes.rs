@@ -81,7 +81,8 @@ impl Planes {
             },
             // What was seen meanwhile may be newer.
             Ok(None) if version() == before => {
-                self.store.update(|facts| facts.plane_gone(plane, None));
+                self.store
+                    .update_plane(plane, |facts| facts.plane_gone(plane, None));
             }
             Ok(None) => {}
             Err(_) => return false,
@@ -92,13 +93,17 @@ impl Planes {
     /// Notes a plane as the API server returned it.
     pub fn answered(&self, kind: PlaneKind, object: &DynamicObject) {
         if let Ok(Some(plane)) = plane_facts(&self.store, kind, object) {
-            self.store.update(|facts| facts.plane_answered(plane));
+            let reference = plane.plane.clone();
+            self.store
+                .update_plane(&reference, |facts| facts.plane_answered(plane));
         }
     }
 
     fn was_read(&self, kind: PlaneKind, object: &DynamicObject, before: Option<&str>) {
         if let Ok(Some(plane)) = plane_facts(&self.store, kind, object) {
-            self.store.update(|facts| facts.plane_read(plane, before));
+            let reference = plane.plane.clone();
+            self.store
+                .update_plane(&reference, |facts| facts.plane_read(plane, before));
         }
     }
 
@@ -141,23 +146,24 @@ impl List for PlaneList {
     }
 
     fn seen(&self, object: &Lenient<DynamicObject>) {
-        let reference = || self.reference(object);
+        let reference = self.reference(object);
         let found = object.decoded().map_err(ToString::to_string);
         let found = found.and_then(|found| {
             let facts = plane_facts(&self.store, self.kind, found);
             facts.map_err(|error| error.to_string())
         });
-        self.store.update(|facts| match found {
+        self.store.update_plane(&reference, |facts| match found {
             Ok(Some(plane)) => facts.plane_seen(plane),
-            Ok(None) => facts.plane_gone(&reference(), None),
-            Err(why) => facts.plane_broken(reference(), why),
+            Ok(None) => facts.plane_gone(&reference, None),
+            Err(why) => facts.plane_broken(reference.clone(), why),
         });
     }
 
     fn deleted(&self, object: &Lenient<DynamicObject>) {
         let (reference, version) = (self.reference(object), object.resource_version());
-        self.store
-            .update(|facts| facts.plane_gone(&reference, version.as_deref()));
+        self.store.update_plane(&reference, |facts| {
+            facts.plane_gone(&reference, version.as_deref())
+        });
     }
 
     fn complete(&self, facts: &mut Facts, existing: &BTreeSet<PlaneRef>) -> bool {
@@ -165,11 +171,16 @@ impl List for PlaneList {
     }
 }
 
+/// Of the text of a clientCA a hash is kept: nothing but whether it has changed is asked of it.
 fn plane_facts(
     store: &Store,
     kind: PlaneKind,
     object: &DynamicObject,
 ) -> Result<Option<Plane>, ClientCaTooLarge> {
     let field = store.facts().reference_fields.get(&kind).copied();
-    facts::plane(kind, &object.metadata, &object.data, field)
+    let plane = facts::plane(kind, &object.metadata, &object.data, field)?;
+    Ok(plane.map(|plane| Plane {
+        value: plane.value.map(|text| facts::hash(&[text.as_bytes()])),
+        ..plane
+    }))
 }

@@ -71,7 +71,7 @@ impl Reader {
         let api: Api<Lenient<K>> = Api::namespaced(self.client.clone(), &target.namespace);
         let Some(found) = bounded(api.get_opt(&target.name)).await? else {
             self.store
-                .update(|facts| facts.material_absent(&key, before.as_deref()));
+                .update_material(&key, |facts| facts.material_absent(&key, before.as_deref()));
             return Ok(None);
         };
         let found = found.into_decoded()?;

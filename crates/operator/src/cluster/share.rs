@@ -1,6 +1,6 @@
 //! Which objects are watched, and which are read in turn: a watch is a connection.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashSet};
 
 use external_ca_core::model::MaterialRef;
 use external_ca_core::snapshot::Needs;
@@ -19,6 +19,8 @@ pub struct Wanted {
     authority: Option<MaterialRef>,
     /// Everything, most important first.
     objects: Vec<MaterialRef>,
+    /// What it claims where nothing is read.
+    elsewhere: Vec<MaterialRef>,
 }
 
 impl Wanted {
@@ -26,8 +28,30 @@ impl Wanted {
     pub fn of(needs: &Needs) -> Self {
         let objects: Vec<MaterialRef> = needs.objects().collect();
         let authority = needs.authority.as_ref().and(objects.first()).cloned();
-        Self { authority, objects }
+        Self {
+            authority,
+            objects,
+            elsewhere: needs.elsewhere.clone(),
+        }
     }
+
+    fn all(&self) -> impl Iterator<Item = &MaterialRef> {
+        self.objects.iter().chain(&self.elsewhere)
+    }
+}
+
+/// Whether an issuance wants anything that it did not, or no longer does, that one of the others wants, too: whose it is may
+/// have changed.
+pub fn is_contested<'a>(
+    before: Option<&Wanted>,
+    after: &Wanted,
+    others: impl Iterator<Item = &'a Wanted>,
+) -> bool {
+    let before: HashSet<_> = before.into_iter().flat_map(Wanted::all).collect();
+    let after: HashSet<_> = after.all().collect();
+    let changed: HashSet<_> = before.symmetric_difference(&after).collect();
+    let mut wanted = others.flat_map(Wanted::all);
+    wanted.any(|one| changed.contains(&one))
 }
 
 /// What is watched, and what is read in turn.

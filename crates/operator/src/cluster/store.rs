@@ -2,12 +2,15 @@
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use external_ca_core::model::{Material, MaterialKind, MaterialRef, ObjectRef, Read, facts};
+use external_ca_core::model::{
+    Material, MaterialKind, MaterialRef, ObjectRef, PlaneRef, Read, facts,
+};
 use external_ca_core::x509::CaPem;
 use k8s_openapi::api::core::v1::{ConfigMap, Secret};
 use tokio::sync::{Notify, mpsc};
 
 use super::facts::Facts;
+use super::news::News;
 
 #[cfg(test)]
 #[allow(clippy::unwrap_used, clippy::indexing_slicing)]
@@ -16,6 +19,8 @@ mod tests;
 /// Facts, behind a lock. Watches, reads and our own writes change them.
 pub struct Store {
     facts: Mutex<Facts>,
+    /// What has changed since it was last asked.
+    news: Mutex<News>,
     changes: mpsc::Sender<()>,
     /// Something has changed, for whoever looks at cert-manager's objects.
     pub for_front_end: Notify,
@@ -31,6 +36,7 @@ impl Store {
         let (changes, heard) = mpsc::channel(1);
         let store = Self {
             facts: Mutex::default(),
+            news: Mutex::default(),
             changes,
             for_front_end: Notify::new(),
             cert_manager_served: Notify::new(),
@@ -46,6 +52,16 @@ impl Store {
 
     /// Asks for every issuance to be looked at.
     pub fn announce_change(&self) {
+        self.announce(News::concern_all);
+    }
+
+    /// What has changed since this was last asked.
+    pub fn news(&self) -> News {
+        std::mem::take(&mut self.news.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    fn announce(&self, tell: impl FnOnce(&mut News)) {
+        tell(&mut self.news.lock().unwrap_or_else(PoisonError::into_inner));
         // One that waits to be heard is enough.
         let _ = self.changes.try_send(());
         self.for_front_end.notify_one();
@@ -55,6 +71,31 @@ impl Store {
     pub fn update(&self, change: impl FnOnce(&mut Facts) -> bool) {
         if change(&mut self.facts()) {
             self.announce_change();
+        }
+    }
+
+    /// The same where only this Secret or ConfigMap may have changed.
+    pub fn update_material(&self, key: &MaterialRef, change: impl FnOnce(&mut Facts) -> bool) {
+        if change(&mut self.facts()) {
+            self.announce(|news| news.add_material(key));
+        }
+    }
+
+    /// The same where only this plane may have changed.
+    pub fn update_plane(&self, plane: &PlaneRef, change: impl FnOnce(&mut Facts) -> bool) {
+        let mut facts = self.facts();
+        let look = |facts: &Facts| {
+            let is_broken = facts.seen.broken_planes.contains_key(plane);
+            (facts.seen.planes.get(plane).cloned(), is_broken)
+        };
+        let (before, was_broken) = look(&facts);
+        let is_news = change(&mut facts);
+        let (after, is_broken) = look(&facts);
+        drop(facts);
+        if is_news && (was_broken || is_broken) {
+            self.announce_change();
+        } else if is_news {
+            self.announce(|news| news.add_plane(before, after));
         }
     }
 
@@ -70,11 +111,11 @@ impl Store {
         // Parsing a key takes a while: not under the lock.
         let material = map(&read, facts::secret);
         self.note_failure(&material);
-        self.update(|facts| {
+        self.update_material(&key, |facts| {
             if facts.is_late(&key, &read) {
                 return false;
             }
-            let mut changed = facts.put_material(key, material);
+            let mut changed = facts.put_material(key.clone(), material);
             facts.remember(target, &read);
             if let Some(known) = facts.ca_secrets.get_mut(target) {
                 let new = map(&read, |secret| Arc::new(CaPem::from(secret)));
@@ -93,11 +134,11 @@ impl Store {
             kind: MaterialKind::ConfigMap,
             object: target.clone(),
         };
-        self.update(|facts| {
+        self.update_material(&key, |facts| {
             if facts.is_late(&key, &read) {
                 return false;
             }
-            let mut changed = facts.put_material(key, material);
+            let mut changed = facts.put_material(key.clone(), material);
             for ((object, key), known) in &mut facts.seen.anchors {
                 if object == target {
                     let new = map(&read, |config_map| {

@@ -7,7 +7,7 @@ use external_ca_core::model::{MaterialKind, MaterialRef, ObjectRef};
 use external_ca_core::snapshot::{Needs, Scope};
 use serde_json::{Value, json};
 
-use super::{Wanted, share};
+use super::{Wanted, is_contested, share};
 
 fn wanted(name: &str, certificates: usize) -> Wanted {
     let certificates: Vec<Value> = (0..certificates)
@@ -59,4 +59,17 @@ fn one_issuance_with_many_certificates_takes_no_watch_from_another() {
     assert_eq!(shared.watched.len(), 64);
     let mut of_b = all[1].objects.iter();
     assert!(of_b.all(|one| shared.watched.contains(one)));
+}
+
+#[test]
+fn what_two_want_is_contested_when_either_begins_or_ceases_to_want_it() {
+    let (few, more) = (wanted("a", 1), wanted("a", 2));
+    let others = [wanted("b", 3), wanted("c", 0)];
+    // The gateway's leaf, the bundles: all of one namespace want them.
+    assert!(is_contested(None, &few, others.iter()));
+    assert!(!is_contested(None, &few, [].into_iter()));
+    assert!(!is_contested(Some(&few), &more, others.iter()), "its own");
+    assert!(is_contested(Some(&few), &more, [wanted("a", 2)].iter()));
+    assert!(is_contested(Some(&more), &few, [wanted("a", 2)].iter()));
+    assert!(!is_contested(Some(&more), &more, [wanted("a", 2)].iter()));
 }

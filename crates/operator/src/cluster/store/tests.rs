@@ -1,5 +1,7 @@
 //! What comes late undoes nothing.
 
+use std::sync::Arc;
+
 use external_ca_api::PlaneKind;
 use external_ca_core::model::facts;
 use external_ca_core::model::{
@@ -54,6 +56,13 @@ fn pod(resource_version: &str, uid: &str, status: Value) -> Pod {
         "status": status,
     }));
     facts::pod(&object.unwrap()).unwrap()
+}
+
+fn config_map(resource_version: &str) -> ConfigMap {
+    let object = json!({
+        "metadata": {"name": "bundle", "namespace": "ns", "resourceVersion": resource_version},
+    });
+    serde_json::from_value(object).unwrap()
 }
 
 fn running() -> Value {
@@ -330,4 +339,43 @@ fn a_client_ca_that_is_too_large_is_no_plane_and_is_named() {
         told.contains("65537 bytes") && told.contains("clientCA"),
         "{told}"
     );
+}
+
+#[test]
+fn it_is_told_what_has_changed_and_once() {
+    let (store, _heard) = Store::new();
+    let seen = |version, spec| {
+        let plane = plane(version, spec);
+        let reference = plane.plane.clone();
+        store.update_plane(&reference, |facts| facts.plane_seen(plane));
+    };
+    seen("1", json!({"planeID": "eu-1"}));
+    seen("2", json!({"planeID": "eu-1"}));
+    seen("3", json!({"planeID": "eu-2"}));
+    let target = ObjectRef::new("ns", "bundle");
+    store.config_map(&target, Read::Found(&config_map("1")));
+    store.config_map(&target, Read::Found(&config_map("2")));
+    let news = store.news();
+    let ids = news.planes.iter().map(|(before, after)| {
+        let id = |plane: &Option<_>| plane.as_ref().map(|one: &Arc<Plane>| one.plane_id.clone());
+        (id(before), id(after))
+    });
+    let id = |id: &str| Some(id.to_owned());
+    assert_eq!(
+        ids.collect::<Vec<_>>(),
+        [(None, id("eu-1")), (id("eu-1"), id("eu-2"))]
+    );
+    let told: Vec<_> = news.material.iter().map(|one| &one.object).collect();
+    assert_eq!((told, news.concerns_all), (vec![&target], false));
+    let news = store.news();
+    assert!(news.planes.is_empty() && news.material.is_empty() && !news.concerns_all);
+    store.config_map(&target, Read::Absent);
+    store.announce_change();
+    let news = store.news();
+    assert!(news.concerns_all && news.material.is_empty());
+    for index in 0..2_000 {
+        let target = ObjectRef::new("ns", format!("bundle-{index}"));
+        store.config_map(&target, Read::Absent);
+    }
+    assert!(store.news().concerns_all, "too many to be told one by one");
 }
