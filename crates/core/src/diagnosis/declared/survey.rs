@@ -49,7 +49,7 @@ pub struct DomainView {
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct AuthorityView {
-    /// Its subject.
+    /// Its subject, or its fingerprint where it has none, as servers' certificates may.
     pub subject: String,
     /// Its SHA-256.
     pub fingerprint: String,
@@ -180,7 +180,7 @@ impl Surveyor<'_> {
         DomainView {
             secret: domain.authority.secret.to_string(),
             authority: certificate.map(|found| AuthorityView {
-                subject: found.subject().to_owned(),
+                subject: found.title(),
                 fingerprint: found.fingerprint().to_string(),
                 not_after: found.not_after(),
             }),
