@@ -28,10 +28,21 @@ struct Shown {
 
 /// Shows issuances.
 pub async fn run(session: &Session, args: &StatusArgs) -> Result<Exit, Error> {
-    let mut shown = Shown::read(session, args).await?;
+    let shown = Shown::read(session, args).await?;
     shown.print(session)?;
+    if args.watch {
+        follow(session, args, shown).await
+    } else if shown.is_well() {
+        Ok(Exit::Fine)
+    } else {
+        Ok(Exit::Findings)
+    }
+}
+
+/// Shows it again whenever it changes, until it is interrupted.
+async fn follow(session: &Session, args: &StatusArgs, mut shown: Shown) -> Result<Exit, Error> {
     let mut looks = 0;
-    while args.watch {
+    loop {
         tokio::time::sleep(INTERVAL).await;
         looks = (looks + 1) % LOOKS;
         let new = match looks {
@@ -47,11 +58,6 @@ pub async fn run(session: &Session, args: &StatusArgs) -> Result<Exit, Error> {
             shown = new;
         }
     }
-    Ok(if shown.is_well() {
-        Exit::Fine
-    } else {
-        Exit::Findings
-    })
 }
 
 impl Shown {

@@ -170,7 +170,7 @@ impl View {
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used)]
+#[allow(clippy::unwrap_used, clippy::indexing_slicing)]
 mod tests {
     use super::*;
     use external_ca_api::AnchorStatus;
