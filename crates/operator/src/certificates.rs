@@ -35,7 +35,7 @@ pub struct CertificateWriter<'a> {
     context: &'a Context,
     declared: Arc<DeclaredDomain>,
     /// What the annotation says, as far as is known.
-    stored: Option<ExternalCAIssuanceStatus>,
+    stored: Option<Arc<ExternalCAIssuanceStatus>>,
 }
 
 impl<'a> CertificateWriter<'a> {
@@ -47,11 +47,13 @@ impl<'a> CertificateWriter<'a> {
         earlier: Option<&Arc<ExternalCAIssuanceStatus>>,
     ) -> Self {
         let known = || context.cluster.memory(&declared.authority.secret);
-        let stored = memory.stored.as_deref().cloned();
+        let stored = memory.stored.clone();
         Self {
             context,
             declared: Arc::clone(declared),
-            stored: stored.or_else(known).filter(|_| earlier.is_some()),
+            stored: stored
+                .or_else(|| known().map(Arc::new))
+                .filter(|_| earlier.is_some()),
         }
     }
 
@@ -144,7 +146,7 @@ impl<'a> CertificateWriter<'a> {
         let secret = &self.declared.authority.secret;
         let version = self.context.cluster.version(secret);
         // Where there is no Secret, there is no authority, and nothing that could be forgotten.
-        let (Some(version), false) = (version, self.stored.as_ref() == Some(&new)) else {
+        let (Some(version), false) = (version, self.stored.as_deref() == Some(&new)) else {
             memory.note_stored();
             return Stored::Yes;
         };
@@ -154,8 +156,8 @@ impl<'a> CertificateWriter<'a> {
         }
         match self.write(secret, &version, &new).await {
             Ok(()) => {
-                memory.stored = Some(Arc::new(new.clone()));
-                self.stored = Some(new);
+                self.stored = Some(Arc::new(new));
+                memory.stored.clone_from(&self.stored);
                 memory.retry = None;
                 memory.note_stored();
                 Stored::Yes

@@ -5,8 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use external_ca_core::domain::certmanager::{AtWork, DeclaredDomain, FrontEnd};
-use external_ca_core::model::{InjectKind, InjectRef, ObjectRef};
+use external_ca_core::domain::certmanager::{AtWork, DeclaredDomain, FrontEnd, injected};
+use external_ca_core::model::{InjectRef, ObjectRef};
 use external_ca_core::snapshot::{Scope, WrittenNames};
 
 use crate::cli::RunArgs;
@@ -38,24 +38,11 @@ impl FrontEndState {
         let all = |names: &[String]| names.iter().cloned().collect::<BTreeSet<String>>();
         let of_issuances = scope.names.leaves.union(&scope.names.bundles);
         let secrets = all(&args.cert_manager_secrets);
-        let named = |kind: InjectKind, names: &[String]| {
-            let names = names.iter().filter(|name| !name.is_empty());
-            let objects = names.map(|name| InjectRef {
-                kind,
-                name: name.clone(),
-            });
-            objects.collect::<Vec<_>>()
+        let named = |names: &[String]| {
+            let mut named = all(names);
+            named.remove("");
+            named
         };
-        let webhooks = &args.webhook_configurations;
-        let injected = [
-            named(InjectKind::ValidatingWebhookConfiguration, webhooks),
-            named(InjectKind::MutatingWebhookConfiguration, webhooks),
-            named(
-                InjectKind::CustomResourceDefinition,
-                &args.injected_definitions,
-            ),
-            named(InjectKind::APIService, &args.injected_api_services),
-        ];
         Self {
             enabled: args.cert_manager,
             settings: FrontEnd {
@@ -73,7 +60,11 @@ impl FrontEndState {
                 }),
                 ..Scope::default()
             },
-            injected: injected.into_iter().flatten().collect(),
+            injected: injected(
+                &named(&args.webhook_configurations),
+                &named(&args.injected_definitions),
+                &named(&args.injected_api_services),
+            ),
             lease_namespace: args.cert_manager_lease_namespace.clone(),
             ..Self::default()
         }

@@ -141,7 +141,8 @@ mod tests {
             news.add_plane(Some(plane("1", "eu-1")), Some(plane("2", "eu-2")));
         };
         let new = |news: &mut News| news.add_plane(None, Some(plane("1", "us-1")));
-        let told: [(&str, &dyn Fn(&mut News), [bool; 2]); 5] = [
+        type Told<'a> = &'a dyn Fn(&mut News);
+        let told: [(&str, Told<'_>, [bool; 2]); 5] = [
             ("another version", &version, [false, false]),
             ("an edit", &value, [true, false]),
             ("a report", &report, [true, true]),

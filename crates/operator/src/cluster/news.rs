@@ -8,6 +8,9 @@ use external_ca_core::model::{MaterialRef, Plane};
 /// Past so many, nobody is asked whether it concerns him.
 const MANY: usize = 1_000;
 
+/// A plane, as it was before and as it is now; none where it did not exist, or does no longer.
+pub type Move = (Option<Arc<Plane>>, Option<Arc<Plane>>);
+
 /// What has changed.
 #[derive(Default)]
 pub struct News {
@@ -16,7 +19,7 @@ pub struct News {
     /// Otherwise: Secrets and ConfigMaps.
     pub material: BTreeSet<MaterialRef>,
     /// And planes, as they were and are; none where there was or is none.
-    pub planes: Vec<(Option<Arc<Plane>>, Option<Arc<Plane>>)>,
+    pub planes: Vec<Move>,
 }
 
 impl News {

@@ -23,5 +23,6 @@ pub use declared::{DeclaredAuthority, DeclaredDomain, DeclaredLeaf, trust_domain
 pub use fields::{ANNOTATIONS, CERTIFICATE_FIELDS, Conformance, ISSUER_FIELDS};
 pub use values::{
     CA_SECRETS, CLUSTER_ISSUER_NAMESPACE, LEASE_NAMESPACE, SECRETS, Values, WEBHOOK_CONFIGURATIONS,
+    injected,
 };
 pub use words::{CertificateProblem, CertificateWord};

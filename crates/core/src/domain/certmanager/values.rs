@@ -63,7 +63,7 @@ impl Values {
 }
 
 /// The objects of these names: those of webhook configurations are of either kind.
-fn injected(
+pub fn injected(
     webhooks: &BTreeSet<String>,
     definitions: &BTreeSet<String>,
     services: &BTreeSet<String>,
