@@ -9,7 +9,7 @@ use external_ca_core::x509::{Certificate, Fingerprint, Usages, verify};
 use jiff::{SignedDuration, Timestamp};
 
 use super::world::{CA, CLIENTS, SECRETS, SERVER, WEBHOOK, secret};
-use crate::cluster::{Cluster, HOME, content};
+use crate::cluster::{Cluster, HOME, PEOPLE, content};
 use crate::handshakes::{Holder, held};
 use crate::operator::material;
 
@@ -86,7 +86,9 @@ impl Calls {
         }
         let verifiers = held(cluster, verifier, None);
         let verifiers = verifiers.into_iter();
-        for (by, trusted) in verifiers.filter(|(by, _)| counted.counts(by)) {
+        let counted_ones = verifiers
+            .filter(|(by, trusted)| counted.counts(by) && !is_emptied_by_people(content(trusted)));
+        for (by, trusted) in counted_ones {
             for (holder, presented) in held(cluster, presenter, None) {
                 let anchors = &content(trusted).anchors;
                 if !self.accepts(counted.now, content(presented), anchors, usages) {
@@ -203,6 +205,11 @@ impl Counted<'_> {
 fn waiting(cluster: &Cluster) -> impl Iterator<Item = ObjectRef> {
     let pods = cluster.pods.iter().filter(|pod| pod.holds.is_none());
     pods.map(|pod| pod.facts.pod.clone())
+}
+
+/// Whether people have left nothing to verify by: whoever reads that does not start.
+fn is_emptied_by_people(trusted: &Material) -> bool {
+    trusted.anchors.is_empty() && trusted.manager.as_deref() == Some(PEOPLE)
 }
 
 /// Whether pods hold what people have deleted, and its Certificate with it: nothing tells of it any more.

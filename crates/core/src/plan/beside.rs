@@ -118,7 +118,12 @@ impl Draft<'_> {
         let material = MaterialRef::secret(target.clone());
         let is_held = self.observed.has_started_reader(&material);
         let is_beside = new.form.bundle == BundlePlace::Beside;
-        let replaces = is_beside && (is_held || self.was_trusted());
+        let mut injected = self.observed.injected.values();
+        let mut is_injected = || {
+            let found = injected.find_map(|read| read.found().filter(|found| found.trusts_any()));
+            found.is_some()
+        };
+        let replaces = is_beside && (is_held || self.was_trusted() || is_injected());
         replaces
             .then(|| (REPLACES_ANNOTATION, "unknown".to_owned()))
             .into_iter()

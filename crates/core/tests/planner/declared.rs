@@ -289,6 +289,16 @@ fn a_ca_that_was_deleted_comes_back_beside_the_anchors_that_its_leaves_need() {
     assert!(scene.generated().marks.contains_key(REPLACES_ANNOTATION));
 }
 
+/// Volumes may be set up from what was deleted before a pod starts; API servers that trust another tell that it was there.
+#[test]
+fn what_api_servers_trust_tells_that_a_certificate_was_deleted() {
+    let mut scene = Declared::new("webhook");
+    scene.inject(Vec::new());
+    assert!(!scene.generated().marks.contains_key(REPLACES_ANNOTATION));
+    scene.inject(vec![scene.self_signed(1)]);
+    assert!(scene.generated().marks.contains_key(REPLACES_ANNOTATION));
+}
+
 #[test]
 fn a_self_signed_certificate_that_was_deleted_waits_aside_until_api_servers_trust_the_next_one() {
     let mut scene = Declared::new("webhook");
