@@ -117,7 +117,7 @@ fn no_seed_breaks_trust_while_an_authority_takes_its_time() {
 
 #[test]
 fn no_seed_breaks_what_cert_managers_objects_declare() {
-    let (from, seeds) = (number("FROM", 0), number("CERTIFICATE_SEEDS", 60));
+    let (from, seeds) = (number("FROM", 0), number("CERTIFICATE_SEEDS", 30));
     let kept = CERTIFICATE_REGRESSIONS.iter().copied();
     none_fails(kept.chain(from..from + seeds).map(Story::with_certificates));
 }
