@@ -20,7 +20,7 @@ const HELD: SignedDuration = SignedDuration::from_secs(60);
 /// Why a half of the operator stands aside.
 #[derive(Clone, Debug, Serialize)]
 #[derive_where(PartialEq, Eq)]
-#[serde(rename_all = "camelCase", rename_all_fields = "camelCase", tag = "why")]
+#[serde(rename_all_fields = "camelCase", tag = "why")]
 pub enum Aside {
     /// The Lease of cert-manager's program is renewed.
     LeaseHeld {
