@@ -10,8 +10,8 @@ use external_ca_core::domain::certmanager::{
 };
 use external_ca_core::domain::identity;
 use external_ca_core::model::{
-    CertManagerKind, CertManagerObject, CertManagerObjects, CertManagerRef, Material, MaterialKind,
-    MaterialRef, ObjectRef, Read,
+    CertManagerKind, CertManagerObject, CertManagerObjects, CertManagerRef, Material, MaterialRef,
+    ObjectRef, Read,
 };
 use external_ca_core::report::certificates;
 use futures::StreamExt;
@@ -149,10 +149,7 @@ async fn tell_issuer(
 }
 
 fn stored(context: &Context, secret: &ObjectRef) -> Option<Arc<Read<Material>>> {
-    let key = MaterialRef {
-        kind: MaterialKind::Secret,
-        object: secret.clone(),
-    };
+    let key = MaterialRef::secret(secret.clone());
     context
         .cluster
         .cert_manager(|seen| seen.material.get(&key).cloned())

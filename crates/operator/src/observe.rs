@@ -7,8 +7,7 @@ use external_ca_api::{ExternalCAIssuance, ExternalCAIssuanceStatus};
 use external_ca_core::domain::certmanager::DeclaredDomain;
 use external_ca_core::domain::{ca_secret, identity};
 use external_ca_core::model::{
-    AuthorityState, InjectRef, Injected, Leaf, MaterialKind, MaterialRef, Observed, Read, Signing,
-    Snapshot,
+    AuthorityState, InjectRef, Injected, Leaf, MaterialRef, Observed, Read, Signing, Snapshot,
 };
 use external_ca_core::snapshot::{ClaimTable, Declared, Needs, Seen};
 use external_ca_core::x509::{CaChain, Certificate};
@@ -166,10 +165,7 @@ fn self_signed(
     declared: &DeclaredDomain,
     next: Option<Certificate>,
 ) -> (AuthorityState, Option<Issuer>) {
-    let secret = MaterialRef {
-        kind: MaterialKind::Secret,
-        object: declared.authority.secret.clone(),
-    };
+    let secret = MaterialRef::secret(declared.authority.secret.clone());
     let stored = seen.material.get(&secret).and_then(|read| read.found());
     let stored = stored.and_then(|found| match &found.leaf {
         Leaf::Present { chain, key_matches } if *key_matches => chain.first().cloned(),

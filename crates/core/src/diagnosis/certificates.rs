@@ -51,7 +51,7 @@ fn missing(material: &MaterialRef, what: &str, role: Role) -> Finding {
     let who = match role {
         Role::Gateway => "the gateway's pods cannot start without it",
         Role::Agent => "the agent's pods cannot start without it",
-        Role::Further => "whoever mounts it cannot start without it",
+        Role::Further => "pods that mount it cannot start without it",
     };
     Finding::error(Reason::SecretMissing, material, what)
         .cause(format!("{who}; the operator issues it as soon as it can"))

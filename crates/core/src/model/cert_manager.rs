@@ -5,7 +5,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use derive_where::derive_where;
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 use serde_json::Value;
 
 use super::refs::ObjectRef;
@@ -86,17 +86,8 @@ pub struct CertManagerObject {
 #[derive(Clone, Debug, Default)]
 pub struct CertManagerObjects(pub BTreeMap<CertManagerRef, Arc<CertManagerObject>>);
 
-/// A status that one of cert-manager's programs has written within this time shows that it is at work.
-pub const AT_WORK: SignedDuration = SignedDuration::from_hours(1);
-
 impl CertManagerObjects {
-    /// Whether one of cert-manager's own programs has written a status of late.
-    pub fn is_written_by_cert_manager(&self, now: Timestamp) -> bool {
-        let last = self.last_written_by_cert_manager();
-        last.is_some_and(|(_, at)| at.duration_until(now) < AT_WORK)
-    }
-
-    /// The object whose status one of them has written last, and when.
+    /// The object whose status one of cert-manager's own programs has written last, and when.
     pub fn last_written_by_cert_manager(&self) -> Option<(&CertManagerRef, Timestamp)> {
         let all = self.0.iter();
         let written =

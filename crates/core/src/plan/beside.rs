@@ -8,7 +8,7 @@ use super::draft::{Draft, RETRY};
 use crate::domain::fitness::LeafContext;
 use crate::domain::{BundlePlace, Generate, SecretForm, SelfSigned};
 use crate::finding::Area;
-use crate::model::{Leaf, MaterialRef, ObjectRef, Read};
+use crate::model::{Injected, Leaf, MaterialRef, ObjectRef, Read};
 use crate::reason::Problem;
 use crate::trust::{Guards, Place, holds};
 use crate::x509::Certificate;
@@ -119,10 +119,8 @@ impl Draft<'_> {
         let is_held = self.observed.has_started_reader(&material);
         let is_beside = new.form.bundle == BundlePlace::Beside;
         let mut injected = self.observed.injected.values();
-        let mut is_injected = || {
-            let found = injected.find_map(|read| read.found().filter(|found| found.trusts_any()));
-            found.is_some()
-        };
+        let mut is_injected =
+            || injected.any(|read| read.found().is_some_and(Injected::trusts_any));
         let replaces = is_beside && (is_held || self.was_trusted() || is_injected());
         replaces
             .then(|| (REPLACES_ANNOTATION, "unknown".to_owned()))

@@ -7,10 +7,9 @@ use external_ca_api::{ExternalCAIssuanceStatus, MANAGER, REPLACES_ANNOTATION};
 use external_ca_core::domain::certmanager::{DeclaredDomain, FrontEnd, Others, compile_all};
 use external_ca_core::domain::{SelfSigned, asked};
 use external_ca_core::model::{
-    Authority, AuthorityState, CertManagerKind, CertManagerObject, CertManagerObjects,
-    CertManagerRef, Claims, GeneratedCa, InjectFrom, InjectKind, InjectRef, Injected,
-    InjectedElement, Leaf, Material, MaterialRef, ObjectRef, PendingLeaf, Pod, Read, Signing,
-    Snapshot, Workload,
+    Authority, AuthorityState, CertManagerKind, CertManagerObjects, CertManagerRef, Claims,
+    GeneratedCa, InjectFrom, InjectKind, InjectRef, Injected, InjectedElement, Leaf, Material,
+    MaterialRef, ObjectRef, PendingLeaf, Pod, Read, Signing, Snapshot, Workload,
 };
 use external_ca_core::plan::{GenerateCa, IssueLeaf, Step};
 use external_ca_core::report::{Decision, decide_declared};
@@ -21,7 +20,8 @@ use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 
 use super::pieces::{
-    HOME, blank, ca, days, leaf_key, pod_of, running, secret_ref, start, workload,
+    HOME, blank, ca, cert_manager_object, days, leaf_key, pod_of, running, secret_ref, start,
+    workload,
 };
 
 /// One domain, and what stands there.
@@ -66,15 +66,7 @@ fn domain(authority: &str) -> DeclaredDomain {
     ];
     let mut all = CertManagerObjects::default();
     for (kind, name, spec) in objects {
-        let object = CertManagerObject {
-            resource_version: "1".into(),
-            uid: name.into(),
-            generation: Some(1),
-            created: Some(start()),
-            spec,
-            status: Value::Null,
-            written_by_cert_manager: None,
-        };
+        let object = cert_manager_object(name, spec);
         let name = CertManagerRef {
             kind,
             object: ObjectRef::new(HOME, name),

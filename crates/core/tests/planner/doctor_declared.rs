@@ -18,7 +18,7 @@ use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::coordination::v1::Lease;
 use serde_json::{Value, json};
 
-use super::pieces::{HOME, blank, ca, days, leaf_key, start};
+use super::pieces::{HOME, blank, ca, cert_manager_object, days, leaf_key, start};
 
 const WEBHOOKS: &str = "openchoreo-control-plane-validating-webhook-configuration";
 const LEASE: &str = "kube-system/cert-manager-controller";
@@ -137,13 +137,8 @@ impl Patient {
 
     fn declare(&mut self, kind: CertManagerKind, called: &str, spec: Value) {
         let object = CertManagerObject {
-            resource_version: "1".into(),
-            uid: called.into(),
-            generation: Some(1),
-            created: Some(start()),
-            spec,
             status: told(true, "Ready", "fine"),
-            written_by_cert_manager: None,
+            ..cert_manager_object(called, spec)
         };
         let objects = &mut self.seen.objects.0;
         objects.insert(name(kind, called), Arc::new(object));

@@ -5,20 +5,34 @@ use std::sync::{Arc, OnceLock};
 
 use external_ca_api::PlaneKind;
 use external_ca_core::model::{
-    AuthorityState, Controller, GeneratedCa, Leaf, Life, Material, MaterialKind, MaterialRef,
-    ObjectRef, Plane, PlaneRef, Pod, RolloutState, Signing, Unready, Workload, WorkloadKind,
-    WorkloadRef,
+    AuthorityState, CertManagerObject, Controller, GeneratedCa, Leaf, Life, Material, MaterialKind,
+    MaterialRef, ObjectRef, Plane, PlaneRef, Pod, RolloutState, Signing, Unready, Workload,
+    WorkloadKind, WorkloadRef,
 };
 use external_ca_core::x509::{
     CaChain, CaProfile, CertificateAuthority, KeyAlgorithm, PrivateKey, generate, self_signed_ca,
 };
 use jiff::{SignedDuration, Timestamp};
+use serde_json::Value;
 
 pub const HOME: &str = "openchoreo-control-plane";
 pub const DATA: &str = "openchoreo-data-plane";
 
 pub fn start() -> Timestamp {
     "2026-01-01T00:00:00Z".parse().unwrap()
+}
+
+/// One of cert-manager's, as it is before anybody has looked at it.
+pub fn cert_manager_object(name: &str, spec: Value) -> CertManagerObject {
+    CertManagerObject {
+        resource_version: "1".into(),
+        uid: name.into(),
+        generation: Some(1),
+        created: Some(start()),
+        spec,
+        status: Value::Null,
+        written_by_cert_manager: None,
+    }
 }
 
 pub fn days(days: i64) -> SignedDuration {

@@ -48,7 +48,7 @@ fn note(seen: &Declarations, why: &Aside, lease: &str, cause: &str) -> Option<Fi
                 "cert-manager has written its status of late; the operator begins at {until:.0}, if nothing more comes"
             ),
         ),
-        // Whoever asks may not read it; that has its own finding.
+        // The user may not read the Lease: `Denied` has a finding of its own.
         Aside::LeaseUnreadable { .. } => return None,
     };
     let finding = Finding::note(FindingWord::CertManagerAtWork, object, what)

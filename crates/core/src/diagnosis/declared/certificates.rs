@@ -91,7 +91,7 @@ fn missing(object: &MaterialRef, view: Option<&CertificateView>) -> Finding {
         format!("; its Certificate says {}: {}", view.reason, view.message)
     });
     Finding::error(Reason::SecretMissing, object, "it does not exist")
-        .cause(format!("whoever mounts it cannot start without it{why}"))
+        .cause(format!("pods that mount it cannot start without it{why}"))
         .fix("the operator makes it as soon as it can: see the other findings, and the operator's log for its name")
 }
 
@@ -117,7 +117,7 @@ fn broken(
     if material.anchors.is_empty() {
         return Some(
             Finding::error(FindingWord::BundleEmpty, object, "its ca.crt holds no certificate")
-                .cause("clients that verify with it trust nobody, and what is injected from it is empty")
+                .cause("clients that verify with this ca.crt accept no server, and a caBundle that is injected from it is empty")
                 .fix("the operator writes ca.crt beside what it issues: see the Certificate's conditions, and who wrote the Secret last (--show-managed-fields)"),
         );
     }
@@ -131,7 +131,7 @@ fn broken(
             object,
             format!("tls.crt does not verify against the ca.crt beside it: {error}"),
         )
-        .cause("the two come from different runs, or somebody replaced one of them: peers refuse each other")
+        .cause("a person or another controller replaced tls.crt or ca.crt alone: clients that verify with this ca.crt refuse the certificate")
         .fix("the operator issues it anew with the CA of its Issuer: see the Certificate's conditions, and who wrote the Secret last (--show-managed-fields)"),
     )
 }
@@ -170,7 +170,7 @@ fn not_ready(view: &CertificateView) -> Option<Finding> {
     let mut words = Reason::ALL.iter();
     let reason = words.find(|word| word.as_str() == view.reason);
     let (cause, fix) = reason.and_then(|reason| advice(*reason)).unwrap_or((
-        "it is not as it is asked for; whoever mounts its Secret waits, or goes on with what is there",
+        "the Secret does not fit the Certificate's spec; pods that mount it wait, or keep the certificate that they have loaded",
         "see the other findings; kubectl describe the Certificate, and look at the operator's log for its Secret",
     ));
     Some(finding.cause(cause).fix(fix))
